@@ -1,1 +1,6 @@
-//! placeholder
+//! xmpp-archiver
+pub mod message;
+pub mod mirror;
+pub mod node;
+pub mod time;
+pub mod xml;
