@@ -182,7 +182,11 @@ fn node_secret(section: &mut Section<'_>, remarks: &mut Remarks) -> Option<Secre
     let variable = section.hidden_text("secret_env");
     if given != 1 {
         let key = section.key("secret");
-        let found = if given == 0 { "missing" } else { "given more than once" };
+        let found = if given == 0 {
+            "missing"
+        } else {
+            "given more than once"
+        };
         section.push(Mistake::at(
             key,
             format!("{found}; must be exactly one of secret, secret_file and secret_env"),
