@@ -2,7 +2,7 @@
 //!
 //! A TOML file and the environment are read through the `config` crate into one tree of values (`load`, `environment`). The tree is
 //! then read key by key into the types below (`section`, `read`), which gathers all mistakes, unknown keys among them, and
-//! says what would be right. Defaults and limits have their names in [`defaults`]. Secrets lie in [`SecretString`]s and never
+//! says what would be right. Defaults and limits have their names in [`defaults`]. Secrets lie in [`SecretString`](secrecy::SecretString)s and never
 //! appear in a mistake, in `Debug`, or in what [`Config::effective_toml`] shows.
 
 mod checks;
