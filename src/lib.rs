@@ -29,6 +29,8 @@ pub mod mirror;
 
 pub mod message;
 
+pub mod policy;
+
 pub mod identity;
 
 pub mod store;

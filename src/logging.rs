@@ -15,14 +15,8 @@ use log::{Level, LevelFilter, Record};
 const OWN: &str = "xmpp_archiver";
 
 /// The levels in the order of -v.
-const LEVELS: [LevelFilter; 6] = [
-    LevelFilter::Off,
-    LevelFilter::Error,
-    LevelFilter::Warn,
-    LevelFilter::Info,
-    LevelFilter::Debug,
-    LevelFilter::Trace,
-];
+const LEVELS: [LevelFilter; 6] =
+    [LevelFilter::Off, LevelFilter::Error, LevelFilter::Warn, LevelFilter::Info, LevelFilter::Debug, LevelFilter::Trace];
 
 /// Sets the log up: at `level`, moved by so many steps of -v (or, below zero, of -q); `RUST_LOG` goes before both.
 pub fn init(level: LevelFilter, steps: i16) {
@@ -31,9 +25,7 @@ pub fn init(level: LevelFilter, steps: i16) {
         Ok(filters) if !filters.is_empty() => builder.parse_filters(&filters),
         _ => {
             let own = moved(level, steps);
-            builder
-                .filter_level(own.min(LevelFilter::Warn))
-                .filter_module(OWN, own)
+            builder.filter_level(own.min(LevelFilter::Warn)).filter_module(OWN, own)
         }
     };
     // A second call, as in tests, leaves the first in force.
@@ -54,18 +46,11 @@ fn write_record(formatter: &mut Formatter, record: &Record<'_>) -> io::Result<()
     }
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ");
     let text = one_line(&record.args().to_string());
-    writeln!(
-        formatter,
-        "{now} {:<5} {} {text}",
-        record.level(),
-        record.target()
-    )
+    writeln!(formatter, "{now} {:<5} {} {text}", record.level(), record.target())
 }
 
 fn may_be_written(target: &str, level: Level) -> bool {
-    let own = target
-        .strip_prefix(OWN)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+    let own = target.strip_prefix(OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
     own || level <= Level::Info
 }
 

@@ -40,13 +40,7 @@ pub struct Arguments {
 #[derive(Args, Debug)]
 pub struct GlobalArgs {
     /// Read the configuration from this file
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "XMPP_ARCHIVER_CONFIG",
-        help_heading = "Global options"
-    )]
+    #[arg(long, global = true, value_name = "FILE", env = "XMPP_ARCHIVER_CONFIG", help_heading = "Global options")]
     pub config: Option<PathBuf>,
     /// Log more; twice: still more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
@@ -337,11 +331,7 @@ pub enum QuarantineAction {
     /// Try to store records again; what succeeds leaves the quarantine
     Retry {
         /// The records, as `list` names them
-        #[arg(
-            value_name = "ID",
-            required_unless_present = "all",
-            conflicts_with = "all"
-        )]
+        #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
         ids: Vec<i64>,
         /// All records
         #[arg(long)]
@@ -558,11 +548,9 @@ mod tests {
 
     #[test]
     fn jids_are_spelled_as_in_the_archive() {
-        for (text, expected) in [
-            ("Alice@XN--bcher-kva.Example.", "alice@bücher.example"),
-            ("a@b/Desk/2@x", "a@b/Desk/2@x"),
-            ("Example.COM", "example.com"),
-        ] {
+        for (text, expected) in
+            [("Alice@XN--bcher-kva.Example.", "alice@bücher.example"), ("a@b/Desk/2@x", "a@b/Desk/2@x"), ("Example.COM", "example.com")]
+        {
             assert_eq!(any_jid(text).unwrap().to_string(), expected);
         }
         assert!(any_jid("@b").is_err());

@@ -5,7 +5,5 @@ use super::args::DemoArgs;
 
 /// Runs the command.
 pub fn execute(_args: DemoArgs) -> Result<(), Failure> {
-    Err(Failure::Runtime(
-        "`demo` is not part of this build".to_owned(),
-    ))
+    Err(Failure::Runtime("`demo` is not part of this build".to_owned()))
 }

@@ -12,9 +12,7 @@ use super::{Failure, output::Output};
 /// Runs the command.
 pub fn execute(args: &ManArgs) -> Result<(), Failure> {
     match &args.dir {
-        Some(dir) => {
-            write_all(dir).map_err(|error| Failure::Output(dir.display().to_string(), error))
-        }
+        Some(dir) => write_all(dir).map_err(|error| Failure::Output(dir.display().to_string(), error)),
         None => print_main(),
     }
 }
@@ -26,9 +24,7 @@ fn write_all(dir: &Path) -> io::Result<()> {
 
 fn print_main() -> Result<(), Failure> {
     let mut page = Vec::new();
-    Man::new(Arguments::command())
-        .render(&mut page)
-        .map_err(|error| Failure::Runtime(format!("can't make the page: {error}")))?;
+    Man::new(Arguments::command()).render(&mut page).map_err(|error| Failure::Runtime(format!("can't make the page: {error}")))?;
     let mut output = Output::stdout();
     output.write(&page)?;
     output.flush()
@@ -44,8 +40,7 @@ mod tests {
         let pages = directory.path().join("man1");
         write_all(&pages).unwrap();
         for name in ["", "-run", "-search", "-migrate-up", "-quarantine-retry"] {
-            let page =
-                std::fs::read_to_string(pages.join(format!("xmpp-archiver{name}.1"))).unwrap();
+            let page = std::fs::read_to_string(pages.join(format!("xmpp-archiver{name}.1"))).unwrap();
             assert!(page.contains(".TH"), "{name}");
         }
     }

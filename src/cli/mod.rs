@@ -87,10 +87,7 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),
         Command::Demo(args) => {
-            logging::init(
-                LevelFilter::Warn,
-                i16::from(global.verbose) - i16::from(global.quiet),
-            );
+            logging::init(LevelFilter::Warn, i16::from(global.verbose) - i16::from(global.quiet));
             demo::execute(args)
         }
     }
@@ -133,15 +130,9 @@ mod tests {
         for (failure, code) in [
             (Failure::OutputClosed, 0),
             (Failure::Runtime("a".to_owned()), 1),
-            (
-                Failure::Output("a".to_owned(), io::ErrorKind::StorageFull.into()),
-                1,
-            ),
+            (Failure::Output("a".to_owned(), io::ErrorKind::StorageFull.into()), 1),
             (Failure::Usage("a".to_owned()), 2),
-            (
-                Failure::Store(StoreChoiceError::Several("a, b".to_owned())),
-                2,
-            ),
+            (Failure::Store(StoreChoiceError::Several("a, b".to_owned())), 2),
             (Failure::ProblemFound, 3),
         ] {
             assert_eq!(failure.exit_code(), code, "{failure}");

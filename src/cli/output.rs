@@ -46,9 +46,7 @@ impl Output {
 
     /// Writes the bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.writer
-            .write_all(bytes)
-            .map_err(|error| failure(&self.name, error))
+        self.writer.write_all(bytes).map_err(|error| failure(&self.name, error))
     }
 
     /// Writes the text and ends the line.
@@ -59,9 +57,7 @@ impl Output {
 
     /// Hands on what is buffered. Must be called at the end: a failure that comes when the buffer is dropped is never seen.
     pub fn flush(&mut self) -> Result<(), Failure> {
-        self.writer
-            .flush()
-            .map_err(|error| failure(&self.name, error))
+        self.writer.flush().map_err(|error| failure(&self.name, error))
     }
 }
 
@@ -117,9 +113,7 @@ mod tests {
         output.line("one").unwrap();
         output.flush().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\n");
-        let nowhere = Output::file(&directory.path().join("none/out"))
-            .err()
-            .unwrap();
+        let nowhere = Output::file(&directory.path().join("none/out")).err().unwrap();
         assert_eq!(nowhere.exit_code(), 1);
     }
 

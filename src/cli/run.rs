@@ -5,7 +5,5 @@ use crate::config::Config;
 
 /// Runs the command.
 pub fn execute(_config: Config) -> Result<(), Failure> {
-    Err(Failure::Runtime(
-        "`run` is not part of this build".to_owned(),
-    ))
+    Err(Failure::Runtime("`run` is not part of this build".to_owned()))
 }

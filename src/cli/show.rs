@@ -6,7 +6,5 @@ use crate::config::Config;
 
 /// Runs the command.
 pub fn execute(_config: Config, _args: ShowArgs) -> Result<(), Failure> {
-    Err(Failure::Runtime(
-        "`show` is not part of this build".to_owned(),
-    ))
+    Err(Failure::Runtime("`show` is not part of this build".to_owned()))
 }

@@ -78,9 +78,7 @@ impl Unit {
 
     /// What the clock's part of a text (`07:28:55.1Z`) names.
     fn of_clock(clock: &str) -> Self {
-        let end = clock
-            .find(|c: char| !(c.is_ascii_digit() || ":.,".contains(c)))
-            .unwrap_or(clock.len());
+        let end = clock.find(|c: char| !(c.is_ascii_digit() || ":.,".contains(c))).unwrap_or(clock.len());
         let (clock, _) = clock.split_at_checked(end).unwrap_or((clock, ""));
         match clock.matches(':').count() {
             _ if clock.contains(['.', ',']) => Self::Microsecond,
@@ -150,10 +148,7 @@ impl When {
             Given::Ago(span) => (now.checked_add(*span)?, Unit::Microsecond),
         };
         let end = begin.checked_add(unit.span())?;
-        Ok((
-            begin.timestamp().as_microsecond(),
-            end.timestamp().as_microsecond(),
-        ))
+        Ok((begin.timestamp().as_microsecond(), end.timestamp().as_microsecond()))
     }
 }
 
@@ -163,16 +158,10 @@ mod tests {
 
     /// Begin and end of a text in a zone, as instants; now is 2026-11-22 09:00 UTC.
     fn stretch_in(text: &str, zone: &TimeZone) -> (String, String) {
-        let now = "2026-11-22T09:00:00Z"
-            .parse::<Timestamp>()
-            .unwrap()
-            .to_zoned(zone.clone());
+        let now = "2026-11-22T09:00:00Z".parse::<Timestamp>().unwrap().to_zoned(zone.clone());
         let when: When = text.parse().unwrap();
         let show = |micros| Timestamp::from_microsecond(micros).unwrap().to_string();
-        (
-            show(when.begin(&now).unwrap()),
-            show(when.end(&now).unwrap()),
-        )
+        (show(when.begin(&now).unwrap()), show(when.end(&now).unwrap()))
     }
 
     fn check(text: &str, begin: &str, end: &str) {
@@ -189,11 +178,7 @@ mod tests {
         for text in ["2026-11-22 07:28:55", "2026-11-22T08:28:55+01:00"] {
             check(text, "2026-11-22T07:28:55Z", "2026-11-22T07:28:56Z");
         }
-        check(
-            "2026-11-22T07:28:55.173794Z",
-            "2026-11-22T07:28:55.173794Z",
-            "2026-11-22T07:28:55.173795Z",
-        );
+        check("2026-11-22T07:28:55.173794Z", "2026-11-22T07:28:55.173794Z", "2026-11-22T07:28:55.173795Z");
     }
 
     #[test]
@@ -223,17 +208,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in [
-            "",
-            "soon",
-            "2026",
-            "2026-13-01",
-            "22.11.2026",
-            "2h",
-            "-2",
-            "07:28",
-            "2026-11-22 25:00",
-        ] {
+        for text in ["", "soon", "2026", "2026-13-01", "22.11.2026", "2h", "-2", "07:28", "2026-11-22 25:00"] {
             assert!(text.parse::<When>().is_err(), "{text}");
         }
     }

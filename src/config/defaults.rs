@@ -16,11 +16,7 @@ pub struct Bounds<T> {
 }
 
 const fn seconds(default: u64, least: u64, most: u64) -> Bounds<Duration> {
-    Bounds {
-        default: Duration::from_secs(default),
-        least: Duration::from_secs(least),
-        most: Duration::from_secs(most),
-    }
+    Bounds { default: Duration::from_secs(default), least: Duration::from_secs(least), most: Duration::from_secs(most) }
 }
 
 /// The most bytes of a configuration file.
@@ -48,11 +44,7 @@ pub const STORE_NAME: &str = "default";
 pub const STORE_URL: &str = "sqlite:archive.sqlite";
 
 /// Connections that a store keeps open.
-pub const STORE_POOL: Bounds<u64> = Bounds {
-    default: 4,
-    least: 1,
-    most: 64,
-};
+pub const STORE_POOL: Bounds<u64> = Bounds { default: 4, least: 1, most: 64 };
 
 /// How long connecting to a store may take.
 pub const STORE_CONNECT_TIMEOUT: Bounds<Duration> = seconds(10, 1, 600);
@@ -61,18 +53,11 @@ pub const STORE_CONNECT_TIMEOUT: Bounds<Duration> = seconds(10, 1, 600);
 pub const STORE_STATEMENT_TIMEOUT: Bounds<Duration> = seconds(60, 1, 86_400);
 
 /// Spool records that one transaction writes at most. Rates stop growing at about 4000 rows a batch.
-pub const STORE_BATCH_MESSAGES: Bounds<u64> = Bounds {
-    default: 4_000,
-    least: 1,
-    most: 100_000,
-};
+pub const STORE_BATCH_MESSAGES: Bounds<u64> = Bounds { default: 4_000, least: 1, most: 100_000 };
 
 /// The largest stanza that is read; a larger one is skipped, counted and alarmed.
-pub const NODE_MAX_STANZA: Bounds<ByteSize> = Bounds {
-    default: ByteSize::mebibytes(10),
-    least: ByteSize::mebibytes(1),
-    most: ByteSize::mebibytes(256),
-};
+pub const NODE_MAX_STANZA: Bounds<ByteSize> =
+    Bounds { default: ByteSize::mebibytes(10), least: ByteSize::mebibytes(1), most: ByteSize::mebibytes(256) };
 
 /// How long connecting to a node may take, the handshake included.
 pub const NODE_CONNECT_TIMEOUT: Bounds<Duration> = seconds(10, 1, 600);
@@ -87,35 +72,23 @@ pub const NODE_PING_TIMEOUT: Bounds<Duration> = seconds(30, 1, 3_600);
 pub const SPOOL_PATH: &str = "spool";
 
 /// The disk that the spool of one store may fill.
-pub const SPOOL_LIMIT: Bounds<ByteSize> = Bounds {
-    default: ByteSize::gibibytes(10),
-    least: ByteSize::mebibytes(2),
-    most: ByteSize::gibibytes(1 << 20),
-};
+pub const SPOOL_LIMIT: Bounds<ByteSize> =
+    Bounds { default: ByteSize::gibibytes(10), least: ByteSize::mebibytes(2), most: ByteSize::gibibytes(1 << 20) };
 
 /// How long a stanza may wait for others that are made durable with it.
-pub const SPOOL_COMMIT_DELAY: Bounds<Duration> = Bounds {
-    default: Duration::from_millis(5),
-    least: Duration::ZERO,
-    most: Duration::from_secs(1),
-};
+pub const SPOOL_COMMIT_DELAY: Bounds<Duration> =
+    Bounds { default: Duration::from_millis(5), least: Duration::ZERO, most: Duration::from_secs(1) };
 
 /// The size of one file of the spool, which is freed as a whole.
-pub const SPOOL_SEGMENT: Bounds<ByteSize> = Bounds {
-    default: ByteSize::mebibytes(64),
-    least: ByteSize::mebibytes(1),
-    most: ByteSize::gibibytes(1),
-};
+pub const SPOOL_SEGMENT: Bounds<ByteSize> =
+    Bounds { default: ByteSize::mebibytes(64), least: ByteSize::mebibytes(1), most: ByteSize::gibibytes(1) };
 
 /// How long the copies of one message may be apart on one node.
 pub const ARCHIVE_JOIN_WINDOW: Bounds<Duration> = seconds(60, 1, 3_600);
 
 /// How often `run` renews what `status` shows.
-pub const RUN_STATUS_INTERVAL: Bounds<Duration> = Bounds {
-    default: Duration::from_secs(1),
-    least: Duration::from_millis(100),
-    most: Duration::from_secs(3_600),
-};
+pub const RUN_STATUS_INTERVAL: Bounds<Duration> =
+    Bounds { default: Duration::from_secs(1), least: Duration::from_millis(100), most: Duration::from_secs(3_600) };
 
 /// How long an orderly stop may take before it is cut short; what is spooled stays for the next start.
 pub const RUN_SHUTDOWN_TIMEOUT: Bounds<Duration> = seconds(30, 1, 3_600);

@@ -57,9 +57,7 @@ pub fn parent(domain: &str) -> Option<&str> {
 
 /// An IPv4 address, or an IPv6 address in brackets, is a domain of its own (RFC 7622 section 3.2).
 fn ip_literal(text: &str) -> Option<String> {
-    let inner = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match inner {
         Some(v6) => match v6.parse::<IpAddr>() {
             Ok(IpAddr::V6(address)) => Some(format!("[{address}]")),
@@ -79,10 +77,8 @@ fn check_labels(domain: &str) -> Result<(), DomainError> {
     if domain.split('.').any(str::is_empty) {
         return Err(DomainError::EmptyLabel);
     }
-    let ascii = idna::domain_to_ascii_cow(domain.as_bytes(), AsciiDenyList::URL)
-        .or(Err(DomainError::Invalid))?;
-    let too_long = ascii.len() > MAX_DOMAIN_BYTES
-        || ascii.split('.').any(|label| label.len() > MAX_LABEL_BYTES);
+    let ascii = idna::domain_to_ascii_cow(domain.as_bytes(), AsciiDenyList::URL).or(Err(DomainError::Invalid))?;
+    let too_long = ascii.len() > MAX_DOMAIN_BYTES || ascii.split('.').any(|label| label.len() > MAX_LABEL_BYTES);
     if too_long {
         return Err(DomainError::TooLong);
     }
@@ -95,25 +91,14 @@ mod tests {
 
     #[test]
     fn spellings_of_one_domain_are_one_domain() {
-        for text in [
-            "Bücher.Example",
-            "xn--bcher-kva.example",
-            "XN--BCHER-KVA.example.",
-            "bücher。example。",
-        ] {
+        for text in ["Bücher.Example", "xn--bcher-kva.example", "XN--BCHER-KVA.example.", "bücher。example。"] {
             assert_eq!(normalise(text).as_deref(), Ok("bücher.example"), "{text}");
         }
     }
 
     #[test]
     fn plain_domains_and_addresses_stay() {
-        for text in [
-            "localhost",
-            "chat_server.local",
-            "a-b.example",
-            "127.0.0.1",
-            "[::1]",
-        ] {
+        for text in ["localhost", "chat_server.local", "a-b.example", "127.0.0.1", "[::1]"] {
             assert_eq!(normalise(text).as_deref(), Ok(text), "{text}");
         }
     }

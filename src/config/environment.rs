@@ -24,17 +24,9 @@ const ARRAYS: [&str; 2] = ["store", "node"];
 const SECRET_KEYS: [&str; 3] = ["secret", "secret_file", "secret_env"];
 
 /// Lays the variables over `root`.
-pub(super) fn merge(
-    root: &mut Map<String, Value>,
-    variables: impl Iterator<Item = (OsString, OsString)>,
-    mistakes: &mut Vec<Mistake>,
-) {
+pub(super) fn merge(root: &mut Map<String, Value>, variables: impl Iterator<Item = (OsString, OsString)>, mistakes: &mut Vec<Mistake>) {
     let ours = readable(variables, mistakes);
-    let source = Environment::with_prefix("XMPP_ARCHIVER")
-        .prefix_separator("__")
-        .separator("__")
-        .ignore_empty(true)
-        .source(Some(ours));
+    let source = Environment::with_prefix("XMPP_ARCHIVER").prefix_separator("__").separator("__").ignore_empty(true).source(Some(ours));
     let values = match source.collect() {
         Ok(values) => values,
         Err(error) => {
@@ -42,10 +34,8 @@ pub(super) fn merge(
             return;
         }
     };
-    let mut values: Vec<(Vec<String>, Value)> = values
-        .into_iter()
-        .map(|(key, value)| (key.split('.').map(str::to_owned).collect(), value))
-        .collect();
+    let mut values: Vec<(Vec<String>, Value)> =
+        values.into_iter().map(|(key, value)| (key.split('.').map(str::to_owned).collect(), value)).collect();
     values.sort_by_cached_key(|(path, _)| path.iter().map(|key| order(key)).collect::<Vec<_>>());
     for (path, value) in values {
         if let Err(right) = set(root, &path, value) {
@@ -62,10 +52,7 @@ fn order(key: &str) -> (usize, String) {
 }
 
 /// The variables that are meant for us, as text.
-fn readable(
-    variables: impl Iterator<Item = (OsString, OsString)>,
-    mistakes: &mut Vec<Mistake>,
-) -> Map<String, String> {
+fn readable(variables: impl Iterator<Item = (OsString, OsString)>, mistakes: &mut Vec<Mistake>) -> Map<String, String> {
     let mut ours = Map::new();
     for (name, value) in variables {
         let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else {
@@ -91,10 +78,9 @@ fn set(root: &mut Map<String, Value>, path: &[String], value: Value) -> Result<(
             }
             set_plain(table, rest, value)
         }
-        [array, ..] if ARRAYS.contains(&array.as_str()) => Err(format!(
-            "must name an entry and its key: {PREFIX}{}__0__NAME",
-            array.to_uppercase()
-        )),
+        [array, ..] if ARRAYS.contains(&array.as_str()) => {
+            Err(format!("must name an entry and its key: {PREFIX}{}__0__NAME", array.to_uppercase()))
+        }
         _ => set_plain(root, path, value),
     }
 }
@@ -107,9 +93,7 @@ fn set_plain(table: &mut Map<String, Value>, path: &[String], value: Value) -> R
             Ok(())
         }
         [key, rest @ ..] => {
-            let inner = table
-                .entry(key.clone())
-                .or_insert_with(|| environment_value(Map::<String, Value>::new()));
+            let inner = table.entry(key.clone()).or_insert_with(|| environment_value(Map::<String, Value>::new()));
             match &mut inner.kind {
                 ValueKind::Table(inner) => set_plain(inner, rest, value),
                 _ => Err(format!("unknown; \"{key}\" is no table")),
@@ -122,13 +106,8 @@ fn environment_value(kind: impl Into<ValueKind>) -> Value {
     Value::new(Some(&ORIGIN.to_owned()), kind)
 }
 
-fn array_of<'t>(
-    root: &'t mut Map<String, Value>,
-    name: &str,
-) -> Result<&'t mut Vec<Value>, String> {
-    let value = root
-        .entry(name.to_owned())
-        .or_insert_with(|| environment_value(Vec::<Value>::new()));
+fn array_of<'t>(root: &'t mut Map<String, Value>, name: &str) -> Result<&'t mut Vec<Value>, String> {
+    let value = root.entry(name.to_owned()).or_insert_with(|| environment_value(Vec::<Value>::new()));
     match &mut value.kind {
         ValueKind::Array(entries) => Ok(entries),
         _ => Err(format!("can't be set: \"{name}\" is no array of tables")),
@@ -136,15 +115,8 @@ fn array_of<'t>(
 }
 
 /// The entry at a position or of a name.
-fn entry_of<'t>(
-    entries: &'t mut Vec<Value>,
-    array: &str,
-    entry: &str,
-) -> Result<&'t mut Map<String, Value>, String> {
-    let names: Vec<String> = entries
-        .iter()
-        .map(|value| variable_name(array, value))
-        .collect();
+fn entry_of<'t>(entries: &'t mut Vec<Value>, array: &str, entry: &str) -> Result<&'t mut Map<String, Value>, String> {
+    let names: Vec<String> = entries.iter().map(|value| variable_name(array, value)).collect();
     let index = match entry.parse::<usize>() {
         Ok(index) => index,
         Err(_) => position_of(&names, entry)?,
@@ -161,17 +133,11 @@ fn entry_of<'t>(
 }
 
 fn position_of(names: &[String], wanted: &str) -> Result<usize, String> {
-    let mut matches = names
-        .iter()
-        .enumerate()
-        .filter(|(_, name)| *name == wanted)
-        .map(|(index, _)| index);
+    let mut matches = names.iter().enumerate().filter(|(_, name)| *name == wanted).map(|(index, _)| index);
     match (matches.next(), matches.next()) {
         (Some(index), None) => Ok(index),
         (Some(_), Some(_)) => Err("means several entries; use the position".to_owned()),
-        (None, _) if names.is_empty() => {
-            Err("names no entry: none is configured; use the position, 0 for the first".to_owned())
-        }
+        (None, _) if names.is_empty() => Err("names no entry: none is configured; use the position, 0 for the first".to_owned()),
         (None, _) => Err(format!("names no entry; there are {}", names.join(", "))),
     }
 }
@@ -198,9 +164,7 @@ fn drop_other_secrets(table: &mut Map<String, Value>, key: &str) {
         return;
     }
     for other in SECRET_KEYS {
-        let from_file = table
-            .get(other)
-            .is_some_and(|value| value.origin() != Some(ORIGIN));
+        let from_file = table.get(other).is_some_and(|value| value.origin() != Some(ORIGIN));
         if from_file {
             table.remove(other);
         }

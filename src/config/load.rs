@@ -21,10 +21,9 @@ impl Config {
         let file = path.map(Path::to_path_buf).or_else(searched_file);
         let text = match &file {
             None => String::new(),
-            Some(file) => read_text(file).map_err(|right| ConfigErrors {
-                file: Some(file.clone()),
-                mistakes: vec![Mistake::at("", right)],
-            })?,
+            Some(file) => {
+                read_text(file).map_err(|right| ConfigErrors { file: Some(file.clone()), mistakes: vec![Mistake::at("", right)] })?
+            }
         };
         Self::from_text(&text, file, std::env::vars_os())
     }
@@ -51,19 +50,14 @@ impl Config {
         };
         config.file = file;
         if read.secret_in_file {
-            config
-                .warnings
-                .extend(readable_by_all(config.file.as_deref()));
+            config.warnings.extend(readable_by_all(config.file.as_deref()));
         }
         Ok(config)
     }
 }
 
 fn searched_file() -> Option<PathBuf> {
-    SEARCHED_FILES
-        .iter()
-        .map(PathBuf::from)
-        .find(|path| path.exists())
+    SEARCHED_FILES.iter().map(PathBuf::from).find(|path| path.exists())
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
@@ -81,9 +75,7 @@ fn read_text(path: &Path) -> Result<String, String> {
 }
 
 fn parse(text: &str) -> Result<Map<String, Value>, String> {
-    File::from_str(text, FileFormat::Toml)
-        .collect()
-        .map_err(|error| syntax_mistake(&error, text))
+    File::from_str(text, FileFormat::Toml).collect().map_err(|error| syntax_mistake(&error, text))
 }
 
 /// Where the syntax is wrong, by line. The parser's own message repeats the line, which may hold a secret.
@@ -95,10 +87,7 @@ fn syntax_mistake(error: &ConfigError, text: &str) -> String {
     let Some(cause) = cause else {
         return "is not TOML: a number is too large".to_owned();
     };
-    let before = cause
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .unwrap_or_default();
+    let before = cause.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     format!("is not TOML: line {line}: {}", cause.message())
 }
@@ -126,12 +115,8 @@ fn readable_by_all(file: Option<&Path>) -> Option<String> {
     const READ_BY_OTHERS: u32 = 0o004;
     let file = file?;
     let mode = std::fs::metadata(file).ok()?.permissions().mode();
-    (mode & READ_BY_OTHERS != 0).then(|| {
-        format!(
-            "{} holds secrets and can be read by everybody: chmod o-r, or use secret_file or secret_env",
-            file.display()
-        )
-    })
+    (mode & READ_BY_OTHERS != 0)
+        .then(|| format!("{} holds secrets and can be read by everybody: chmod o-r, or use secret_file or secret_env", file.display()))
 }
 
 /// Elsewhere there are no such permission bits.

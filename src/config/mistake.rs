@@ -22,12 +22,7 @@ pub struct Mistake {
 impl Mistake {
     /// A mistake that shows no value.
     pub(super) fn at(key: impl Into<String>, right: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            value: None,
-            right: right.into(),
-            from_environment: false,
-        }
+        Self { key: key.into(), value: None, right: right.into(), from_environment: false }
     }
 
     /// The same, with the text that stands there.
@@ -83,10 +78,7 @@ impl fmt::Display for ConfigErrors {
 }
 
 /// The nearest of the known words, if one is near enough to be what was meant.
-pub(super) fn did_you_mean<'a>(
-    word: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.to_lowercase().chars().take(SHOWN_CHARS).collect();
     let most = (word.len() / 3).max(1);
     known

@@ -222,10 +222,9 @@ impl Config {
         match (name, self.stores.as_slice()) {
             (None, [only]) => Ok(only),
             (None, _) => Err(StoreChoiceError::Several(self.store_names())),
-            (Some(name), stores) => stores
-                .iter()
-                .find(|store| store.name == name)
-                .ok_or_else(|| StoreChoiceError::Unknown(name.to_owned(), self.store_names())),
+            (Some(name), stores) => {
+                stores.iter().find(|store| store.name == name).ok_or_else(|| StoreChoiceError::Unknown(name.to_owned(), self.store_names()))
+            }
         }
     }
 
@@ -251,19 +250,12 @@ impl Config {
         }
         match mistakes.is_empty() {
             true => Ok(()),
-            false => Err(ConfigErrors {
-                file: self.file.clone(),
-                mistakes,
-            }),
+            false => Err(ConfigErrors { file: self.file.clone(), mistakes }),
         }
     }
 
     fn store_names(&self) -> String {
-        let names: Vec<&str> = self
-            .stores
-            .iter()
-            .map(|store| store.name.as_str())
-            .collect();
+        let names: Vec<&str> = self.stores.iter().map(|store| store.name.as_str()).collect();
         names.join(", ")
     }
 }
@@ -271,10 +263,7 @@ impl Config {
 impl NodeConfig {
     /// The name that the node's certificate must hold.
     pub fn tls_server_name(&self) -> &str {
-        let host = self
-            .address
-            .rsplit_once(':')
-            .map_or(self.address.as_str(), |(host, _)| host);
+        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
         let unbracketed = host.trim_start_matches('[').trim_end_matches(']');
         self.tls_name.as_deref().unwrap_or(unbracketed)
     }
@@ -298,9 +287,6 @@ pub enum StoreChoiceError {
     Unknown(String, String),
 }
 
-fn serialize_level<S: serde::Serializer>(
-    level: &LevelFilter,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+fn serialize_level<S: serde::Serializer>(level: &LevelFilter, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&level.as_str().to_lowercase())
 }

@@ -8,10 +8,7 @@ use log::LevelFilter;
 use super::mistake::Mistake;
 use super::read_node::read_node;
 use super::section::{Section, entry_text};
-use super::{
-    ArchiveConfig, Config, LogConfig, NodeConfig, RunConfig, SpoolConfig, StoreConfig, StoreUrl,
-    WhenFull, checks, defaults, url,
-};
+use super::{ArchiveConfig, Config, LogConfig, NodeConfig, RunConfig, SpoolConfig, StoreConfig, StoreUrl, WhenFull, checks, defaults, url};
 
 /// The levels of the log.
 const LEVELS: [(&str, LevelFilter); 6] = [
@@ -55,20 +52,10 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
     root.finish();
 
     let known_stores = StoreNames::of(&store_tables);
-    let stores: Vec<Option<StoreConfig>> = store_tables
-        .into_iter()
-        .map(|(path, table)| read_store(Section::new(path, table, mistakes), &mut remarks))
-        .collect();
-    let nodes: Vec<Option<NodeConfig>> = node_tables
-        .into_iter()
-        .map(|(path, table)| {
-            read_node(
-                Section::new(path, table, mistakes),
-                &known_stores,
-                &mut remarks,
-            )
-        })
-        .collect();
+    let stores: Vec<Option<StoreConfig>> =
+        store_tables.into_iter().map(|(path, table)| read_store(Section::new(path, table, mistakes), &mut remarks)).collect();
+    let nodes: Vec<Option<NodeConfig>> =
+        node_tables.into_iter().map(|(path, table)| read_node(Section::new(path, table, mistakes), &known_stores, &mut remarks)).collect();
     checks::check_stores(&stores, mistakes);
     checks::check_nodes(&nodes, mistakes);
     checks::check_spool(&spool, &nodes, mistakes);
@@ -84,10 +71,7 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
         warnings: remarks.warnings,
         notices: remarks.notices,
     });
-    ReadTree {
-        config,
-        secret_in_file: remarks.secret_in_file,
-    }
+    ReadTree { config, secret_in_file: remarks.secret_in_file }
 }
 
 type Read = (Vec<StoreConfig>, Vec<NodeConfig>);
@@ -113,9 +97,7 @@ impl StoreNames {
 
 fn read_spool(mut section: Section<'_>) -> SpoolConfig {
     let spool = SpoolConfig {
-        path: section
-            .text("path")
-            .map_or_else(|| PathBuf::from(defaults::SPOOL_PATH), PathBuf::from),
+        path: section.text("path").map_or_else(|| PathBuf::from(defaults::SPOOL_PATH), PathBuf::from),
         limit: section.size("limit", defaults::SPOOL_LIMIT),
         when_full: section.choice("when_full", &WHEN_FULL, WhenFull::Pause),
         commit_delay: section.duration("commit_delay", defaults::SPOOL_COMMIT_DELAY),
@@ -162,8 +144,7 @@ fn read_store(mut section: Section<'_>, remarks: &mut Remarks) -> Option<StoreCo
     let pool = section.number("pool", defaults::STORE_POOL);
     let batch = section.number("batch_messages", defaults::STORE_BATCH_MESSAGES);
     let connect_timeout = section.duration("connect_timeout", defaults::STORE_CONNECT_TIMEOUT);
-    let statement_timeout =
-        section.duration("statement_timeout", defaults::STORE_STATEMENT_TIMEOUT);
+    let statement_timeout = section.duration("statement_timeout", defaults::STORE_STATEMENT_TIMEOUT);
     section.finish();
     Some(StoreConfig {
         name: name?,
@@ -184,16 +165,12 @@ fn store_name(section: &mut Section<'_>) -> Option<String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     match entry_text(&found) {
         Ok(name)
-            if name.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && name.chars().all(allowed)
-                && name.len() <= defaults::NAME_BYTES =>
+            if name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(allowed) && name.len() <= defaults::NAME_BYTES =>
         {
             Some(name.to_owned())
         }
         _ => {
-            section.push(found.mistake(
-                "must be a name of a-z, 0-9, \"-\", \"_\" and \".\", beginning with a letter or digit",
-            ));
+            section.push(found.mistake("must be a name of a-z, 0-9, \"-\", \"_\" and \".\", beginning with a letter or digit"));
             None
         }
     }
@@ -204,10 +181,7 @@ fn store_url(section: &mut Section<'_>, remarks: &mut Remarks) -> Option<StoreUr
     let Some((text, from_environment)) = section.hidden_text("url") else {
         if !known {
             let key = section.key("url");
-            section.push(Mistake::at(
-                key,
-                "missing; must be a URL such as sqlite:archive.sqlite",
-            ));
+            section.push(Mistake::at(key, "missing; must be a URL such as sqlite:archive.sqlite"));
         }
         return None;
     };

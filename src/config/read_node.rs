@@ -9,25 +9,14 @@ use super::section::{Found, Section, entry_text};
 use super::{Directions, NodeConfig, NodeKind, SecretSource, checks, defaults, domain};
 
 /// The kinds of node.
-const KINDS: [(&str, NodeKind); 4] = [
-    ("auto", NodeKind::Auto),
-    ("ejabberd", NodeKind::Ejabberd),
-    ("prosody", NodeKind::Prosody),
-    ("openfire", NodeKind::Openfire),
-];
+const KINDS: [(&str, NodeKind); 4] =
+    [("auto", NodeKind::Auto), ("ejabberd", NodeKind::Ejabberd), ("prosody", NodeKind::Prosody), ("openfire", NodeKind::Openfire)];
 
 /// The directions that can be kept.
-const DIRECTIONS: [(&str, Directions); 2] = [
-    ("both", Directions::Both),
-    ("incoming", Directions::Incoming),
-];
+const DIRECTIONS: [(&str, Directions); 2] = [("both", Directions::Both), ("incoming", Directions::Incoming)];
 
 /// Reads the table; `None` if a key that must be there is missing or wrong.
-pub(super) fn read_node(
-    mut section: Section<'_>,
-    stores: &StoreNames,
-    remarks: &mut Remarks,
-) -> Option<NodeConfig> {
+pub(super) fn read_node(mut section: Section<'_>, stores: &StoreNames, remarks: &mut Remarks) -> Option<NodeConfig> {
     let domain = required_domain(&mut section);
     let name = node_name(&mut section, domain.as_deref());
     let address = node_address(&mut section);
@@ -74,10 +63,7 @@ pub(super) fn read_node(
 fn required_domain(section: &mut Section<'_>) -> Option<String> {
     let Some(found) = section.take("domain") else {
         let key = section.key("domain");
-        section.push(Mistake::at(
-            key,
-            "missing; must be this component's domain on the node, such as archive.example.com",
-        ));
+        section.push(Mistake::at(key, "missing; must be this component's domain on the node, such as archive.example.com"));
         return None;
     };
     one_domain(section, &found)
@@ -103,11 +89,7 @@ fn one_domain(section: &mut Section<'_>, found: &Found) -> Option<String> {
 }
 
 /// A list of domains, each once; `None` if it isn't there.
-fn domains(
-    section: &mut Section<'_>,
-    name: &'static str,
-    remarks: &mut Remarks,
-) -> Option<Vec<String>> {
+fn domains(section: &mut Section<'_>, name: &'static str, remarks: &mut Remarks) -> Option<Vec<String>> {
     let entries = section.list(name, defaults::DOMAINS)?;
     let mut seen = HashSet::new();
     let mut list = Vec::new();
@@ -130,11 +112,7 @@ fn node_name(section: &mut Section<'_>, domain: Option<&str>) -> Option<String> 
         return domain.map(str::to_owned);
     };
     match entry_text(&found) {
-        Ok(name)
-            if !name.trim().is_empty()
-                && name.len() <= defaults::NAME_BYTES
-                && !name.contains(char::is_control) =>
-        {
+        Ok(name) if !name.trim().is_empty() && name.len() <= defaults::NAME_BYTES && !name.contains(char::is_control) => {
             Some(name.to_owned())
         }
         _ => {
@@ -172,32 +150,20 @@ fn host_and_port(text: &str) -> Option<String> {
 
 /// Exactly one of the three ways.
 fn node_secret(section: &mut Section<'_>, remarks: &mut Remarks) -> Option<SecretSource> {
-    let given = ["secret", "secret_file", "secret_env"]
-        .iter()
-        .filter(|key| section.has(key))
-        .count();
+    let given = ["secret", "secret_file", "secret_env"].iter().filter(|key| section.has(key)).count();
     let inline = section.hidden_text("secret");
     remarks.secret_in_file |= matches!(inline, Some((_, false)));
     let file = section.hidden_text("secret_file");
     let variable = section.hidden_text("secret_env");
     if given != 1 {
         let key = section.key("secret");
-        let found = if given == 0 {
-            "missing"
-        } else {
-            "given more than once"
-        };
-        section.push(Mistake::at(
-            key,
-            format!("{found}; must be exactly one of secret, secret_file and secret_env"),
-        ));
+        let found = if given == 0 { "missing" } else { "given more than once" };
+        section.push(Mistake::at(key, format!("{found}; must be exactly one of secret, secret_file and secret_env")));
         return None;
     }
     let variable = variable.and_then(|(name, _)| variable_name(section, name));
     let inline = inline.map(|(text, _)| SecretSource::Inline(text.into()));
-    inline
-        .or(file.map(|(path, _)| SecretSource::File(path.into())))
-        .or(variable.map(SecretSource::Env))
+    inline.or(file.map(|(path, _)| SecretSource::File(path.into()))).or(variable.map(SecretSource::Env))
 }
 
 /// A text that can't be a variable's name may be the secret itself, so it is not repeated.
@@ -207,19 +173,12 @@ fn variable_name(section: &mut Section<'_>, name: String) -> Option<String> {
         return Some(name);
     }
     let key = section.key("secret_env");
-    section.push(Mistake::at(
-        key,
-        "must be the name of an environment variable, such as ARCHIVE_SECRET",
-    ));
+    section.push(Mistake::at(key, "must be the name of an environment variable, such as ARCHIVE_SECRET"));
     None
 }
 
 /// The hosts; where none is said, the domain's parent, since components mostly stand one label below the host.
-fn node_hosts(
-    section: &mut Section<'_>,
-    domain: Option<&str>,
-    remarks: &mut Remarks,
-) -> Option<Vec<String>> {
+fn node_hosts(section: &mut Section<'_>, domain: Option<&str>, remarks: &mut Remarks) -> Option<Vec<String>> {
     const RIGHT: &str = "must name at least one domain of users, such as [\"example.com\"]";
     let key = section.key("hosts");
     if section.has("hosts") {
@@ -237,9 +196,7 @@ fn node_hosts(
         section.push(Mistake::at(key, format!("missing; {RIGHT}")));
         return None;
     };
-    remarks.notices.push(format!(
-        "{key}: not given, so {parent} is taken, the parent of {domain}"
-    ));
+    remarks.notices.push(format!("{key}: not given, so {parent} is taken, the parent of {domain}"));
     Some(vec![parent.to_owned()])
 }
 
@@ -250,10 +207,7 @@ fn node_store(section: &mut Section<'_>, stores: &StoreNames) -> Option<String> 
             return Some(only.clone());
         }
         let key = section.key("store");
-        section.push(Mistake::at(
-            key,
-            format!("missing; there are several stores, so must be one of {names}"),
-        ));
+        section.push(Mistake::at(key, format!("missing; there are several stores, so must be one of {names}")));
         return None;
     };
     match entry_text(&found) {

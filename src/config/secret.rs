@@ -77,14 +77,9 @@ impl SecretSource {
 }
 
 fn read_file(path: &PathBuf) -> Result<String, SecretError> {
-    let failed = |source| SecretError::File {
-        path: path.clone(),
-        source,
-    };
+    let failed = |source| SecretError::File { path: path.clone(), source };
     let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(SECRET_FILE_BYTES + 1).read_to_string(&mut text))
-        .map_err(failed)?;
+    File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES + 1).read_to_string(&mut text)).map_err(failed)?;
     if text.len() as u64 > SECRET_FILE_BYTES {
         return Err(SecretError::TooLarge(path.clone()));
     }

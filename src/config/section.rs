@@ -22,11 +22,7 @@ pub(super) struct Found {
 
 impl Found {
     fn new(key: String, value: Value) -> Self {
-        Self {
-            key,
-            from_environment: value.origin() == Some(ORIGIN),
-            kind: value.kind,
-        }
+        Self { key, from_environment: value.origin() == Some(ORIGIN), kind: value.kind }
     }
 
     /// A mistake here, without the value.
@@ -42,10 +38,7 @@ impl Found {
         match &self.kind {
             ValueKind::String(text) => mistake.with_text(text),
             ValueKind::Table(_) | ValueKind::Array(_) | ValueKind::Nil => mistake,
-            other => Mistake {
-                value: Some(other.to_string()),
-                ..mistake
-            },
+            other => Mistake { value: Some(other.to_string()), ..mistake },
         }
     }
 
@@ -67,9 +60,7 @@ impl Found {
     fn truth(&self) -> Option<bool> {
         match &self.kind {
             ValueKind::Boolean(truth) => Some(*truth),
-            ValueKind::String(text) if self.from_environment => {
-                text.trim().to_lowercase().parse().ok()
-            }
+            ValueKind::String(text) if self.from_environment => text.trim().to_lowercase().parse().ok(),
             _ => None,
         }
     }
@@ -85,17 +76,8 @@ pub(super) struct Section<'m> {
 
 impl<'m> Section<'m> {
     /// Begins to read a table; the root has an empty path.
-    pub(super) fn new(
-        path: String,
-        table: Map<String, Value>,
-        mistakes: &'m mut Vec<Mistake>,
-    ) -> Self {
-        Self {
-            path,
-            table,
-            known: Vec::new(),
-            mistakes,
-        }
+    pub(super) fn new(path: String, table: Map<String, Value>, mistakes: &'m mut Vec<Mistake>) -> Self {
+        Self { path, table, known: Vec::new(), mistakes }
     }
 
     /// The path of a key of this table.
@@ -132,10 +114,7 @@ impl<'m> Section<'m> {
         let path = self.key(name);
         let table = match self.take(name) {
             None => Map::new(),
-            Some(Found {
-                kind: ValueKind::Table(table),
-                ..
-            }) => table,
+            Some(Found { kind: ValueKind::Table(table), .. }) => table,
             Some(found) => {
                 self.push(found.mistake(format!("must be a table: [{name}]")));
                 Map::new()
@@ -145,11 +124,7 @@ impl<'m> Section<'m> {
     }
 
     /// The tables of an array such as `[[node]]`, each with its path.
-    pub(super) fn tables(
-        &mut self,
-        name: &'static str,
-        most: usize,
-    ) -> Vec<(String, Map<String, Value>)> {
+    pub(super) fn tables(&mut self, name: &'static str, most: usize) -> Vec<(String, Map<String, Value>)> {
         let found = match self.take(name) {
             None => return Vec::new(),
             Some(found) => found,
@@ -218,9 +193,7 @@ impl<'m> Section<'m> {
     /// A duration within its bounds; a plain number counts seconds.
     pub(super) fn duration(&mut self, name: &'static str, bounds: Bounds<Duration>) -> Duration {
         let (least, most) = (show_duration(bounds.least), show_duration(bounds.most));
-        let right = format!(
-            "must be a duration such as \"10 s\" (units us, ms, s, min, h, d), from {least} to {most}"
-        );
+        let right = format!("must be a duration such as \"10 s\" (units us, ms, s, min, h, d), from {least} to {most}");
         self.bounded(name, bounds, &right, |found| match found.whole_number() {
             Some(seconds) => Some(Duration::from_secs(seconds)),
             None => found.text().and_then(parse_duration),
@@ -230,9 +203,7 @@ impl<'m> Section<'m> {
     /// A number of bytes within its bounds.
     pub(super) fn size(&mut self, name: &'static str, bounds: Bounds<ByteSize>) -> ByteSize {
         let Bounds { least, most, .. } = bounds;
-        let right = format!(
-            "must be a size such as \"10 GiB\" (units B, KiB, MiB, GiB, TiB, kB, MB, GB, TB), from {least} to {most}"
-        );
+        let right = format!("must be a size such as \"10 GiB\" (units B, KiB, MiB, GiB, TiB, kB, MB, GB, TB), from {least} to {most}");
         self.bounded(name, bounds, &right, |found| match found.whole_number() {
             Some(bytes) => Some(ByteSize(bytes)),
             None => found.text().and_then(parse_size),
@@ -259,12 +230,7 @@ impl<'m> Section<'m> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(
-        &mut self,
-        name: &'static str,
-        choices: &[(&'static str, T)],
-        default: T,
-    ) -> T {
+    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&'static str, T)], default: T) -> T {
         let Some(found) = self.take(name) else {
             return default;
         };
@@ -297,11 +263,7 @@ impl<'m> Section<'m> {
             return None;
         }
         let entries = values.into_iter().enumerate();
-        Some(
-            entries
-                .map(|(index, value)| Found::new(format!("{}.{index}", found.key), value))
-                .collect(),
-        )
+        Some(entries.map(|(index, value)| Found::new(format!("{}.{index}", found.key), value)).collect())
     }
 
     /// Ends the table: what was not asked for is a mistake. Its value is not shown, since it may be a secret under a mistyped key.
@@ -320,18 +282,11 @@ impl<'m> Section<'m> {
 }
 
 fn split_at_commas(text: &str) -> Vec<Value> {
-    let parts = text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
-    parts
-        .map(|part| Value::new(Some(&ORIGIN.to_owned()), part))
-        .collect()
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts.map(|part| Value::new(Some(&ORIGIN.to_owned()), part)).collect()
 }
 
 /// The text of a list's entry.
 pub(super) fn entry_text(found: &Found) -> Result<&str, Mistake> {
-    found
-        .text()
-        .ok_or_else(|| found.mistake("must be a text in quotes"))
+    found.text().ok_or_else(|| found.mistake("must be a text in quotes"))
 }

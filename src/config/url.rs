@@ -13,8 +13,7 @@ use serde::{Serialize, Serializer};
 pub(super) const HIDDEN: &str = "(hidden)";
 
 /// The schemes that name a database, for the mistakes' texts.
-const SCHEMES: &str =
-    "must begin with one of sqlite:, postgres://, postgresql://, mysql://, mariadb://";
+const SCHEMES: &str = "must begin with one of sqlite:, postgres://, postgresql://, mysql://, mariadb://";
 
 /// The database behind a store.
 #[derive(Clone)]
@@ -54,9 +53,7 @@ impl StoreUrl {
     pub fn holds_password(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
-            Self::Postgres(url) | Self::Mysql(url) => {
-                redact(url.expose_secret()) != url.expose_secret()
-            }
+            Self::Postgres(url) | Self::Mysql(url) => redact(url.expose_secret()) != url.expose_secret(),
         }
     }
 }
@@ -89,9 +86,7 @@ fn sqlite(rest: &str) -> Result<PathBuf, String> {
         "" => Err("names no file: must be sqlite:PATH".to_owned()),
         ":memory:" => Err("must name a file: an archive in memory is lost at the end".to_owned()),
         // SQLite itself would take these as a URI with options.
-        _ if path.starts_with("file:") || path.contains('?') => {
-            Err("must be sqlite:PATH, a plain path without options".to_owned())
-        }
+        _ if path.starts_with("file:") || path.contains('?') => Err("must be sqlite:PATH, a plain path without options".to_owned()),
         _ if path.contains('\0') => Err("must not hold a NUL character".to_owned()),
         _ => Ok(PathBuf::from(path)),
     }
@@ -193,10 +188,7 @@ mod tests {
             ("SQLite:/var/lib/a.sqlite", "sqlite:/var/lib/a.sqlite"),
             ("postgresql://db/archive", "postgres://db/archive"),
             ("Postgres://db:5432", "postgres://db:5432"),
-            (
-                "postgres:///a?host=/run/postgresql",
-                "postgres:///a?host=/run/postgresql",
-            ),
+            ("postgres:///a?host=/run/postgresql", "postgres:///a?host=/run/postgresql"),
             ("mariadb://me@db/archive", "mysql://me@db/archive"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
@@ -205,14 +197,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in [
-            "archive.sqlite",
-            "postgress://db/archive",
-            "sqlite3:a",
-            "oracle://db/a",
-            "",
-            "C:\\a",
-        ] {
+        for text in ["archive.sqlite", "postgress://db/archive", "sqlite3:a", "oracle://db/a", "", "C:\\a"] {
             assert_eq!(shown(text), SCHEMES, "{text}");
         }
         for text in [
@@ -250,22 +235,11 @@ mod tests {
         ] {
             let url = StoreUrl::parse(text).unwrap();
             assert!(url.holds_password(), "{text}");
-            for shown in [
-                url.to_string(),
-                format!("{url:?}"),
-                format!("{:?}", [&url, &url]),
-            ] {
+            for shown in [url.to_string(), format!("{url:?}"), format!("{:?}", [&url, &url])] {
                 assert!(!shown.contains("hunter2"), "{shown}");
             }
         }
-        assert!(
-            !StoreUrl::parse("postgres://me@db/a")
-                .unwrap()
-                .holds_password()
-        );
-        assert_eq!(
-            shown("postgres://me:x@db/a?sslmode=require"),
-            "postgres://me:(hidden)@db/a?sslmode=require"
-        );
+        assert!(!StoreUrl::parse("postgres://me@db/a").unwrap().holds_password());
+        assert_eq!(shown("postgres://me:x@db/a?sslmode=require"), "postgres://me:(hidden)@db/a?sslmode=require");
     }
 }

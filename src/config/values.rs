@@ -57,16 +57,8 @@ impl ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [
-            ("TiB", 1 << 40),
-            ("GiB", 1 << 30),
-            ("MiB", 1 << 20),
-            ("KiB", 1 << 10),
-        ];
-        match units
-            .iter()
-            .find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes))
-        {
+        let units = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+        match units.iter().find(|(_, bytes)| self.0 >= *bytes && self.0.is_multiple_of(*bytes)) {
             Some((name, bytes)) => write!(f, "{} {name}", self.0 / bytes),
             None => write!(f, "{} B", self.0),
         }
@@ -112,29 +104,21 @@ pub(super) fn show_duration(duration: Duration) -> String {
 }
 
 /// For `#[serde(serialize_with)]`.
-pub(super) fn serialize_duration<S: Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize_duration<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&show_duration(*duration))
 }
 
 /// The number in front and the unit after it, in lower case.
 fn split(text: &str) -> Option<(u64, String)> {
     let text = text.trim();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at_checked(end)?;
     let number = digits.parse().ok()?;
     Some((number, unit.trim().to_lowercase()))
 }
 
 fn unit_factor(units: &[(&str, u64)], wanted: &str) -> Option<u64> {
-    units
-        .iter()
-        .find(|(name, _)| *name == wanted)
-        .map(|(_, factor)| *factor)
+    units.iter().find(|(name, _)| *name == wanted).map(|(_, factor)| *factor)
 }
 
 #[cfg(test)]
@@ -152,34 +136,16 @@ mod tests {
             ("1 H", 3_600_000_000),
             ("1 d", 86_400_000_000),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Some(Duration::from_micros(micros)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Some(Duration::from_micros(micros)), "{text}");
         }
-        for text in [
-            "",
-            "s",
-            "-1 s",
-            "1.5 s",
-            "10 parsecs",
-            "99999999999999999999",
-            "18446744073709551615 d",
-        ] {
+        for text in ["", "s", "-1 s", "1.5 s", "10 parsecs", "99999999999999999999", "18446744073709551615 d"] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }
 
     #[test]
     fn sizes_are_read_with_and_without_a_unit() {
-        for (text, bytes) in [
-            ("10", 10),
-            ("10 GiB", 10 << 30),
-            ("64MiB", 64 << 20),
-            ("1 kB", 1000),
-            ("3 B", 3),
-        ] {
+        for (text, bytes) in [("10", 10), ("10 GiB", 10 << 30), ("64MiB", 64 << 20), ("1 kB", 1000), ("3 B", 3)] {
             assert_eq!(parse_size(text), Some(ByteSize(bytes)), "{text}");
         }
         for text in ["", "GiB", "1 G", "1.5 GiB", "18446744073709551615 TiB"] {
@@ -194,10 +160,7 @@ mod tests {
             assert_eq!(parse_duration(&show_duration(duration)), Some(duration));
         }
         for bytes in [0, 1, 1023, 1024, 1 << 20, 10 << 30, (1 << 30) + 1] {
-            assert_eq!(
-                parse_size(&ByteSize(bytes).to_string()),
-                Some(ByteSize(bytes))
-            );
+            assert_eq!(parse_size(&ByteSize(bytes).to_string()), Some(ByteSize(bytes)));
         }
     }
 }

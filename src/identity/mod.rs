@@ -202,11 +202,7 @@ impl Identity {
         let distance = |known: &Known| {
             let stamped = (message.said_at() - known.sent_at).abs();
             let arrived = (message.arrived_at - known.last_at).abs();
-            if stamped <= REPLAY_WINDOW {
-                Some(stamped)
-            } else {
-                (arrived <= self.window).then_some(REPLAY_WINDOW + arrived)
-            }
+            if stamped <= REPLAY_WINDOW { Some(stamped) } else { (arrived <= self.window).then_some(REPLAY_WINDOW + arrived) }
         };
         let near = candidates.filter_map(|(index, known)| Some((distance(known)?, index)));
         near.min().map(|(_, index)| index)

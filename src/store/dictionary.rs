@@ -138,7 +138,11 @@ impl Dictionary {
         let mut first: Vec<i32> = missing.keys().map(|(_, first, _)| *first).collect();
         first.sort_unstable();
         first.dedup();
-        for row in db.conversations_of(&first).await? {
+        // A room has no second JID; the list must not be empty for it all the same.
+        let mut second: Vec<i32> = missing.keys().map(|(.., second)| second.unwrap_or_default()).collect();
+        second.sort_unstable();
+        second.dedup();
+        for row in db.conversations_of(&first, &second).await? {
             let key = (row.kind, row.first_id.unwrap_or_default(), row.second_id);
             if missing.contains_key(&key) {
                 self.conversations.insert(key, row.id);

@@ -7,7 +7,7 @@
 
 pub mod codec;
 mod dictionary;
-pub mod migrations;
+//pub mod migrations;
 mod mysql;
 mod postgres;
 mod queries;
@@ -15,7 +15,7 @@ mod rows;
 pub mod schema;
 mod sqlite;
 pub mod tls;
-pub mod writer;
+//pub mod writer;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use diesel::SqliteConnection;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 
-pub use writer::{Committed, Writer};
+//pub use writer::{Committed, Writer};
 
 /// Why a store could not do what was asked, by what the caller can do.
 #[derive(Debug, thiserror::Error)]

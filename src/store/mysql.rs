@@ -18,8 +18,7 @@ const BYTES_PER_INSERT: usize = 8 * 1024 * 1024;
 pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncMysqlConnection, StoreError> {
     let connected = async {
         let conn = Conn::new(options(endpoint, url)?).await.map_err(|error| StoreError::unreachable("MySQL", &error))?;
-        let mut connection =
-            AsyncMysqlConnection::try_from(conn).await.map_err(|error| StoreError::unreachable("MySQL", &error))?;
+        let mut connection = AsyncMysqlConnection::try_from(conn).await.map_err(|error| StoreError::unreachable("MySQL", &error))?;
         let seconds = endpoint.statement_timeout.as_secs().max(1);
         // utf8mb4: anything else loses characters in silence. Strict mode: a value too long is refused, not cut.
         let setup = format!(

@@ -32,7 +32,8 @@ pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncPgConnec
         };
         drop(connection);
         let milliseconds = endpoint.statement_timeout.as_millis();
-        let setup = format!("SET statement_timeout = {milliseconds}; SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET jit = off");
+        let setup =
+            format!("SET statement_timeout = {milliseconds}; SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET jit = off");
         client.batch_execute(&setup).await.map_err(|error| unreachable(&error))?;
         AsyncPgConnection::try_from(client).await.map_err(|error| StoreError::unreachable("PostgreSQL", &error))
     };

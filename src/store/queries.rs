@@ -30,7 +30,7 @@ pub(crate) trait Queries {
     async fn jid_ids(&mut self, jids: &[String]) -> QueryResult<Vec<JidRow>>;
     async fn jids_of(&mut self, ids: &[i32]) -> QueryResult<Vec<JidRow>>;
     async fn node_rows(&mut self) -> QueryResult<Vec<NodeRow>>;
-    async fn conversations_of(&mut self, first: &[i32]) -> QueryResult<Vec<ConversationRow>>;
+    async fn conversations_of(&mut self, first: &[i32], second: &[i32]) -> QueryResult<Vec<ConversationRow>>;
     async fn known_rooms(&mut self, rooms: &[i32]) -> QueryResult<Vec<(i32, i16)>>;
     async fn set_room_kind(&mut self, room: i32, kind: i16) -> QueryResult<()>;
     async fn occupancies(&mut self) -> QueryResult<Vec<OccupancyRow>>;
@@ -171,13 +171,16 @@ macro_rules! queries {
                 nodes.select((id, name)).load(self)$($wait)*
             }
 
-            async fn conversations_of(&mut self, first: &[i32]) -> diesel::QueryResult<Vec<ConversationRow>> {
+            async fn conversations_of(&mut self, first: &[i32], second: &[i32]) -> diesel::QueryResult<Vec<ConversationRow>> {
                 use $dsl as _;
                 use crate::store::schema::conversation_names::dsl::*;
                 let mut found = Vec::new();
                 for part in first.chunks(crate::store::queries::MAX_IN) {
-                    let query = conversation_names.filter(first_id.eq_any(part)).select(ConversationRow::as_select());
-                    found.extend(query.load(self)$($wait)*?);
+                    for other in second.chunks(crate::store::queries::MAX_IN) {
+                        let either = second_id.is_null().or(second_id.eq_any(other));
+                        let query = conversation_names.filter(first_id.eq_any(part).and(either)).select(ConversationRow::as_select());
+                        found.extend(query.load(self)$($wait)*?);
+                    }
                 }
                 Ok(found)
             }

@@ -15,10 +15,7 @@ const NODE: &str = "[[node]]\naddress = \"127.0.0.1:5347\"\ndomain = \"archive.e
 const EXAMPLE: &str = include_str!("../../../examples/archiver.toml");
 
 fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
-    let variables: Vec<(OsString, OsString)> = variables
-        .iter()
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect();
+    let variables: Vec<(OsString, OsString)> = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
     Config::from_text(text, None, variables.into_iter())
 }
 
@@ -47,28 +44,15 @@ fn nothing_at_all_is_the_default_store_and_no_node() {
 fn the_example_holds_exactly_the_defaults() {
     let example = load(EXAMPLE).unwrap();
     let least = load(NODE).unwrap();
-    assert_eq!(
-        example.effective_toml().unwrap(),
-        least.effective_toml().unwrap()
-    );
+    assert_eq!(example.effective_toml().unwrap(), least.effective_toml().unwrap());
     assert!(example.notices.is_empty() && example.warnings.is_empty());
-    assert_eq!(
-        least.notices,
-        ["node.0.hosts: not given, so example.com is taken, the parent of archive.example.com"]
-    );
+    assert_eq!(least.notices, ["node.0.hosts: not given, so example.com is taken, the parent of archive.example.com"]);
 }
 
 #[test]
 fn the_example_names_every_option() {
-    let with_all = node(
-        "tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"",
-    );
-    let effective: toml::Table = load(&with_all)
-        .unwrap()
-        .effective_toml()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let with_all = node("tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"");
+    let effective: toml::Table = load(&with_all).unwrap().effective_toml().unwrap().parse().unwrap();
     let mut keys = vec!["secret_file".to_owned(), "secret_env".to_owned()];
     for (_, section) in &effective {
         let table = section.as_table().or_else(|| section[0].as_table());
@@ -78,8 +62,7 @@ fn the_example_names_every_option() {
     for key in keys {
         let there = EXAMPLE.lines().any(|line| {
             let line = line.strip_prefix("# ").unwrap_or(line);
-            line.strip_prefix(&key)
-                .is_some_and(|rest| rest.starts_with(" = "))
+            line.strip_prefix(&key).is_some_and(|rest| rest.starts_with(" = "))
         });
         assert!(there, "{key}");
     }
@@ -103,10 +86,7 @@ fn the_environment_goes_before_the_file() {
             ("XMPP_ARCHIVER__STORE__DEFAULT__URL", "postgres://db/a"),
             ("XMPP_ARCHIVER__STORE__0__POOL", "8"),
             ("XMPP_ARCHIVER__NODE__0__HOSTS", "b.example, C.example"),
-            (
-                "XMPP_ARCHIVER__NODE__ARCHIVE_EXAMPLE_COM__SECRET_ENV",
-                "THE_SECRET",
-            ),
+            ("XMPP_ARCHIVER__NODE__ARCHIVE_EXAMPLE_COM__SECRET_ENV", "THE_SECRET"),
             ("OTHER__SPOOL__PATH", "no"),
         ],
     )
@@ -125,23 +105,11 @@ fn the_environment_goes_before_the_file() {
 fn the_environment_alone_is_enough() {
     let mut variables = Vec::new();
     for index in 0..12 {
-        variables.push((
-            format!("XMPP_ARCHIVER__NODE__{index}__DOMAIN"),
-            format!("a.n{index}.example"),
-        ));
-        variables.push((
-            format!("XMPP_ARCHIVER__NODE__{index}__ADDRESS"),
-            "localhost:5347".to_owned(),
-        ));
-        variables.push((
-            format!("XMPP_ARCHIVER__NODE__{index}__SECRET"),
-            "hunter2".to_owned(),
-        ));
+        variables.push((format!("XMPP_ARCHIVER__NODE__{index}__DOMAIN"), format!("a.n{index}.example")));
+        variables.push((format!("XMPP_ARCHIVER__NODE__{index}__ADDRESS"), "localhost:5347".to_owned()));
+        variables.push((format!("XMPP_ARCHIVER__NODE__{index}__SECRET"), "hunter2".to_owned()));
     }
-    let variables: Vec<(&str, &str)> = variables
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let config = load_with("", &variables).unwrap();
     assert_eq!(config.nodes.len(), 12);
     assert_eq!(config.nodes[11].hosts, ["n11.example"]);
@@ -149,33 +117,18 @@ fn the_environment_alone_is_enough() {
 
 #[test]
 fn no_secret_is_ever_shown() {
-    let text = format!(
-        "{}[[store]]\nurl = \"postgres://me:hunter2@db/a?password=hunter2\"\n",
-        NODE.replace("change me", "hunter2")
-    );
+    let text = format!("{}[[store]]\nurl = \"postgres://me:hunter2@db/a?password=hunter2\"\n", NODE.replace("change me", "hunter2"));
     let config = load(&text).unwrap();
     let effective = config.effective_toml().unwrap();
     assert!(effective.contains("secret = \"(hidden)\""), "{effective}");
-    assert!(
-        effective.contains("postgres://me:(hidden)@db/a"),
-        "{effective}"
-    );
+    assert!(effective.contains("postgres://me:(hidden)@db/a"), "{effective}");
     for shown in [effective, format!("{config:?}"), format!("{config:#?}")] {
         assert!(!shown.contains("hunter2"), "{shown}");
     }
-    assert_eq!(
-        config.nodes[0].secret.read().unwrap().expose_secret(),
-        "hunter2"
-    );
-    let wrong = text.replace(
-        "secret = \"hunter2\"",
-        "secret = [\"hunter2\"]\nsecrets = \"hunter2\"",
-    );
+    assert_eq!(config.nodes[0].secret.read().unwrap().expose_secret(), "hunter2");
+    let wrong = text.replace("secret = \"hunter2\"", "secret = [\"hunter2\"]\nsecrets = \"hunter2\"");
     let errors = load(&wrong).unwrap_err();
-    assert!(
-        !format!("{errors} {errors:?}").contains("hunter2"),
-        "{errors}"
-    );
+    assert!(!format!("{errors} {errors:?}").contains("hunter2"), "{errors}");
 }
 
 #[test]
@@ -196,16 +149,10 @@ fn a_secret_is_read_from_its_file() {
 
 #[test]
 fn secrets_that_cannot_be_read_stop_only_what_attaches() {
-    let text = NODE.replace(
-        "secret = \"change me\"",
-        "secret_file = \"/nonexistent/secret\"",
-    );
+    let text = NODE.replace("secret = \"change me\"", "secret_file = \"/nonexistent/secret\"");
     let config = load(&text).unwrap();
     let errors = config.require_nodes().unwrap_err().to_string();
-    assert!(
-        errors.contains("node.0.secret_file: can't be read (/nonexistent/secret)"),
-        "{errors}"
-    );
+    assert!(errors.contains("node.0.secret_file: can't be read (/nonexistent/secret)"), "{errors}");
 }
 
 #[cfg(unix)]
@@ -230,22 +177,14 @@ fn a_readable_file_with_secrets_is_warned_of() {
 
 #[test]
 fn hundreds_of_hosts_are_folded_and_trusted() {
-    let hosts: Vec<String> = (0..500)
-        .map(|index| format!("\"H{index}.Example.\""))
-        .collect();
-    let config = load(&node(&format!(
-        "hosts = [{}, \"h7.example\"]\ntrusted = [\"h1.example\", \"mirror.example\"]",
-        hosts.join(", ")
-    )))
-    .unwrap();
+    let hosts: Vec<String> = (0..500).map(|index| format!("\"H{index}.Example.\"")).collect();
+    let config =
+        load(&node(&format!("hosts = [{}, \"h7.example\"]\ntrusted = [\"h1.example\", \"mirror.example\"]", hosts.join(", ")))).unwrap();
     let node = &config.nodes[0];
     assert_eq!(node.hosts.len(), 500);
     assert_eq!(node.trusted.len(), 501);
     assert_eq!(node.trusted[500], "mirror.example");
-    assert_eq!(
-        config.warnings,
-        ["node.0.hosts: h7.example stands there twice"]
-    );
+    assert_eq!(config.warnings, ["node.0.hosts: h7.example stands there twice"]);
 }
 
 #[test]
@@ -256,29 +195,14 @@ fn the_certificate_name_is_the_host_unless_said() {
     };
     assert_eq!(name("XMPP.example.com:5347", ""), "xmpp.example.com");
     assert_eq!(name("[::1]:5347", ""), "::1");
-    assert_eq!(
-        name("10.0.0.1:5347", "tls = true\ntls_name = \"n.example\""),
-        "n.example"
-    );
+    assert_eq!(name("10.0.0.1:5347", "tls = true\ntls_name = \"n.example\""), "n.example");
 }
 
 #[test]
 fn a_store_is_chosen_by_name() {
-    let config = load(
-        "[[store]]\nname = \"a\"\nurl = \"sqlite:a\"\n[[store]]\nname = \"b\"\nurl = \"sqlite:b\"",
-    )
-    .unwrap();
+    let config = load("[[store]]\nname = \"a\"\nurl = \"sqlite:a\"\n[[store]]\nname = \"b\"\nurl = \"sqlite:b\"").unwrap();
     assert_eq!(config.store(Some("b")).unwrap().name, "b");
-    assert_eq!(
-        config.store(None).unwrap_err().to_string(),
-        "there are several stores: say --store with one of a, b"
-    );
-    assert_eq!(
-        config.store(Some("c")).unwrap_err().to_string(),
-        "there is no store \"c\"; configured are a, b"
-    );
-    assert_eq!(
-        config.spool.directory(&config.stores[1]),
-        PathBuf::from("spool/b")
-    );
+    assert_eq!(config.store(None).unwrap_err().to_string(), "there are several stores: say --store with one of a, b");
+    assert_eq!(config.store(Some("c")).unwrap_err().to_string(), "there is no store \"c\"; configured are a, b");
+    assert_eq!(config.spool.directory(&config.stores[1]), PathBuf::from("spool/b"));
 }
