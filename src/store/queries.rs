@@ -9,9 +9,9 @@ use diesel::QueryResult;
 use super::rows::*;
 
 /// Most values in one `IN (…)`: SQLite allows 32,766 variables in a statement.
-const MAX_IN: usize = 8_000;
+pub(crate) const MAX_IN: usize = 8_000;
 /// How far back in a conversation a message is looked for that another one refers to.
-const MAX_REFERENCE_SCAN: i64 = 5_000;
+pub(crate) const MAX_REFERENCE_SCAN: i64 = 5_000;
 
 /// What the writer asks of a connection inside one transaction.
 #[expect(async_fn_in_trait, reason = "the writer has a thread of its own; nothing here needs to be Send")]
