@@ -89,6 +89,8 @@ pub mod flags {
     pub const AUTHOR_MISMATCH: i32 = 128;
     /// A private message through a room (XEP-0045 §7.5).
     pub const PRIVATE_IN_ROOM: i32 = 256;
+    /// The `origin-id` (XEP-0359) is the same as the `id` attribute and is not stored twice.
+    pub const ORIGIN_ID_IS_ID: i32 = 512;
 }
 
 /// What one message says.

@@ -112,6 +112,8 @@ pub struct Message {
     pub source: Source,
     /// What is known of its direction.
     pub direction: Direction,
+    /// Whether the mirror itself told the direction of a direct copy.
+    pub is_directed: bool,
     /// How far copies can be counted.
     pub per_send: CopiesPerSend,
     /// `from` as in the stanza.
@@ -200,6 +202,7 @@ pub fn normalise(copy: &Copy<'_, '_>, node: &Node, rooms: &Rooms, arrived_at: Mi
         place,
         source: copy.source,
         direction: direction(copy, place, node.is_local(&from), recipient_is_local),
+        is_directed: tells_direction(copy),
         per_send: CopiesPerSend::Unknown,
         sender_is_local: people.sender.as_ref().map_or_else(|| place.is_from_room(), |sender| node.is_local(sender)),
         recipient_is_local: recipient_is_local || node.is_room(&to),
@@ -314,6 +317,14 @@ fn direction(copy: &Copy<'_, '_>, place: Place, sender_is_local: bool, recipient
         _ if sender_is_local && !recipient_is_local => Direction::Sent,
         _ if recipient_is_local && !sender_is_local => Direction::Received,
         _ => Direction::Unknown,
+    }
+}
+
+fn tells_direction(copy: &Copy<'_, '_>) -> bool {
+    match &copy.method {
+        Method::Packet { .. } => true,
+        Method::Envelope(envelope) => envelope.sent.is_some(),
+        Method::Forked | Method::Routed => false,
     }
 }
 
