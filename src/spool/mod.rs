@@ -149,7 +149,7 @@ impl Options {
             "max_record_bytes is over 16 MiB"
         } else if self.buffer_bytes < longest {
             "buffer_bytes does not hold the longest record"
-        } else if self.limit_bytes < HEADER_BYTES + longest as u64 {
+        } else if self.limit_bytes < 2 * HEADER_BYTES + longest as u64 {
             "limit_bytes does not hold the longest record"
         } else {
             self.segment_bytes = self

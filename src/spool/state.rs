@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::segment::{Key, RECORD_HEAD_BYTES, Unnumbered, push_record};
+use super::segment::{HEADER_BYTES, Key, RECORD_HEAD_BYTES, Unnumbered, push_record};
 use super::{Options, WhenFull};
 
 /// A wholly released segment that is still written to is given up once it has this fraction of its full size.
@@ -76,7 +76,9 @@ impl State {
         if self.closing || self.stopped {
             return Admission::Closed;
         }
-        let wanted = self.disk_bytes + (self.buffered_bytes + framed_bytes) as u64;
+        // What is pending and what is being written may each begin a segment.
+        let wanted =
+            self.disk_bytes + (self.buffered_bytes + framed_bytes) as u64 + 2 * HEADER_BYTES;
         self.paused =
             wanted > options.limit_bytes && self.disk_bytes + self.buffered_bytes as u64 > 0;
         let crowded =
