@@ -25,11 +25,15 @@ pub mod node;
 pub mod time;
 pub mod xml;
 
+pub mod component;
+
 pub mod mirror;
 
 pub mod message;
 
 pub mod policy;
+
+pub mod spool;
 
 pub mod identity;
 

@@ -310,8 +310,9 @@ fn direction(copy: &Copy<'_, '_>, place: Place, sender_is_local: bool, recipient
     match (&copy.method, copy.source) {
         (_, Source::Carbon) => sent(copy.sent_carbon),
         (_, Source::Late | Source::History | Source::Archive) => Direction::Received,
-        (Method::Packet { incoming }, _) => sent(*incoming),
         (Method::Envelope(envelope), _) if envelope.sent.is_some() => sent(envelope.sent == Some(true)),
+        // What comes into an Openfire comes from a user, from another server or from one of its rooms.
+        (Method::Packet { incoming }, _) if !place.is_from_room() => sent(*incoming && sender_is_local),
         _ if place.is_into_room() => Direction::Sent,
         _ if place.is_from_room() => Direction::Received,
         _ if sender_is_local && !recipient_is_local => Direction::Sent,
