@@ -1,1 +1,3 @@
 //! placeholder
+pub mod component;
+pub mod time;
