@@ -8,7 +8,8 @@
 pub mod batch;
 pub mod codec;
 mod dictionary;
-//pub mod migrations;
+mod endpoint;
+pub mod migrations;
 mod lookup;
 mod mysql;
 mod postgres;
