@@ -12,7 +12,9 @@ pub type Micros = i64;
 pub fn now() -> Micros {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(since) => Micros::try_from(since.as_micros()).unwrap_or(Micros::MAX),
-        Err(before) => Micros::try_from(before.duration().as_micros()).map_or(Micros::MIN, |micros| -micros),
+        Err(before) => {
+            Micros::try_from(before.duration().as_micros()).map_or(Micros::MIN, |micros| -micros)
+        }
     }
 }
 
