@@ -196,7 +196,9 @@ impl Framer {
         let start = self.start;
         self.start = self.position;
         match found {
-            Found::Open { end } => Frame::StreamOpen(self.buffer.get(start..end).unwrap_or_default()),
+            Found::Open { end } => {
+                Frame::StreamOpen(self.buffer.get(start..end).unwrap_or_default())
+            }
             Found::Stanza { end } => Frame::Stanza(self.buffer.get(start..end).unwrap_or_default()),
             Found::Close => Frame::StreamClose,
             Found::Oversize { head, total_bytes } => Frame::Oversize { head, total_bytes },
@@ -241,6 +243,16 @@ impl Framer {
         None
     }
 
+    /// Whether what just ended is over the limit, so that it makes no difference in how many pieces it came.
+    fn is_over_limit(&self) -> bool {
+        self.position - self.start > self.max_stanza_bytes
+    }
+
+    fn given_up(&mut self, violation: Violation) -> Step {
+        self.state = State::Finished;
+        Step::Found(Found::Violation(violation))
+    }
+
     /// Whether the bytes of the tag in progress between stanzas will be needed when it ends.
     fn in_kept_tag(&self) -> bool {
         match self.state {
@@ -252,13 +264,19 @@ impl Framer {
 
     /// Drops the scanned bytes of a stanza that turned out to be over the limit.
     fn skip(&mut self) {
-        let scanned = self.buffer.get(self.start..self.position).unwrap_or_default();
+        let scanned = self
+            .buffer
+            .get(self.start..self.position)
+            .unwrap_or_default();
         let scanned_bytes = scanned.len() as u64;
         match &mut self.skipped {
             Some(skipped) => skipped.bytes += scanned_bytes,
             None => {
                 let head = head_of(scanned, self.start_tag_bytes);
-                self.skipped = Some(Skipped { head, bytes: scanned_bytes });
+                self.skipped = Some(Skipped {
+                    head,
+                    bytes: scanned_bytes,
+                });
             }
         }
         self.start = self.position;
@@ -285,7 +303,8 @@ impl Framer {
         let rest = self.rest();
         let next = memchr(b'<', rest);
         let length = next.unwrap_or(rest.len());
-        let stray = self.depth < 2 && !self.stray_told && !is_space(rest.get(..length).unwrap_or_default());
+        let stray =
+            self.depth < 2 && !self.stray_told && !is_space(rest.get(..length).unwrap_or_default());
         self.position += length;
         if self.depth < 2 {
             self.start = self.position;
@@ -312,7 +331,9 @@ impl Framer {
             Some(b'?') => (State::Instruction, 2),
             Some(b'!') if rest.starts_with(COMMENT) => (State::Comment, COMMENT.len()),
             Some(b'!') if rest.starts_with(CDATA) => (State::Cdata, CDATA.len()),
-            Some(b'!') if COMMENT.starts_with(rest) || CDATA.starts_with(rest) => return Step::NeedMore,
+            Some(b'!') if COMMENT.starts_with(rest) || CDATA.starts_with(rest) => {
+                return Step::NeedMore;
+            }
             Some(b'!') => (State::Declaration, 2),
             Some(_) => (State::StartTag, 1),
         };
@@ -352,12 +373,14 @@ impl Framer {
         self.state = State::Text;
         let closed = self.ends_with(b"/");
         match self.depth {
+            0 if self.is_over_limit() => self.given_up(Violation::EndlessTag),
             0 => self.stream_opened(),
             1 if closed => self.stanza_ended(),
             _ if closed => Step::Continue,
             depth => {
                 if depth == 1 {
-                    self.start_tag_bytes = self.skipped.is_none().then_some(self.position - self.start);
+                    self.start_tag_bytes =
+                        self.skipped.is_none().then_some(self.position - self.start);
                 }
                 self.depth = depth + 1;
                 Step::Continue
@@ -366,7 +389,10 @@ impl Framer {
     }
 
     fn stream_opened(&mut self) -> Step {
-        let tag = self.buffer.get(self.content..self.position).unwrap_or_default();
+        let tag = self
+            .buffer
+            .get(self.content..self.position)
+            .unwrap_or_default();
         self.stream_name = tag_name(tag).to_vec();
         self.begun = true;
         self.depth = 1;
@@ -394,14 +420,23 @@ impl Framer {
     }
 
     fn stream_ended(&mut self) -> Step {
-        let tag = self.buffer.get(self.content..self.position).unwrap_or_default();
+        let tag = self
+            .buffer
+            .get(self.content..self.position)
+            .unwrap_or_default();
         let ours = self.depth == 1 && tag_name(tag) == self.stream_name;
+        if self.is_over_limit() {
+            return self.given_up(Violation::EndlessTag);
+        }
+        if !ours {
+            return self.given_up(Violation::EndTag);
+        }
         self.state = State::Finished;
-        Step::Found(if ours { Found::Close } else { Found::Violation(Violation::EndTag) })
+        Step::Found(Found::Close)
     }
 
     fn stanza_ended(&mut self) -> Step {
-        if self.position - self.start > self.max_stanza_bytes {
+        if self.is_over_limit() {
             self.skip();
         } else if self.skipped.is_none() {
             self.start_tag_bytes = None;
@@ -410,7 +445,10 @@ impl Framer {
         self.skip();
         self.start_tag_bytes = None;
         match self.skipped.take() {
-            Some(Skipped { head, bytes }) => Step::Found(Found::Oversize { head, total_bytes: bytes }),
+            Some(Skipped { head, bytes }) => Step::Found(Found::Oversize {
+                head,
+                total_bytes: bytes,
+            }),
             None => Step::Continue,
         }
     }
@@ -431,12 +469,17 @@ impl Framer {
 
     /// Whether `ending` stands before the `>` just passed, within the markup in progress.
     fn ends_with(&self, ending: &[u8]) -> bool {
-        let content = self.buffer.get(self.content..self.position.saturating_sub(1));
+        let content = self
+            .buffer
+            .get(self.content..self.position.saturating_sub(1));
         content.unwrap_or_default().ends_with(ending)
     }
 
     fn aside_ended(&mut self) -> Step {
         match self.state {
+            State::Instruction if !self.begun && self.is_over_limit() => {
+                self.given_up(Violation::EndlessTag)
+            }
             State::Instruction if self.is_xml_declaration() => {
                 self.begun = true;
                 self.pass_by()
@@ -449,7 +492,10 @@ impl Framer {
 
     /// `<?xml …?>` at the very start. Its bytes are still there: `hold` keeps an instruction that comes first.
     fn is_xml_declaration(&self) -> bool {
-        let content = self.buffer.get(self.content..self.position).unwrap_or_default();
+        let content = self
+            .buffer
+            .get(self.content..self.position)
+            .unwrap_or_default();
         self.depth == 0 && !self.begun && tag_name(content) == b"xml"
     }
 
@@ -458,7 +504,11 @@ impl Framer {
         let outside = self.depth < 2;
         self.begun = true;
         let step = self.pass_by();
-        if outside { Step::Found(Found::Violation(violation)) } else { step }
+        if outside {
+            Step::Found(Found::Violation(violation))
+        } else {
+            step
+        }
     }
 
     fn pass_by(&mut self) -> Step {
@@ -472,7 +522,9 @@ impl Framer {
 
 /// The start of a stanza as far as it is kept when the rest is dropped.
 fn head_of(scanned: &[u8], start_tag_bytes: Option<usize>) -> Vec<u8> {
-    let kept = start_tag_bytes.unwrap_or(OVERSIZE_HEAD_BYTES).min(OVERSIZE_HEAD_BYTES);
+    let kept = start_tag_bytes
+        .unwrap_or(OVERSIZE_HEAD_BYTES)
+        .min(OVERSIZE_HEAD_BYTES);
     scanned.get(..kept).unwrap_or(scanned).to_vec()
 }
 
@@ -485,7 +537,8 @@ fn tag_name(tag: &[u8]) -> &[u8] {
 
 /// XML white space only: a keepalive.
 fn is_space(text: &[u8]) -> bool {
-    text.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+    text.iter()
+        .all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 #[cfg(test)]
