@@ -71,6 +71,8 @@ struct Recovery<'a> {
 
 /// Opens what is there.
 pub(crate) fn recover(disk: &dyn Disk) -> io::Result<Opened> {
+    // Files that a killed process made may have names that are not durable yet.
+    disk.sync_names("")?;
     let (mut released_file, mark) = ReleasedFile::open(disk)?;
     let listed = list_segments(disk)?;
     let known_id = mark.as_ref().map(|mark| mark.spool_id);

@@ -591,6 +591,8 @@ impl Model {
             );
             self.pass(self.position..seq);
             self.owed.remove(&seq);
+            // Only durable records are read: a killed process's too, once they are given to us.
+            self.confirmed.insert(seq, bytes.to_vec());
             self.position = seq + 1;
         }
         self.pass(self.position..batch.next_seq);
