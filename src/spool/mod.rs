@@ -69,7 +69,11 @@
 mod appender;
 mod damage;
 mod disk;
+#[cfg(test)]
+mod model;
 mod reader;
+#[cfg(test)]
+mod real;
 mod recovery;
 mod released;
 mod segment;
