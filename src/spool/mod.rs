@@ -69,7 +69,11 @@
 mod appender;
 mod damage;
 mod disk;
+#[cfg(test)]
+mod model;
 mod reader;
+#[cfg(test)]
+mod real;
 mod recovery;
 mod released;
 mod segment;
@@ -224,20 +228,16 @@ fn open_on(disk: Arc<dyn Disk>, options: Options) -> io::Result<Option<Parts>> {
             damage.missing
         );
     }
-    let state = State {
+    let mut state = State {
         next_seq: recovered.next_seq,
         durable_seq: recovered.next_seq,
         segments: std::mem::take(&mut opened.segments),
         disk_bytes: recovered.bytes,
         released_seq: opened.released_seq,
         persisted_seq: opened.released_seq,
-        known_damage: recovered
-            .damaged
-            .iter()
-            .map(|damage| (damage.segment, damage.offset))
-            .collect(),
         ..State::default()
     };
+    state.note_damage(&recovered.damaged);
     let shared = Arc::new(Shared::new(options, Key::new(&recovered.spool_id), state));
     let appender = Appender::new(shared.clone());
     let reader = Reader::new(shared.clone(), disk.clone(), recovered.first_seq);

@@ -252,12 +252,7 @@ impl Reader {
     ) -> Option<Batch> {
         self.scan = scan;
         self.position = position;
-        self.shared.lock().known_damage.extend(
-            batch
-                .damage
-                .iter()
-                .map(|damage| (damage.segment, damage.offset)),
-        );
+        self.shared.lock().note_damage(&batch.damage);
         (!batch.is_empty() || !batch.damage.is_empty()).then_some(batch)
     }
 }
@@ -330,12 +325,7 @@ impl Reading {
     /// Sets a damaged range aside, unless that was done before.
     fn report(&self, batch: &mut Batch, range: Range<u64>, missing: Range<u64>) -> io::Result<()> {
         let segment = self.meta.first_seq;
-        if !self
-            .shared
-            .lock()
-            .known_damage
-            .contains(&(segment, range.start))
-        {
+        if !self.shared.lock().knows(segment, range.start, missing.end) {
             let file: Arc<dyn DiskFile> = self.disk.open(&segment_name(segment))?;
             let damage = set_aside(&*self.disk, &*file, segment, range, missing);
             log::error!(
@@ -355,8 +345,7 @@ impl Reading {
         if !self
             .shared
             .lock()
-            .known_damage
-            .contains(&(self.meta.first_seq, self.position.offset))
+            .knows(self.meta.first_seq, self.position.offset, missing.end)
         {
             log::error!(
                 "a segment of the spool has vanished: {:016x}, records {missing:?}",

@@ -71,6 +71,8 @@ struct Recovery<'a> {
 
 /// Opens what is there.
 pub(crate) fn recover(disk: &dyn Disk) -> io::Result<Opened> {
+    // Files that a killed process made may have names that are not durable yet.
+    disk.sync_names("")?;
     let (mut released_file, mark) = ReleasedFile::open(disk)?;
     let listed = list_segments(disk)?;
     let known_id = mark.as_ref().map(|mark| mark.spool_id);
@@ -82,16 +84,7 @@ pub(crate) fn recover(disk: &dyn Disk) -> io::Result<Opened> {
     let spool_id = spool_id.unwrap_or_else(random_id);
     let fresh = mark.is_none() && listed.is_empty();
     let clean = fresh || mark.as_ref().is_some_and(|mark| mark.clean);
-    let mut recovery = Recovery {
-        disk,
-        key: Key::new(&spool_id),
-        damaged: Vec::new(),
-        torn_tail_bytes: 0,
-        floor_seq: mark.as_ref().map_or(0, |mark| {
-            mark.next_seq.max(mark.confirmed_seq).max(mark.before_seq)
-        }),
-        confirmed_seq: mark.as_ref().map_or(0, |mark| mark.confirmed_seq),
-    };
+    let mut recovery = Recovery::new(disk, Key::new(&spool_id), mark.as_ref());
     let listed = recovery.expel_foreign(listed, &spool_id)?;
     let mut segments = recovery.lay_out(listed)?;
     let released_seq = mark.as_ref().map(|mark| mark.before_seq);
@@ -110,22 +103,20 @@ pub(crate) fn recover(disk: &dyn Disk) -> io::Result<Opened> {
         next_seq,
         clean: false,
     })?;
+    let segments: VecDeque<_> = segments.into_iter().map(|one| one.meta).collect();
+    let waiting = segments.iter().find(|one| one.end_seq > released_seq);
     let recovered = Recovered {
         spool_id,
         records: segments
             .iter()
-            .map(|one: &Piece| one.meta.records_from(released_seq))
+            .map(|one| one.records_from(released_seq))
             .sum(),
-        bytes: segments.iter().map(|one| one.meta.bytes).sum(),
-        first_seq: segments
-            .iter()
-            .find(|one| one.meta.end_seq > released_seq)
-            .map_or(next_seq, |one| one.meta.first_seq.max(released_seq)),
+        bytes: segments.iter().map(|one| one.bytes).sum(),
+        first_seq: waiting.map_or(next_seq, |one| one.first_seq.max(released_seq)),
         next_seq,
         torn_tail_bytes: recovery.torn_tail_bytes,
         damaged: recovery.damaged,
     };
-    let segments = segments.into_iter().map(|one| one.meta).collect();
     Ok(Opened {
         recovered,
         segments,
@@ -141,7 +132,19 @@ struct Piece {
     follows_seq: u64,
 }
 
-impl Recovery<'_> {
+impl<'a> Recovery<'a> {
+    fn new(disk: &'a dyn Disk, key: Key, mark: Option<&Released>) -> Self {
+        let given = |mark: &Released| mark.next_seq.max(mark.confirmed_seq).max(mark.before_seq);
+        Self {
+            disk,
+            key,
+            damaged: Vec::new(),
+            torn_tail_bytes: 0,
+            floor_seq: mark.map_or(0, given),
+            confirmed_seq: mark.map_or(0, |mark| mark.confirmed_seq),
+        }
+    }
+
     /// Moves segments of another spool out of the way: their numbers are not ours.
     fn expel_foreign(
         &mut self,

@@ -1,12 +1,13 @@
 //! What the appenders, the writer and the reader share: one mutex, held for a copy of a record at the longest.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::damage::Damage;
 use super::segment::{HEADER_BYTES, Key, RECORD_HEAD_BYTES, Unnumbered, push_record};
 use super::{Options, WhenFull};
 
@@ -60,8 +61,8 @@ pub(crate) struct State {
     pub(crate) persisted_seq: u64,
     pub(crate) paused: bool,
     pub(crate) last_error: Option<String>,
-    /// Damage already reported, by segment and offset, so that reading again does not report it again.
-    pub(crate) known_damage: BTreeSet<(u64, u64)>,
+    /// Damage already reported, so that reading again does not report it again: by segment and offset, the number that it reaches.
+    pub(crate) known_damage: BTreeMap<(u64, u64), u64>,
     /// No more records come.
     pub(crate) closing: bool,
     /// Nobody can wait for a record any more.
@@ -134,8 +135,24 @@ impl State {
         for segment in self.segments.drain(..count.min(self.segments.len())) {
             self.disk_bytes = self.disk_bytes.saturating_sub(segment.bytes);
             self.known_damage
-                .retain(|(damaged, _)| *damaged != segment.first_seq);
+                .retain(|(damaged, _), _| *damaged != segment.first_seq);
         }
+    }
+
+    /// Whether this damage was reported, and has not grown since.
+    pub(crate) fn knows(&self, segment: u64, offset: u64, missing_to: u64) -> bool {
+        self.known_damage
+            .get(&(segment, offset))
+            .is_some_and(|known_to| *known_to >= missing_to)
+    }
+
+    /// Notes what was reported.
+    pub(crate) fn note_damage(&mut self, damage: &[Damage]) {
+        self.known_damage.extend(
+            damage
+                .iter()
+                .map(|one| ((one.segment, one.offset), one.missing.end)),
+        );
     }
 
     /// The segment that holds a record, or the next one behind a gap.
