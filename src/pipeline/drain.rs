@@ -200,6 +200,9 @@ async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<St
 async fn connect(shared: &Shared, start: Option<&SyncSender<Start>>) -> Result<Writer, StoreError> {
     let endpoint = &shared.settings.endpoint;
     let mut connection = Connection::open(endpoint).await?;
+    if shared.settings.migrates {
+        crate::store::migrations::up(&mut connection, None).await?;
+    }
     crate::store::migrations::require_current(&mut connection).await?;
     let mut writer = Writer::new(connection, shared.settings.join_window).await?;
     if let Some(start) = start {

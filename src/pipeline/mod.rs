@@ -24,6 +24,8 @@ use crate::time::Micros;
 pub struct Settings {
     /// Where the store is.
     pub endpoint: Endpoint,
+    /// Whether pending migrations are run when the store is first reached.
+    pub migrates: bool,
     /// The nodes that write to it.
     pub nodes: Vec<Arc<Node>>,
     /// What is archived.

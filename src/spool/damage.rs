@@ -116,3 +116,17 @@ fn copy_bytes(from: &dyn DiskFile, to: &dyn DiskFile, range: &Range<u64>) -> io:
     }
     to.sync()
 }
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = segment_name(self.segment);
+        write!(out, "segment {name}: {} bytes at offset {} are damaged", self.length, self.offset)?;
+        if !self.missing.is_empty() {
+            write!(out, ", records {} to {} are lost", self.missing.start, self.missing.end - 1)?;
+        }
+        match &self.copy {
+            Some(copy) => write!(out, ", a copy is in {copy}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -9,15 +9,18 @@ pub mod batch;
 pub mod codec;
 mod dictionary;
 mod endpoint;
+pub mod health;
 pub mod migrations;
 mod lookup;
 mod mysql;
 mod postgres;
+pub mod quarantine;
 mod queries;
 mod references;
 mod rows;
 pub mod schema;
 mod sqlite;
+mod statement;
 pub mod tls;
 pub mod writer;
 
