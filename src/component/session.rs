@@ -237,6 +237,7 @@ struct Session<'a, I> {
     liveness: Liveness,
     subscription: Option<Subscription>,
     began_at: Instant,
+    violation_told: bool,
     /// When the waiting for the end of the stream is over, once the archiver is stopping.
     closing: Option<Instant>,
 }
@@ -265,6 +266,7 @@ impl<'a, I: Intake> Session<'a, I> {
             liveness,
             subscription,
             began_at: now,
+            violation_told: false,
             closing: None,
         }
     }
@@ -418,17 +420,18 @@ impl<'a, I: Intake> Session<'a, I> {
         self.intake.oversize(head, total_bytes, time::now()).await;
     }
 
+    /// Logged the first time in a session; counted each time.
     fn violation(&mut self, violation: Violation) -> Result<(), SessionError> {
         self.status.counters().violations.add(1);
-        warn!(
-            "node {}: the stream holds {violation}, which is skipped",
-            self.settings.name
-        );
-        if violation.is_fatal() {
-            Err(SessionError::OutOfStep(violation.to_string()))
-        } else {
-            Ok(())
+        if !self.violation_told {
+            self.violation_told = true;
+            let name = &self.settings.name;
+            warn!("node {name}: the stream holds {violation}, which is skipped and counted");
         }
+        if violation.is_fatal() {
+            return Err(SessionError::OutOfStep(violation.to_string()));
+        }
+        Ok(())
     }
 
     async fn stanza(

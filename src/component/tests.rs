@@ -54,6 +54,7 @@ async fn a_session_takes_stanzas_verbatim() {
     assert_eq!(archiver.intake.taken(stanzas.len()).await, stanzas);
     assert!(matches!(archiver.status.state(), State::Online { .. }));
     assert_eq!(archiver.status.counters().stanzas.get(), 5);
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -69,6 +70,7 @@ async fn a_stanza_in_many_pieces_is_one_stanza() {
     }
     assert!(!piece.is_empty());
     assert_eq!(archiver.intake.taken(1).await, [stanza]);
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -99,6 +101,7 @@ async fn a_wrong_secret_is_said_clearly_and_not_asked_again_soon() {
     };
     assert!(next_attempt - since >= 5_000_000);
     assert_eq!(archiver.intake.connected.load(Ordering::Relaxed), 0);
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -186,6 +189,7 @@ async fn a_lost_session_is_opened_again() {
     assert_eq!(archiver.status.counters().reconnects(), 1);
     assert_eq!(archiver.intake.connected.load(Ordering::Relaxed), 2);
     assert_eq!(archiver.intake.disconnected.load(Ordering::Relaxed), 2);
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -208,6 +212,7 @@ async fn the_node_is_pinged_when_it_is_quiet_and_stays_when_it_answers() {
     assert!(matches!(archiver.status.state(), State::Online { .. }));
     assert_eq!(archiver.status.counters().pings_sent.get(), 4);
     assert!(archiver.intake.taken(0).await.is_empty());
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -233,6 +238,7 @@ async fn white_space_is_a_sign_of_life() {
     talk.hear("id='ping-1'").await;
     talk.say(" ").await;
     talk.hear("id='ping-2'").await;
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -255,6 +261,7 @@ async fn requests_are_answered_and_mirrored_errors_are_not() {
     assert!(talk.hear("</iq>").await.contains("service-unavailable"));
     assert_eq!(archiver.intake.taken(2).await.len(), 2);
     assert_eq!(archiver.status.counters().requests_answered.get(), 4);
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -280,6 +287,7 @@ async fn a_stanza_is_acknowledged_only_when_it_is_durable() {
     never_durable.send(None).unwrap();
     until(|| archiver.status.counters().unacknowledged.get() == 1).await;
     assert_eq!(archiver.status.counters().acknowledged.get(), 1);
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -300,6 +308,7 @@ async fn an_oversize_stanza_is_told_and_the_next_one_arrives() {
         [("<message from='eve@example'>".to_owned(), long.len() as u64)]
     );
     assert_eq!(archiver.status.counters().oversize.get(), 1);
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -311,6 +320,7 @@ async fn a_stanza_that_never_ends_ends_the_session() {
     let filling = "x".repeat(10_000);
     while talk.try_say(&filling).await && matches!(archiver.status.state(), State::Online { .. }) {}
     assert_eq!(archiver.down().await.0.word(), "out-of-step");
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -322,6 +332,7 @@ async fn what_a_stream_may_not_contain_is_counted_and_skipped() {
     assert_eq!(archiver.status.counters().violations.get(), 3);
     talk.say("</message>").await;
     assert_eq!(archiver.down().await.0.word(), "out-of-step");
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -336,6 +347,7 @@ async fn a_node_that_does_not_read_never_stops_the_reader() {
         }
     }
     assert_eq!(archiver.down().await.0, SessionError::NotReading);
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -436,6 +448,7 @@ async fn an_openfire_node_is_asked_to_mirror_on_each_connect() {
     ))
     .await;
     until(|| archiver.status.mirror() == Mirror::Refused("forbidden".to_owned())).await;
+    drop(talk);
     archiver.stop().await;
 }
 
@@ -488,6 +501,7 @@ async fn a_session_over_tls_with_an_authority_of_ones_own() {
     );
     talk.say(PING).await;
     talk.hear("id='p1'").await;
+    drop(talk);
     archiver.stop().await;
 }
 
