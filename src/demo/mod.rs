@@ -9,6 +9,8 @@
 //! - [`load`] writes an endless stream of plausible chat, fast enough never to be the bottleneck of a measurement.
 //! - [`frame`] cuts the component's side of the stream into stanzas for `node`.
 
+pub mod corpus;
 pub mod frame;
+pub mod load;
 
 pub mod node;
