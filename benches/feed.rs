@@ -5,9 +5,9 @@
 //! cargo bench --bench feed -- --copies 2000000
 //! ```
 //!
-//! It prints one line of JSON an event: `listening` (with the address), `attached`, `sent` (the last byte is in the socket) and
-//! `taken` (the component answered a ping sent after the last stanza, so that it has read them all). Times are seconds since the
-//! epoch. Then it holds the connection until it is stopped, for a node that goes away would set the archive reconnecting.
+//! It prints one line of JSON an event: `listening` (with the address), `attached`, `pushing` (the first stanza follows),
+//! `sent` (the last byte is in the socket) and `taken` (the component answered a ping sent after the last stanza, so that it has
+//! read them all). Times are seconds since the epoch. Then it holds the connection until it is stopped, for a node that goes away would set the archive reconnecting.
 //! Without a number of copies it measures itself: how fast it writes when nobody has to read.
 //!
 //! `--component-of HOST:PORT` turns it round: it attaches to a real server's component port and sends the messages themselves,
@@ -49,6 +49,9 @@ struct Arguments {
     /// At most this many copies a second; 0 for as many as the socket takes.
     #[arg(long, default_value_t = 0)]
     rate: u64,
+    /// Once attached, wait for a line on standard input before the first stanza.
+    #[arg(long)]
+    on_enter: bool,
     /// Attach to this component port instead, and send plain messages.
     #[arg(long, value_name = "HOST:PORT")]
     component_of: Option<String>,
@@ -94,7 +97,11 @@ async fn serve(copies: u64, mut load: Load, arguments: &Arguments) -> Result<(),
     let node = DemoNode::listen(load::component(), &arguments.secret).await?;
     report("listening", &format!("\"address\":\"{}\",\"host\":\"{}\",\"domain\":\"{}\"", node.address(), load::host(), load::component()));
     let mut session = attached(&node).await;
-    let started = report("attached", "");
+    report("attached", "");
+    if arguments.on_enter {
+        tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
+    }
+    let started = report("pushing", "");
     let (sent, bytes) = push(copies, &mut load, &session, arguments.rate).await?;
     let told = |seconds: f64| {
         let rate = sent as f64 / seconds;
@@ -153,7 +160,7 @@ async fn attach(messages: u64, mut load: Load, address: &str, arguments: &Argume
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     socket.write_all(format!("<handshake>{hex}</handshake>").as_bytes()).await?;
     read_until(&mut socket, |text| text.contains("handshake")).await?;
-    let started = report("attached", "");
+    let started = report("pushing", "");
     let (mut read, mut write) = socket.into_split();
     // What the server sends back, errors for instance, has to be read lest it stops reading us.
     tokio::spawn(async move { while matches!(read.read(&mut [0; 4096]).await, Ok(1..)) {} });
