@@ -47,4 +47,6 @@ pub mod pipeline;
 
 pub mod run;
 
+pub mod demo;
+
 pub mod cli;
