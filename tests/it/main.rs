@@ -1,1 +1,5 @@
-//! placeholder
+//! Tests against real servers: Prosody and ejabberd with real clients, PostgreSQL and MariaDB, and the archiver's own program between them.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod servers;
+mod support;
