@@ -1,5 +1,6 @@
 //! Tests against real servers: Prosody and ejabberd with real clients, PostgreSQL and MariaDB, and the archiver's own program between them.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
+mod direct;
 mod servers;
 mod support;

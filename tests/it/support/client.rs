@@ -73,10 +73,22 @@ impl Client {
     }
 
     /// Asks for a session that can be resumed (XEP-0198).
-    pub(crate) fn enable_resumption(&self) -> String {
+    pub(crate) fn enable_resumption(&self) {
         self.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
-        let enabled = self.expect("enabled", |stanza| stanza.name() == "enabled");
-        enabled.attr("id").expect("an id to resume by").to_owned()
+        self.expect("enabled", |stanza| stanza.name() == "enabled");
+    }
+
+    /// The session to resume, all that was received until now having been handled.
+    pub(crate) fn session(&self) -> Session {
+        let received = self.received();
+        let mut received = received.iter();
+        let enabled = received.find(|stanza| stanza.name() == "enabled");
+        let id = enabled.and_then(|stanza| stanza.attr("id"));
+        let counts = |stanza: &&Stanza| matches!(stanza.name(), "message" | "presence" | "iq");
+        Session {
+            id: id.expect("an id to resume by").to_owned(),
+            handled: received.filter(counts).count(),
+        }
     }
 
     pub(crate) fn jid(&self) -> String {
@@ -123,6 +135,10 @@ impl Client {
 
     pub(crate) fn drop_abruptly(&self) {
         self.stream.drop_abruptly();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.stream.is_closed()
     }
 
     pub(crate) fn expect_closed(&self) {
@@ -281,7 +297,7 @@ impl Client {
 pub(crate) struct Session {
     pub(crate) id: String,
     /// The number of stanzas that the client says it handled.
-    pub(crate) handled: u32,
+    pub(crate) handled: usize,
 }
 
 fn is_subject_of(stanza: &Stanza, room: &str) -> bool {

@@ -58,7 +58,7 @@ impl Node {
     /// The component's secret.
     pub(crate) const SECRET: &str = "component secret";
     /// The users of every node.
-    pub(crate) const USERS: [&str; 5] = ["alice", "bob", "carol", "dave", "mallory"];
+    pub(crate) const USERS: [&str; 6] = ["alice", "bob", "carol", "dave", "mallory", "probe"];
 
     /// Starts a server with the users of [`Node::USERS`].
     pub(crate) fn start(kind: Kind) -> Node {
