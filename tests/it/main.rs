@@ -2,5 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod direct;
+mod hostile;
+mod meaning;
+mod rooms;
 mod servers;
 mod support;

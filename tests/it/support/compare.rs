@@ -70,7 +70,9 @@ impl Comparison<'_> {
 
     fn is_body_right(&self, row: &Value) -> bool {
         let body = text(row, "body");
-        body == self.message.body.as_deref() || (self.message.is_body_fallback && body.is_none())
+        let is_free =
+            self.message.is_body_fallback && (body.is_none() || self.message.body.is_none());
+        is_free || body == self.message.body.as_deref()
     }
 
     fn is_addressed_right(&self, row: &Value) -> bool {

@@ -128,6 +128,12 @@ impl Line {
         self.body(body)
     }
 
+    /// The room itself may put a body into what it passes on.
+    pub(crate) fn fallback_body_by_room(mut self) -> Line {
+        self.is_body_fallback = true;
+        self
+    }
+
     /// Nothing that a person could read.
     pub(crate) fn not_kept(mut self) -> Line {
         self.is_kept = false;
