@@ -107,7 +107,8 @@ fn forged_delay_stamps(stage: &Stage) {
 fn ill_formed_namespaces_through_ejabberd() {
     perform(Kind::Ejabberd, StoreKind::Sqlite, |stage| {
         let (alice, bob) = (stage.enter("alice", "desk"), stage.enter("bob", "phone"));
-        let odd = chat(&bob.account, "with an undeclared prefix").with("<a:b c:d='e'/>");
+        let odd = chat(&bob.account, "with an undeclared prefix")
+            .with("<odd:element odd:attribute='x'/>");
         stage.say(&alice, odd.kept_as("message|unreadable"));
         bob.expect("the odd message", |stanza| {
             stanza.contains("undeclared prefix")

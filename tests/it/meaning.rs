@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::support::line::{Line, chat, groupchat, normal};
+use crate::support::node::Kind;
 use crate::support::stage::{Stage, scenarios};
 
 scenarios! {

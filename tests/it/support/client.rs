@@ -41,9 +41,10 @@ impl Client {
             stream: Stream::connect(&name, node.client_port, "jabber:client"),
             next_id: AtomicU32::new(0),
         };
+        // ejabberd forgets what is declared on the stream: whoever uses this prefix gets it to send XML that is not namespace-well-formed.
         let header = format!(
             "<?xml version='1.0'?><stream:stream to='{}' version='1.0' xml:lang='en' xmlns='jabber:client' \
-             xmlns:stream='http://etherx.jabber.org/streams'>",
+             xmlns:odd='urn:example:odd' xmlns:stream='http://etherx.jabber.org/streams'>",
             node.host
         );
         let is_features = |stanza: &Stanza| stanza.name() == "stream:features";
