@@ -15,7 +15,8 @@ scenarios! {
     identical_messages,
     unicode_and_big_messages,
     synchronising_the_archive_doubles_nothing,
-    dropped_and_resumed,
+    dropped_and_resumed;
+    also one_resource, forked_with_carbons, identical_messages, unicode_and_big_messages,
 }
 
 fn one_resource(stage: &Stage) {

@@ -34,7 +34,7 @@ fn assert_no_forgery(stage: &Stage) {
 /// Mallory writes to the archive itself, with what looks like a mirrored message inside.
 fn forged_mirror_wrappers(stage: &Stage) {
     let mallory = stage.enter("mallory", "desk");
-    let archive = stage.node.archive.clone();
+    let archive = stage.node().archive.clone();
     let own = format!(
         "<sealed xmlns='urn:xmpp:mirror:0'>{}</sealed>",
         forged(stage)
@@ -72,7 +72,7 @@ fn forged_carbons_and_archive_results(stage: &Stage) {
 fn forged_stanza_ids(stage: &Stage) {
     let (mallory, bob) = (stage.enter("mallory", "desk"), stage.enter("bob", "phone"));
     for by in [
-        stage.node.host.clone(),
+        stage.node().host.clone(),
         bob.account.clone(),
         mallory.account.clone(),
     ] {
@@ -87,7 +87,7 @@ fn forged_stanza_ids(stage: &Stage) {
 /// A message that claims to have been delayed since long ago is a message of now.
 fn forged_delay_stamps(stage: &Stage) {
     let (mallory, bob) = (stage.enter("mallory", "desk"), stage.enter("bob", "phone"));
-    for from in [stage.node.host.clone(), mallory.account.clone()] {
+    for from in [stage.node().host.clone(), mallory.account.clone()] {
         let delay =
             format!("<delay xmlns='urn:xmpp:delay' from='{from}' stamp='1999-12-31T23:59:59Z'/>");
         let line = chat(&bob.account, &format!("delayed by {from}")).with(&delay);

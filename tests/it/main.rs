@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod direct;
+mod federation;
 mod hostile;
 mod meaning;
+mod outages;
 mod rooms;
 mod servers;
 mod support;

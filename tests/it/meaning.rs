@@ -11,7 +11,8 @@ scenarios! {
     correction_reaction_reply_retraction,
     corrections_in_a_room,
     files_calls_and_ciphertexts,
-    errors,
+    errors;
+    also correction_reaction_reply_retraction, errors,
 }
 
 fn nothing_to_read(stage: &Stage) {

@@ -13,7 +13,8 @@ scenarios! {
     ad_hoc_room_with_invitations,
     private_messages_in_a_room,
     identical_messages_in_a_room,
-    synchronising_a_room_doubles_nothing,
+    synchronising_a_room_doubles_nothing;
+    also permanent_room_with_history, private_messages_in_a_room,
 }
 
 const PERMANENT: [(&str, &str); 2] = [

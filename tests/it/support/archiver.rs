@@ -75,8 +75,8 @@ impl Archiver {
         Archiver::with_store(store, directory, nodes)
     }
 
-    /// A second archiver for the store of another.
-    pub(crate) fn sharing(store: &Store, nodes: &[&Node]) -> Archiver {
+    /// An archiver for a store that is there already, or that another writes to as well.
+    pub(crate) fn on(store: &Store, nodes: &[&Node]) -> Archiver {
         Archiver::with_store(store.clone(), Directory::new(None), nodes)
     }
 
@@ -119,6 +119,14 @@ impl Archiver {
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// Whether the spool's files hold a text, be it stored already or not.
+    pub(crate) fn has_spooled(&self, text: &str) -> bool {
+        let mut grep = Command::new("grep");
+        grep.args(["--recursive", "--quiet", "--text", "--fixed-strings", text]);
+        grep.arg(self.directory.path().join("spool"));
+        grep.status().is_ok_and(|status| status.success())
     }
 
     pub(crate) fn log(&self) -> PathBuf {

@@ -163,12 +163,20 @@ impl Comparison<'_> {
             .collect()
     }
 
+    /// A room passes on what is said in it under its own address.
+    fn is_sent_by(&self, account: &str) -> bool {
+        account == self.message.sender || (self.is_to_room() && account == bare(&self.message.to))
+    }
+
     fn is_heard_as(&self, stanza: &Stanza) -> bool {
         self.message.id.is_some()
             && stanza.is_message()
             && stanza.attr("type").unwrap_or("normal") == self.message.message_type
             && stanza.attr("id") == self.message.id.as_deref()
             && stanza.body() == self.message.body
+            && stanza
+                .attr("from")
+                .is_some_and(|from| self.is_sent_by(bare(from)))
             && !stanza.contains("<delay")
     }
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::node::{Node, Plan};
+use super::node::{Node, Peer, Plan};
 use super::process::{Directory, User, command as dying_command, program};
 
 /// What our start-up expression prints when the server runs and its users exist.
@@ -17,6 +17,7 @@ pub(crate) fn prepare(plan: &Plan) -> Directory {
     let directory = Directory::new(User::first_of(&["ejabberd", "nobody"]));
     directory.make("data");
     directory.write("ejabberd.yml", &configuration(plan));
+    directory.write("inetrc", &resolver_settings(&plan.peers));
     directory.write("start.erl", &start_expression(&plan.host));
     directory
 }
@@ -30,6 +31,7 @@ pub(crate) fn command(directory: &Directory) -> Command {
     command.env("ERL_LIBS", libraries());
     command.env("EJABBERD_CONFIG_PATH", at("ejabberd.yml"));
     command.env("EJABBERD_LOG_PATH", at("data/ejabberd.log"));
+    command.env("ERL_INETRC", at("inetrc"));
     command.env("ERL_CRASH_DUMP_SECONDS", "0");
     command.args(["-noinput", "+sbwt", "none", "-mnesia", "dir"]);
     command.arg(format!("\"{}\"", at("data").display()));
@@ -57,6 +59,17 @@ fn libraries() -> PathBuf {
     candidates
         .find(has_ejabberd)
         .expect("ejabberd is not installed: run script/test")
+}
+
+/// Where the servers of other domains are, for Erlang's resolver, which asks nobody else.
+fn resolver_settings(peers: &[Peer]) -> String {
+    let domains: Vec<String> = peers
+        .iter()
+        .map(|peer| format!("\"{}\"", peer.domain))
+        .collect();
+    let domains = domains.join(",");
+    format!("{{lookup,[file]}}.\n{{hosts_file,\"\"}}.\n{{host,{{127,0,0,1}},[\"localhost\",{domains}]}}.\n")
+        .replace(",]", "]")
 }
 
 /// Registering a user a second time, after a restart, fails and does no harm.
@@ -141,7 +154,7 @@ modules:
         client_port = plan.client_port,
         server_port = plan.server_port,
         component_port = plan.component_port,
-        peer_port = plan.peers.first().map_or(5269, |(_, port)| *port),
+        peer_port = plan.peers.first().map_or(5269, |peer| peer.port),
         secret = Node::SECRET,
     )
 }

@@ -38,11 +38,36 @@ pub(crate) struct Plan {
     pub(crate) client_port: u16,
     pub(crate) component_port: u16,
     pub(crate) server_port: u16,
-    /// The ports of the servers of other domains.
-    pub(crate) peers: Vec<(String, u16)>,
+    pub(crate) peers: Vec<Peer>,
+}
+
+/// The server of another domain.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) domain: String,
+    pub(crate) port: u16,
 }
 
 impl Plan {
+    fn new(host: &str) -> Plan {
+        Plan {
+            host: host.to_owned(),
+            client_port: free_port(),
+            component_port: free_port(),
+            server_port: free_port(),
+            peers: Vec::new(),
+        }
+    }
+
+    /// The domains that it answers for.
+    fn served(&self) -> Vec<Peer> {
+        let peer = |domain| Peer {
+            domain,
+            port: self.server_port,
+        };
+        [self.host.clone(), self.rooms()].map(peer).into()
+    }
+
     pub(crate) fn rooms(&self) -> String {
         format!("conference.{}", self.host)
     }
@@ -71,18 +96,27 @@ impl Node {
     /// Starts a server for a domain of its own.
     pub(crate) fn start_as(kind: Kind, host: &str) -> Node {
         for _ in 0..ATTEMPTS {
-            let plan = Plan {
-                host: host.to_owned(),
-                client_port: free_port(),
-                component_port: free_port(),
-                server_port: free_port(),
-                peers: Vec::new(),
-            };
-            if let Some(node) = Node::try_start(kind, &plan) {
+            if let Some(node) = Node::try_start(kind, &Plan::new(host)) {
                 return node;
             }
         }
         panic!("{kind:?} does not start")
+    }
+
+    /// Starts a Prosody and an ejabberd that know of each other.
+    pub(crate) fn start_two() -> [Node; 2] {
+        for _ in 0..ATTEMPTS {
+            let mut one = Plan::new("prosody.localhost");
+            let mut other = Plan::new("ejabberd.localhost");
+            one.peers = other.served();
+            other.peers = one.served();
+            let one = Node::try_start(Kind::Prosody, &one);
+            let other = Node::try_start(Kind::Ejabberd, &other);
+            if let (Some(one), Some(other)) = (one, other) {
+                return [one, other];
+            }
+        }
+        panic!("two servers do not start")
     }
 
     /// Starts a server as planned; `None` when it ends again, as it does when somebody else has taken one of its ports.

@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::process::Command;
 
-use super::node::{Node, Plan};
+use super::node::{Node, Peer, Plan};
 use super::process::{Directory, User, command as dying_command, program};
 
 /// Writes the configuration, the rules of the mirror and the users' accounts.
@@ -12,6 +12,7 @@ pub(crate) fn prepare(plan: &Plan) -> Directory {
     directory.make("data");
     directory.write("prosody.cfg.lua", &configuration(plan, &directory));
     directory.write("mirror.pfw", &mirror_rules(&plan.archive()));
+    directory.write("mod_peers.lua", &peers_module(&plan.peers));
     let host = plan.host.replace('.', "%2e");
     directory.make(&format!("data/{host}"));
     directory.make(&format!("data/{host}/accounts"));
@@ -49,6 +50,25 @@ fn mirror_rules(archive: &str) -> String {
     format!("::preroute\n{rule}\n::deliver\n{rule}")
 }
 
+/// Where the servers of other domains are: what DNS would say, had our servers any.
+fn peers_module(peers: &[Peer]) -> String {
+    let entry = |peer: &Peer| format!("[\"{}\"] = {}; ", peer.domain, peer.port);
+    let peers: String = peers.iter().map(entry).collect();
+    format!(
+        r#"
+local ports = {{ {peers} }}
+local manual = require "net.resolvers.manual"
+local service = require "net.resolvers.service"
+local look_up = service.new
+function service.new(domain, ...)
+  local port = ports[domain]
+  if port then return manual.new({{ {{ "tcp", "127.0.0.1", port }} }}) end
+  return look_up(domain, ...)
+end
+"#
+    )
+}
+
 fn configuration(plan: &Plan, directory: &Directory) -> String {
     let at = |name: &str| directory.path().join(name).display().to_string();
     let (rooms, archive) = (plan.rooms(), plan.archive());
@@ -80,7 +100,7 @@ modules_disabled = {{ "tls"; }}
 smacks_hibernation_time = 60
 
 VirtualHost "{host}"
-  modules_enabled = {{ "firewall"; }}
+  modules_enabled = {{ "firewall"; "peers"; }}
   firewall_scripts = {{ "{rules}" }}
 
 Component "{rooms}" "muc"
