@@ -84,12 +84,7 @@ impl Archiver {
         let spool = directory.make("spool");
         let text = configuration(&store, &spool, nodes);
         let configuration = directory.write("archiver.toml", &text);
-        let archiver = Archiver {
-            store,
-            directory,
-            configuration,
-            process: None,
-        };
+        let archiver = Archiver { store, directory, configuration, process: None };
         archiver.must(&["migrate", "up"]);
         archiver
     }
@@ -141,10 +136,7 @@ impl Archiver {
     /// Runs another command of the program with the same configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         let mut program = Command::new(PROGRAM);
-        program
-            .args(arguments)
-            .arg("--config")
-            .arg(&self.configuration);
+        program.args(arguments).arg("--config").arg(&self.configuration);
         program.current_dir(self.directory.path());
         program.output().expect("run the archiver's program")
     }
@@ -152,12 +144,7 @@ impl Archiver {
     /// Runs a command that must succeed, and returns what it printed.
     pub(crate) fn must(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments);
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{arguments:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     }
 
@@ -170,11 +157,7 @@ impl Archiver {
 }
 
 fn configuration(store: &Store, spool: &Path, nodes: &[&Node]) -> String {
-    let mut text = format!(
-        "[[store]]\nname = 'main'\nurl = '{}'\n\n[spool]\npath = '{}'\n",
-        store.url(),
-        spool.display()
-    );
+    let mut text = format!("[[store]]\nname = 'main'\nurl = '{}'\n\n[spool]\npath = '{}'\n", store.url(), spool.display());
     for node in nodes {
         text.push_str(&node_section(node));
     }

@@ -175,21 +175,14 @@ impl Line {
             xml.push_str(&format!(" id='{}'", escape(id)));
         }
         xml.push('>');
-        let texts = [
-            ("subject", &self.subject),
-            ("body", &self.body),
-            ("thread", &self.thread),
-        ];
+        let texts = [("subject", &self.subject), ("body", &self.body), ("thread", &self.thread)];
         for (name, text) in texts {
             if let Some(text) = text {
                 xml.push_str(&format!("<{name}>{}</{name}>", escape(text)));
             }
         }
         if let Some(id) = &self.origin_id {
-            xml.push_str(&format!(
-                "<origin-id xmlns='urn:xmpp:sid:0' id='{}'/>",
-                escape(id)
-            ));
+            xml.push_str(&format!("<origin-id xmlns='urn:xmpp:sid:0' id='{}'/>", escape(id)));
         }
         xml.push_str(&self.payload);
         xml.push_str("</message>");

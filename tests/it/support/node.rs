@@ -50,21 +50,12 @@ pub(crate) struct Peer {
 
 impl Plan {
     fn new(host: &str) -> Plan {
-        Plan {
-            host: host.to_owned(),
-            client_port: free_port(),
-            component_port: free_port(),
-            server_port: free_port(),
-            peers: Vec::new(),
-        }
+        Plan { host: host.to_owned(), client_port: free_port(), component_port: free_port(), server_port: free_port(), peers: Vec::new() }
     }
 
     /// The domains that it answers for.
     fn served(&self) -> Vec<Peer> {
-        let peer = |domain| Peer {
-            domain,
-            port: self.server_port,
-        };
+        let peer = |domain| Peer { domain, port: self.server_port };
         [self.host.clone(), self.rooms()].map(peer).into()
     }
 
