@@ -7,13 +7,16 @@
 
 pub mod codec;
 mod dictionary;
-//pub mod migrations;
+pub mod health;
+pub mod migrations;
 mod mysql;
 mod postgres;
+pub mod quarantine;
 mod queries;
 mod rows;
 pub mod schema;
 mod sqlite;
+mod statement;
 pub mod tls;
 //pub mod writer;
 
