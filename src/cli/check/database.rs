@@ -152,20 +152,34 @@ async fn check_tables(connection: &mut Connection, about: &mut About<'_>) -> Que
             about.ok("migrations", "current");
             let missing = health::missing_rights(connection).await?;
             tell_rights(&missing, about);
+            Ok(())
         }
         Err(error) => {
-            let said = error.to_string();
-            let (found, advice) = match said.rsplit_once(": ") {
-                // What the schema lacks and what to do stand on either side of the colon.
-                Some((found, advice)) if matches!(error, StoreError::Schema(_)) => (found, advice),
-                _ => (said.as_str(), "give this user SELECT on all tables, __diesel_schema_migrations included"),
-            };
-            about.fail("migrations", found, advice);
-            if let Some(MissingRight { said, .. }) = health::missing_right_to_create(connection).await? {
-                let advice = "run `xmpp-archiver migrate` as a user who may, or give `xmpp-archiver migrate print` to your DBA";
-                about.warn("rights", format!("this user can't create tables: {said}"), advice);
-            }
+            tell_schema(&error, about);
+            check_right_to_migrate(connection, about).await
         }
+    }
+}
+
+fn tell_schema(error: &StoreError, about: &mut About<'_>) {
+    let said = error.to_string();
+    let (found, advice) = match said.rsplit_once(": ") {
+        // What the schema lacks and what to do stand on either side of the colon.
+        Some((found, advice)) if matches!(error, StoreError::Schema(_)) => (found, advice),
+        _ => (said.as_str(), "give this user SELECT on all tables, __diesel_schema_migrations included"),
+    };
+    about.fail("migrations", found, advice);
+}
+
+/// The advice to migrate is of little use to a user who may not.
+async fn check_right_to_migrate(connection: &mut Connection, about: &mut About<'_>) -> QueryResult<()> {
+    let is_pending = migrations::status(connection).await.is_ok_and(|states| states.iter().any(|state| !state.applied));
+    if !is_pending {
+        return Ok(());
+    }
+    if let Some(MissingRight { said, .. }) = health::missing_right_to_create(connection).await? {
+        let advice = "run `xmpp-archiver migrate` as a user who may, or give `xmpp-archiver migrate print` to your DBA";
+        about.warn("rights", format!("this user can't create tables: {said}"), advice);
     }
     Ok(())
 }
