@@ -1,10 +1,8 @@
 //! How commands reach the stores that the configuration names.
 
-use secrecy::ExposeSecret;
-
 use super::Failure;
 use crate::config::{Config, StoreConfig, StoreUrl};
-use crate::store::{Backend, Connection, Endpoint, StoreError};
+use crate::store::{Connection, Endpoint, StoreError};
 
 /// Runs a command's asynchronous part to its end.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -20,22 +18,6 @@ pub(crate) fn stores<'a>(config: &'a Config, name: Option<&str>) -> Result<Vec<&
     }
 }
 
-/// Where a store is.
-pub(crate) fn endpoint(store: &StoreConfig) -> Endpoint {
-    let backend = match &store.url {
-        StoreUrl::Sqlite(path) => Backend::Sqlite(path.clone()),
-        StoreUrl::Postgres(url) => Backend::Postgres(url.expose_secret().to_owned()),
-        StoreUrl::Mysql(url) => Backend::Mysql(url.expose_secret().to_owned()),
-    };
-    Endpoint {
-        name: store.name.clone(),
-        backend,
-        tls_ca: store.tls_ca.clone(),
-        connect_timeout: store.connect_timeout,
-        statement_timeout: store.statement_timeout,
-    }
-}
-
 /// True if the store is a file that nothing has made yet. To open it would make it.
 pub(crate) fn is_absent(store: &StoreConfig) -> bool {
     matches!(&store.url, StoreUrl::Sqlite(path) if !path.exists())
@@ -43,7 +25,7 @@ pub(crate) fn is_absent(store: &StoreConfig) -> bool {
 
 /// Connects to a store.
 pub(crate) async fn open(store: &StoreConfig) -> Result<Connection, Failure> {
-    Connection::open(&endpoint(store)).await.map_err(|error| failure(store, &error))
+    Connection::open(&Endpoint::from_config(store)).await.map_err(|error| failure(store, &error))
 }
 
 /// What a store's trouble means for a command.

@@ -3,6 +3,7 @@
 use super::args::{Backend, MigrateAction, MigrateArgs};
 use super::{Failure, connect, output, table};
 use crate::config::{Config, StoreConfig};
+use crate::store::Endpoint;
 use crate::store::migrations::{self, Dialect, Migration, MigrationState};
 
 /// Runs the command.
@@ -34,7 +35,7 @@ async fn status(stores: &[&StoreConfig]) -> Result<(), Failure> {
 
 async fn states(store: &StoreConfig) -> Result<Vec<MigrationState>, Failure> {
     if connect::is_absent(store) {
-        return Ok(migrations::untouched(Dialect::from(&connect::endpoint(store).backend)));
+        return Ok(migrations::untouched(Dialect::from(&Endpoint::from_config(store).backend)));
     }
     let mut connection = connect::open(store).await?;
     migrations::status(&mut connection).await.map_err(|error| connect::failure(store, &error))
@@ -101,7 +102,7 @@ fn dialects(stores: &[&StoreConfig], backend: Option<Backend>) -> Vec<Dialect> {
         Some(Backend::Postgres) => vec![Dialect::Postgres],
         Some(Backend::Mysql) => vec![Dialect::Mysql],
         Some(Backend::Sqlite) => vec![Dialect::Sqlite],
-        None => stores.iter().map(|store| Dialect::from(&connect::endpoint(store).backend)).collect(),
+        None => stores.iter().map(|store| Dialect::from(&Endpoint::from_config(store).backend)).collect(),
     };
     dialects.sort_by_key(|dialect| dialect.name());
     dialects.dedup();

@@ -8,7 +8,7 @@ use crate::cli::connect;
 use crate::config::{StoreConfig, StoreUrl};
 use crate::store::health::{self, MissingRight};
 use crate::store::migrations;
-use crate::store::{Connection, StoreError};
+use crate::store::{Connection, Endpoint, StoreError};
 use crate::time::{self, Micros};
 
 /// How far the database's clock may be from ours. Nothing is stored by its clock, but whoever compares logs is led astray.
@@ -19,7 +19,7 @@ const LEAST_PACKET_BYTES: u64 = 32 << 20;
 /// Looks at one store; offline only if it is a file.
 pub(super) async fn check(store: &StoreConfig, offline: bool, findings: &mut Findings) {
     let mut about = findings.about(format!("store {}", store.name));
-    let endpoint = connect::endpoint(store);
+    let endpoint = Endpoint::from_config(store);
     let is_file = matches!(store.url, StoreUrl::Sqlite(_));
     if connect::is_absent(store) {
         about.fail("migrations", format!("there is no {} yet", store.url), "run `xmpp-archiver migrate`, which makes it");
