@@ -35,4 +35,6 @@ pub mod identity;
 
 pub mod store;
 
+pub mod retrieve;
+
 pub mod cli;

@@ -7,6 +7,7 @@
 
 pub mod codec;
 mod dictionary;
+mod endpoint;
 //pub mod migrations;
 mod mysql;
 mod postgres;
