@@ -181,3 +181,53 @@ impl Found {
         Some(redact::stanza(&stanza))
     }
 }
+
+/// A message for tests of whatever shows messages.
+#[cfg(test)]
+pub(crate) fn sample() -> Found {
+    let text = |text: &str| Some(text.to_owned());
+    let at = 1_795_332_535_173_794;
+    let copy = Delivery {
+        recipient: text("bob@example.com"),
+        resource: text("phone"),
+        node: text("n"),
+        direction: 2,
+        source: 1,
+        at,
+        replay: false,
+        send_no: 1,
+    };
+    let twin = Delivery { resource: None, ..copy.clone() };
+    Found {
+        id: 17,
+        kind: 1,
+        conversation: "bob@example.com d\\27artagnan@example.com".to_owned(),
+        in_room: false,
+        sender: text("d\\27artagnan@example.com"),
+        sender_resource: text("desk"),
+        sender_nick: None,
+        recipient: text("bob@example.com"),
+        recipient_resource: None,
+        recipient_nick: None,
+        direction: 3,
+        via: 1,
+        message_type: 1,
+        flags: flags::NO_STORE,
+        sent_at: at,
+        received_at: at + 5,
+        node: text("n"),
+        stanza_id: text("s1"),
+        own_origin_id: None,
+        thread: None,
+        subject: None,
+        body: text("=1+1\n\"x\""),
+        lang: None,
+        refers_to: None,
+        refers_to_id: None,
+        detail: text("{\"a\":1}"),
+        packed_xml: None,
+        deliveries: vec![copy.clone(), twin, copy],
+        stanza_ids: Vec::new(),
+        bounces: Vec::new(),
+    }
+}

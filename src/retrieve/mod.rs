@@ -18,6 +18,8 @@ mod text;
 
 use std::collections::HashMap;
 
+#[cfg(test)]
+pub(crate) use found::sample;
 pub use found::{Bounce, Delivery, Found, StanzaId, Stay};
 pub use query::{Cursor, CursorError, MAX_PAGE, MAX_PARTICIPANTS, MAX_WORD_BYTES, MAX_WORDS, Order, Query};
 

@@ -120,7 +120,9 @@ fn trouble(error: &diesel::result::Error) -> StoreError {
     const MISSING: [&str; 4] = ["no such table", "no such column", "does not exist", "doesn't exist"];
     let said = error.to_string();
     match MISSING.iter().any(|word| said.contains(word)) {
-        true => StoreError::Schema(format!("the tables of the archive are not there or not those of this version ({said}): run `xmpp-archiver migrate`")),
+        true => StoreError::Schema(format!(
+            "the tables of the archive are not there or not those of this version ({said}): run `xmpp-archiver migrate`"
+        )),
         false => StoreError::of(error),
     }
 }
@@ -128,7 +130,9 @@ fn trouble(error: &diesel::result::Error) -> StoreError {
 fn sqlite(endpoint: &Endpoint, path: &Path, size: u32) -> Result<r2d2::Pool<ConnectionManager<SqliteConnection>>, StoreError> {
     let shown = path.display();
     if !path.exists() {
-        return Err(StoreError::Unreachable(format!("{shown} is not there: `xmpp-archiver migrate` makes it, `xmpp-archiver run` fills it")));
+        return Err(StoreError::Unreachable(format!(
+            "{shown} is not there: `xmpp-archiver migrate` makes it, `xmpp-archiver run` fills it"
+        )));
     }
     let name = path.to_str().ok_or_else(|| StoreError::Misconfigured(format!("{shown}: not UTF-8")))?;
     // The pool would try again until its timeout and then speak of that.

@@ -268,7 +268,8 @@ pub(crate) fn deliveries(dialect: Dialect, ids: &[i64]) -> Statement {
 
 /// The stanza-ids of these messages.
 pub(crate) fn keys(dialect: Dialect, ids: &[i64]) -> Statement {
-    let select = "SELECT k.message_id, k.value, j.jid AS given_by FROM message_keys k LEFT JOIN jids j ON j.id = k.by_id WHERE k.kind = 1 AND ";
+    let select =
+        "SELECT k.message_id, k.value, j.jid AS given_by FROM message_keys k LEFT JOIN jids j ON j.id = k.by_id WHERE k.kind = 1 AND ";
     let mut statement = Statement::new(dialect, select);
     let (low, high) = (ids.iter().min().copied().unwrap_or(0), ids.iter().max().copied().unwrap_or(0));
     if dialect == Dialect::Postgres && high.saturating_sub(low) < DENSE_IDS {

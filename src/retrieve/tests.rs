@@ -27,7 +27,6 @@ INSERT INTO messages(id,sent_at,received_at,refers_to,conversation_id,sender_id,
 INSERT INTO messages(id,sent_at,received_at,refers_to,conversation_id,sender_id,recipient_id,flags,node_id,kind,type,direction,via,content_key,stanza_id,origin_id,subject,body,xml) VALUES(19,1795332553173794,1795332553173799,NULL,1,1,2,0,1,1,1,3,1,X'0102030405060708090a0b0c','id18 ','o19',NULL,'\u{212a} 1000 ok_',X'00');
 ";
 
-
 fn endpoint(backend: Backend) -> Endpoint {
     let second = Duration::from_secs(30);
     Endpoint { name: "test".to_owned(), backend, tls_ca: None, connect_timeout: second, statement_timeout: second }
@@ -123,7 +122,8 @@ async fn pages(archive: &Archive) {
     for order in [Order::Ascending, Order::Descending] {
         let whole = ids(archive, Query { order, ..query() }).await;
         for text in [vec![], vec!["e".to_owned()]] {
-            let whole: Vec<i64> = if text.is_empty() { whole.clone() } else { ids(archive, Query { order, text: text.clone(), ..query() }).await };
+            let whole: Vec<i64> =
+                if text.is_empty() { whole.clone() } else { ids(archive, Query { order, text: text.clone(), ..query() }).await };
             for limit in [1, 2, 5, 18, 100] {
                 let mut read = Vec::new();
                 let mut after = None;
@@ -171,14 +171,7 @@ async fn rooms(archive: &Archive) {
     let told: Vec<_> = stays.iter().map(|stay| (stay.nick.as_str(), stay.joined_at - START, stay.left_at.map(|at| at - START))).collect();
     assert_eq!(
         told,
-        [
-            ("Bo", 100, Some(200)),
-            ("Ca", 150, None),
-            ("gh", 160, None),
-            ("Bo", 170, None),
-            ("Bo", 300, Some(400)),
-            ("Bo", 400, Some(500))
-        ]
+        [("Bo", 100, Some(200)), ("Ca", 150, None), ("gh", 160, None), ("Bo", 170, None), ("Bo", 300, Some(400)), ("Bo", 400, Some(500))]
     );
     let early = archive.stays("room@muc.a.example", Some(START + 200), Some(START + 300)).await.unwrap();
     assert_eq!(early.iter().map(|stay| stay.nick.as_str()).collect::<Vec<_>>(), ["Ca", "gh", "Bo"]);

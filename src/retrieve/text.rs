@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn words_are_found_in_any_case() {
-        for (word, text) in [("GRÖSSE", "Ihre grösse"), ("привет", "ПРИВЕТ!"), ("ok", "OK"), ("你好", "你好吗"), ("k", "k\u{212a}")] {
+        for (word, text) in [("GRÖSSE", "Ihre grösse"), ("привет", "ПРИВЕТ!"), ("ok", "OK"), ("你好", "你好吗"), ("k", "k\u{212a}")]
+        {
             assert!(holds(&fold(word), [None, Some(text)]), "{word} {text}");
         }
         assert!(!holds("k", [Some("\u{212a}"), None]));
