@@ -90,6 +90,6 @@ pub(super) async fn pages(
 /// Says how to go on where there is more than was asked for.
 pub(super) fn tell_more(next: Option<Cursor>, limit: u64) {
     if let Some(cursor) = next {
-        tell(&format!("there is more than these {limit}: go on with --after {cursor}"));
+        tell(&format!("there are more than these {limit}: go on with --after {cursor}"));
     }
 }

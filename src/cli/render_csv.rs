@@ -12,7 +12,7 @@ use crate::message::content::flags;
 use crate::retrieve::{Found, names};
 use crate::time::rfc3339;
 
-const COLUMNS: [&str; 33] = [
+const COLUMNS: [&str; 35] = [
     "id",
     "kind",
     "conversation",
@@ -39,7 +39,9 @@ const COLUMNS: [&str; 33] = [
     "possibly_several",
     "encrypted",
     "private",
+    "fallback_body",
     "author_mismatch",
+    "hints",
     "detail",
     "via",
     "node",
@@ -109,7 +111,9 @@ fn record(found: &Found, with_xml: bool) -> Vec<String> {
         found.possibly_several().to_string(),
         found.is_encrypted().to_string(),
         found.has(flags::PRIVATE_IN_ROOM).to_string(),
+        found.has(flags::FALLBACK_BODY).to_string(),
         found.has(flags::AUTHOR_MISMATCH).to_string(),
+        found.hints().join(";"),
         text(&found.detail),
         names::via(found.via).to_owned(),
         text(&found.node),

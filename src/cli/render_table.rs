@@ -1,7 +1,7 @@
 //! The table of `search`, as wide as the terminal.
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
 use super::Failure;
 use super::output::Output;
@@ -11,6 +11,8 @@ use super::words::{said, sender, shortened, time, visible, zone_name};
 use crate::message::address::unescape;
 use crate::retrieve::Found;
 
+/// A line below the header, none between rows: what is said is long enough as it is.
+const STYLE: TableStyle = UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
 /// How much of a text a table shows.
 const MAX_TEXT_CHARS: usize = 300;
 
@@ -26,7 +28,7 @@ impl MessageTable {
 
     fn table(&self, messages: &[Found]) -> Table {
         let mut table = Table::new();
-        table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
         table.set_header([
             "Id".to_owned(),
             format!("Sent ({})", zone_name(self.zone)),

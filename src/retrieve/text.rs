@@ -50,7 +50,8 @@ pub(crate) fn is_vague(word: &str) -> bool {
 }
 
 fn needs_check(character: char) -> bool {
-    !character.is_ascii() && !(character.to_uppercase().eq([character]) && character.to_lowercase().eq([character]))
+    let has_no_case = || character.to_uppercase().eq([character]) && character.to_lowercase().eq([character]);
+    !(character.is_ascii() || has_no_case())
 }
 
 #[cfg(test)]
