@@ -19,11 +19,17 @@
 //!
 //! The modules stand in that order: the configuration first, the command line that starts it all last.
 
+pub mod alarm;
 pub mod config;
 pub mod logging;
 pub mod node;
+pub mod stats;
 pub mod time;
 pub mod xml;
+
+pub mod component;
+
+pub mod intake;
 
 pub mod mirror;
 
@@ -31,10 +37,18 @@ pub mod message;
 
 pub mod policy;
 
+pub mod spool;
+
 pub mod identity;
 
 pub mod store;
 
+pub mod pipeline;
+
+pub mod run;
+
 pub mod retrieve;
+
+pub mod demo;
 
 pub mod cli;

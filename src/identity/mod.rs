@@ -19,7 +19,8 @@ pub mod known;
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::message::{Bounce, CopiesPerSend, Direction, ExactId, Message};
+use crate::message::content::Kind;
+use crate::message::{CopiesPerSend, Direction, ExactId, Message, Place};
 use crate::mirror::Source;
 use crate::time::{Micros, SECOND};
 use keys::{Key, Keyring};
@@ -155,13 +156,11 @@ impl Identity {
         verdict
     }
 
-    /// The message that an error came back for, if it is remembered; it takes no further live copies.
-    pub fn bounced(&mut self, bounce: &Bounce, candidates: &[i64]) -> Option<i64> {
-        let mut known: Vec<&mut Known> = self.groups.values_mut().flatten().filter(|known| candidates.contains(&known.id)).collect();
-        known.sort_by_key(|known| known.id);
-        let last = known.into_iter().rev().find(|known| known.sent_at <= bounce.arrived_at)?;
-        last.bounced = true;
-        Some(last.id)
+    /// An error came back for this message: equal copies that come later are another send.
+    pub fn bounced(&mut self, message_id: i64) {
+        if let Some(known) = self.groups.values_mut().flatten().find(|known| known.id == message_id) {
+            known.bounced = true;
+        }
     }
 
     fn by_exact_id(&self, message: &Message, keyed: &Keyed) -> Option<(u64, usize)> {
@@ -189,6 +188,7 @@ impl Identity {
                 CopiesPerSend::Unknown => by_guess(&near, keyed.channel, u16::MAX),
             }
         };
+        let index = index.or_else(|| message.is_subject_on_join().then(|| group.iter().rposition(fits))?);
         index.map(|index| (keyed.hash, index))
     }
 
@@ -323,6 +323,11 @@ impl Message {
     /// Whether the copy was made after the fact.
     pub fn is_replay(&self) -> bool {
         matches!(self.source, Source::Late | Source::History | Source::Archive)
+    }
+
+    /// Whether this may be the subject that a room sends to everyone who joins (XEP-0045 §7.2.15), however long ago it was set.
+    pub fn is_subject_on_join(&self) -> bool {
+        self.content.kind == Kind::Subject && self.place == Place::FromRoom && self.exact_ids.is_empty()
     }
 
     /// Whether another server may hold the other half of it.

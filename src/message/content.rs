@@ -89,6 +89,8 @@ pub mod flags {
     pub const AUTHOR_MISMATCH: i32 = 128;
     /// A private message through a room (XEP-0045 §7.5).
     pub const PRIVATE_IN_ROOM: i32 = 256;
+    /// The `origin-id` (XEP-0359) is the same as the `id` attribute and is not stored twice.
+    pub const ORIGIN_ID_IS_ID: i32 = 512;
 }
 
 /// What one message says.
@@ -144,6 +146,12 @@ pub fn read(message: Element<'_, '_>) -> Option<Content> {
         invitee: found.invitee,
         digest,
     })
+}
+
+/// Whether [`read`] would find anything, for less work.
+pub fn says_something(message: Element<'_, '_>) -> bool {
+    find_kind(message, pick(message, "body").as_deref(), pick(message, "subject").as_deref(), encrypted_payload(message).is_some())
+        .is_some()
 }
 
 struct Found {

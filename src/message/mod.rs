@@ -112,6 +112,8 @@ pub struct Message {
     pub source: Source,
     /// What is known of its direction.
     pub direction: Direction,
+    /// Whether the mirror itself told the direction of a direct copy.
+    pub is_directed: bool,
     /// How far copies can be counted.
     pub per_send: CopiesPerSend,
     /// `from` as in the stanza.
@@ -200,6 +202,7 @@ pub fn normalise(copy: &Copy<'_, '_>, node: &Node, rooms: &Rooms, arrived_at: Mi
         place,
         source: copy.source,
         direction: direction(copy, place, node.is_local(&from), recipient_is_local),
+        is_directed: tells_direction(copy),
         per_send: CopiesPerSend::Unknown,
         sender_is_local: people.sender.as_ref().map_or_else(|| place.is_from_room(), |sender| node.is_local(sender)),
         recipient_is_local: recipient_is_local || node.is_room(&to),
@@ -307,13 +310,22 @@ fn direction(copy: &Copy<'_, '_>, place: Place, sender_is_local: bool, recipient
     match (&copy.method, copy.source) {
         (_, Source::Carbon) => sent(copy.sent_carbon),
         (_, Source::Late | Source::History | Source::Archive) => Direction::Received,
-        (Method::Packet { incoming }, _) => sent(*incoming),
         (Method::Envelope(envelope), _) if envelope.sent.is_some() => sent(envelope.sent == Some(true)),
+        // What comes into an Openfire comes from a user, from another server or from one of its rooms.
+        (Method::Packet { incoming }, _) if !place.is_from_room() => sent(*incoming && sender_is_local),
         _ if place.is_into_room() => Direction::Sent,
         _ if place.is_from_room() => Direction::Received,
         _ if sender_is_local && !recipient_is_local => Direction::Sent,
         _ if recipient_is_local && !sender_is_local => Direction::Received,
         _ => Direction::Unknown,
+    }
+}
+
+fn tells_direction(copy: &Copy<'_, '_>) -> bool {
+    match &copy.method {
+        Method::Packet { .. } => true,
+        Method::Envelope(envelope) => envelope.sent.is_some(),
+        Method::Forked | Method::Routed => false,
     }
 }
 

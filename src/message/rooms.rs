@@ -4,7 +4,7 @@
 //! (`to` room/nick, `from` the real JID), the room's broadcasts with a `jid` in the item, and status 110 on one's own. Changes come out as
 //! [`Event`]s, once each, however many occupants each broadcast was mirrored for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::address::Address;
 use crate::mirror::Occupant;
@@ -46,7 +46,12 @@ struct Room {
 pub struct Rooms {
     rooms: HashMap<String, Room>,
     occupants: usize,
+    /// Who lately sent a message with this id into this room.
+    said: VecDeque<(String, String, Address)>,
 }
+
+/// How many messages on their way into rooms are remembered, to be met again as the room passes them on.
+const MAX_SAID: usize = 256;
 
 impl Rooms {
     /// The real JID behind a nick.
@@ -69,6 +74,28 @@ impl Rooms {
     /// Takes over what the database or an envelope knows, without an event.
     pub fn learn(&mut self, room: &str, nick: &str, jid: Option<Address>) {
         let _known_already = self.enter(room, nick, jid);
+    }
+
+    /// A mirror without presence still shows both names of whoever speaks: the real JID on the way into the room, the nick on the way out,
+    /// with the same id.
+    pub fn said(&mut self, room: &str, id: &str, jid: &Address) {
+        if self.said.len() >= MAX_SAID {
+            self.said.pop_front();
+        }
+        self.said.push_back((room.to_owned(), id.to_owned(), jid.clone()));
+    }
+
+    /// The other half of [`Rooms::said`].
+    pub fn heard(&mut self, room: &str, id: &str, nick: &str) {
+        if self.real(room, nick).is_some() {
+            return;
+        }
+        let mut same = self.said.iter().filter(|(in_room, with_id, _)| in_room == room && with_id == id);
+        // Two people may use one id: then neither is told.
+        if let (Some((.., jid)), None) = (same.next(), same.next()) {
+            let jid = jid.clone();
+            self.learn(room, nick, Some(jid));
+        }
     }
 
     /// Reads a mirrored presence.

@@ -124,6 +124,26 @@ impl Dictionary {
         wanted: &[Conversation],
         last: &mut LastIds,
     ) -> QueryResult<()> {
+        self.know_conversations(db, wanted).await?;
+        let mut unknown: Vec<_> = wanted
+            .iter()
+            .filter_map(|conversation| Some((self.key(conversation)?, conversation)))
+            .filter(|(key, _)| !self.conversations.contains_key(key))
+            .collect();
+        unknown.sort_unstable_by_key(|(key, _)| *key);
+        unknown.dedup_by_key(|(key, _)| *key);
+        let mut new = Vec::new();
+        for (key, conversation) in unknown {
+            last.conversation += 1;
+            let (kind, first, second_id) = key;
+            new.push(ConversationRow { id: last.conversation, kind, first_id: Some(first), second_id, name: conversation.name() });
+            self.conversations.insert(key, last.conversation);
+        }
+        if new.is_empty() { Ok(()) } else { db.insert_conversations(&new).await }
+    }
+
+    /// Looks up the numbers of conversations that may exist.
+    pub(crate) async fn know_conversations<Q: Queries>(&mut self, db: &mut Q, wanted: &[Conversation]) -> QueryResult<()> {
         if self.conversations.len() > MAX_REMEMBERED {
             self.conversations.clear();
         }
@@ -148,15 +168,6 @@ impl Dictionary {
                 self.conversations.insert(key, row.id);
             }
         }
-        let mut new = Vec::new();
-        let mut unknown: Vec<_> = missing.into_iter().filter(|(key, _)| !self.conversations.contains_key(key)).collect();
-        unknown.sort_unstable_by_key(|(key, _)| *key);
-        for (key, conversation) in unknown {
-            last.conversation += 1;
-            let (kind, first, second_id) = key;
-            new.push(ConversationRow { id: last.conversation, kind, first_id: Some(first), second_id, name: conversation.name() });
-            self.conversations.insert(key, last.conversation);
-        }
-        if new.is_empty() { Ok(()) } else { db.insert_conversations(&new).await }
+        Ok(())
     }
 }

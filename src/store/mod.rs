@@ -5,18 +5,24 @@
 //! exactly once however often it is read. Writers of one database exclude each other for the length of a transaction, which keeps
 //! identity exact and ids without gaps with any number of processes.
 
+pub mod batch;
 pub mod codec;
 mod dictionary;
 mod endpoint;
-//pub mod migrations;
+pub mod health;
+mod lookup;
+pub mod migrations;
 mod mysql;
 mod postgres;
+pub mod quarantine;
 mod queries;
+mod references;
 mod rows;
 pub mod schema;
 mod sqlite;
+mod statement;
 pub mod tls;
-//pub mod writer;
+pub mod writer;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +31,7 @@ use diesel::SqliteConnection;
 use diesel::result::{DatabaseErrorKind, Error};
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 
-//pub use writer::{Committed, Writer};
+pub use writer::Writer;
 
 /// Why a store could not do what was asked, by what the caller can do.
 #[derive(Debug, thiserror::Error)]

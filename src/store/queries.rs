@@ -41,7 +41,9 @@ pub(crate) trait Queries {
     async fn keys_of(&mut self, ids: &[i64]) -> QueryResult<Vec<KeyRow>>;
     async fn counted(&mut self, ids: &[i64]) -> QueryResult<Vec<CountedRow>>;
     async fn bounced(&mut self, ids: &[i64]) -> QueryResult<Vec<Option<i64>>>;
-    async fn recent_in(&mut self, conversation: i32, before: i64) -> QueryResult<Vec<ReferenceRow>>;
+    /// The latest message of a conversation, among its [`MAX_REFERENCE_SCAN`] latest, with this id.
+    async fn named_in(&mut self, conversation: i32, wanted: &str) -> QueryResult<Option<ReferenceRow>>;
+    async fn reference(&mut self, wanted: i64) -> QueryResult<Option<ReferenceRow>>;
     async fn latest_subject(&mut self, conversation: i32) -> QueryResult<Option<i64>>;
 
     async fn insert_jids(&mut self, rows: &[JidRow]) -> QueryResult<()>;
@@ -273,15 +275,32 @@ macro_rules! queries {
                 Ok(found)
             }
 
-            async fn recent_in(&mut self, conversation: i32, before: i64) -> diesel::QueryResult<Vec<ReferenceRow>> {
+            async fn named_in(&mut self, conversation: i32, wanted: &str) -> diesel::QueryResult<Option<ReferenceRow>> {
                 use $dsl as _;
                 use crate::store::schema::messages::dsl::*;
-                messages
-                    .filter(conversation_id.eq(conversation).and(sent_at.le(before)))
+                // The bound is looked up first: no database but PostgreSQL takes a LIMIT inside an IN.
+                let bound: Option<i64> = messages
+                    .filter(conversation_id.eq(conversation))
                     .order(sent_at.desc())
-                    .limit(crate::store::queries::MAX_REFERENCE_SCAN)
+                    .offset(crate::store::queries::MAX_REFERENCE_SCAN)
+                    .limit(1)
+                    .select(sent_at)
+                    .first(self)$($wait)*
+                    .optional()?;
+                let call = kind.eq(crate::message::content::Kind::Call as i16).and(refers_to_id.eq(wanted));
+                messages
+                    .filter(conversation_id.eq(conversation).and(sent_at.ge(bound.unwrap_or(0))))
+                    .filter(stanza_id.eq(wanted).or(origin_id.eq(wanted)).or(call))
+                    .order(sent_at.desc())
                     .select(ReferenceRow::as_select())
-                    .load(self)$($wait)*
+                    .first(self)$($wait)*
+                    .optional()
+            }
+
+            async fn reference(&mut self, wanted: i64) -> diesel::QueryResult<Option<ReferenceRow>> {
+                use $dsl as _;
+                use crate::store::schema::messages::dsl::*;
+                messages.filter(id.eq(wanted)).select(ReferenceRow::as_select()).first(self)$($wait)*.optional()
             }
 
             async fn latest_subject(&mut self, conversation: i32) -> diesel::QueryResult<Option<i64>> {

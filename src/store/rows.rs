@@ -180,10 +180,6 @@ pub(crate) struct CountedRow {
 #[diesel(table_name = messages)]
 pub(crate) struct ReferenceRow {
     pub(crate) id: i64,
-    pub(crate) kind: i16,
     pub(crate) sender_id: Option<i32>,
     pub(crate) sender_nick: Option<String>,
-    pub(crate) stanza_id: Option<String>,
-    pub(crate) origin_id: Option<String>,
-    pub(crate) refers_to_id: Option<String>,
 }

@@ -1,1 +1,11 @@
-//! placeholder
+//! Tests against real servers: Prosody and ejabberd with real clients, PostgreSQL and MariaDB, and the archiver's own program between them.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod direct;
+mod federation;
+mod hostile;
+mod meaning;
+mod outages;
+mod rooms;
+mod servers;
+mod support;

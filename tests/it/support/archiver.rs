@@ -1,0 +1,181 @@
+//! The archiver's own program, run as an operator runs it: with a configuration file, and asked through its commands.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::node::{Kind, Node};
+use super::process::{Directory, Process, command, run, tail};
+use super::{mariadb, postgres};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_xmpp-archiver");
+
+/// Where an archive is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreKind {
+    Sqlite,
+    Postgres,
+    MariaDb,
+}
+
+/// A store of a test's own, empty at first.
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    Sqlite(PathBuf),
+    Postgres(postgres::Database),
+    MariaDb(mariadb::Database),
+}
+
+impl Store {
+    fn new(kind: StoreKind, directory: &Directory) -> Store {
+        match kind {
+            StoreKind::Sqlite => Store::Sqlite(directory.path().join("archive.sqlite")),
+            StoreKind::Postgres => Store::Postgres(postgres::database()),
+            StoreKind::MariaDb => Store::MariaDb(mariadb::database()),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        match self {
+            Store::Sqlite(path) => format!("sqlite:{}", path.display()),
+            Store::Postgres(database) => database.url(),
+            Store::MariaDb(database) => database.url(),
+        }
+    }
+
+    /// What the database's own client prints for a query, without headings.
+    pub(crate) fn query(&self, sql: &str) -> String {
+        match self {
+            Store::Sqlite(path) => {
+                let mut sqlite = Command::new("sqlite3");
+                sqlite.arg(path).arg(sql);
+                run(sqlite)
+            }
+            Store::Postgres(database) => database.query(sql),
+            Store::MariaDb(database) => database.query(sql),
+        }
+    }
+}
+
+/// An archiver with a configuration, a spool and a store of its own.
+#[derive(Debug)]
+pub(crate) struct Archiver {
+    pub(crate) store: Store,
+    directory: Directory,
+    configuration: PathBuf,
+    process: Option<Process>,
+}
+
+impl Archiver {
+    /// An archiver for these nodes, its tables made, not yet running.
+    pub(crate) fn new(kind: StoreKind, nodes: &[&Node]) -> Archiver {
+        let directory = Directory::new(None);
+        let store = Store::new(kind, &directory);
+        Archiver::with_store(store, directory, nodes)
+    }
+
+    /// An archiver for a store that is there already, or that another writes to as well.
+    pub(crate) fn on(store: &Store, nodes: &[&Node]) -> Archiver {
+        Archiver::with_store(store.clone(), Directory::new(None), nodes)
+    }
+
+    fn with_store(store: Store, directory: Directory, nodes: &[&Node]) -> Archiver {
+        let spool = directory.make("spool");
+        let text = configuration(&store, &spool, nodes);
+        let configuration = directory.write("archiver.toml", &text);
+        let archiver = Archiver { store, directory, configuration, process: None };
+        archiver.must(&["migrate", "up"]);
+        archiver
+    }
+
+    pub(crate) fn start(&mut self) {
+        let mut program = command(None, PROGRAM);
+        program.args(["run", "--config"]).arg(&self.configuration);
+        program.env("RUST_LOG", "info").env("RUST_BACKTRACE", "1");
+        program.current_dir(self.directory.path());
+        self.process = Some(Process::spawn(program, &self.log()));
+    }
+
+    /// Ends it as a power cut would, as far as it can tell.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Asks it to end and waits until it has, which must be without an error.
+    pub(crate) fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let status = process.stop("TERM");
+            assert!(status.success(), "it ended with {status}:\n{}", self.said());
+        }
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// Whether the spool's files hold a text, be it stored already or not.
+    pub(crate) fn has_spooled(&self, text: &str) -> bool {
+        let mut grep = Command::new("grep");
+        grep.args(["--recursive", "--quiet", "--text", "--fixed-strings", text]);
+        grep.arg(self.directory.path().join("spool"));
+        grep.status().is_ok_and(|status| status.success())
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.directory.path().join("log")
+    }
+
+    /// The end of its log.
+    pub(crate) fn said(&self) -> String {
+        tail(&self.log())
+    }
+
+    /// Runs another command of the program with the same configuration.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        let mut program = Command::new(PROGRAM);
+        program.args(arguments).arg("--config").arg(&self.configuration);
+        program.current_dir(self.directory.path());
+        program.output().expect("run the archiver's program")
+    }
+
+    /// Runs a command that must succeed, and returns what it printed.
+    pub(crate) fn must(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Every message of the archive.
+    pub(crate) fn search(&self) -> Vec<Value> {
+        let lines = self.must(&["search", "--format", "jsonl", "--limit", "100000"]);
+        let parse = |line| serde_json::from_str(line).expect("a JSON object a line");
+        lines.lines().map(parse).collect()
+    }
+}
+
+fn configuration(store: &Store, spool: &Path, nodes: &[&Node]) -> String {
+    let mut text = format!("[[store]]\nname = 'main'\nurl = '{}'\n\n[spool]\npath = '{}'\n", store.url(), spool.display());
+    for node in nodes {
+        text.push_str(&node_section(node));
+    }
+    text
+}
+
+fn node_section(node: &Node) -> String {
+    let kind = match node.kind {
+        Kind::Prosody => "prosody",
+        Kind::Ejabberd => "ejabberd",
+    };
+    format!(
+        "\n[[node]]\nname = '{kind}'\naddress = '127.0.0.1:{port}'\ndomain = '{archive}'\nsecret = '{secret}'\n\
+         hosts = ['{host}']\nmuc = ['{rooms}']\nstore = 'main'\nkind = '{kind}'\n",
+        port = node.component_port,
+        archive = node.archive,
+        secret = Node::SECRET,
+        host = node.host,
+        rooms = node.rooms,
+    )
+}

@@ -1,0 +1,146 @@
+//! ejabberd as an operator runs it, with the stock mirror `mod_service_log`.
+//!
+//! Debian's `ejabberdctl` insists on one system-wide instance with a name in the Erlang port mapper. We start the same program without a node
+//! name: it then takes no part in Erlang's distribution, and listens on nothing but the ports of its configuration.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::node::{Node, Peer, Plan};
+use super::process::{Directory, User, command as dying_command, program};
+
+/// What our start-up expression prints when the server runs and its users exist.
+const UP: &str = "the node is up";
+
+/// Writes the configuration; the users are made by the start-up expression.
+pub(crate) fn prepare(plan: &Plan) -> Directory {
+    let directory = Directory::new(User::first_of(&["ejabberd", "nobody"]));
+    directory.make("data");
+    directory.write("ejabberd.yml", &configuration(plan));
+    directory.write("inetrc", &resolver_settings(&plan.peers));
+    directory.write("start.erl", &start_expression(&plan.host));
+    directory
+}
+
+pub(crate) fn command(directory: &Directory) -> Command {
+    let at = |name: &str| directory.path().join(name);
+    let erl = program("erl").expect("Erlang is not installed: run script/test");
+    let start = std::fs::read_to_string(at("start.erl")).expect("the start-up expression");
+    let mut command = dying_command(directory.user(), erl);
+    command.current_dir(at("data")).env("HOME", at("data"));
+    command.env("ERL_LIBS", libraries());
+    command.env("EJABBERD_CONFIG_PATH", at("ejabberd.yml"));
+    command.env("EJABBERD_LOG_PATH", at("data/ejabberd.log"));
+    command.env("ERL_INETRC", at("inetrc"));
+    command.env("ERL_CRASH_DUMP_SECONDS", "0");
+    command.args(["-noinput", "+sbwt", "none", "-mnesia", "dir"]);
+    command.arg(format!("\"{}\"", at("data").display()));
+    command.args(["-eval", start.trim()]);
+    command
+}
+
+pub(crate) fn is_up(output: &Path) -> bool {
+    std::fs::read(output).is_ok_and(|log| String::from_utf8_lossy(&log).contains(UP))
+}
+
+/// The directory of Erlang libraries that holds ejabberd.
+fn libraries() -> PathBuf {
+    let has_ejabberd = |directory: &PathBuf| {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("ejabberd-"))
+    };
+    let below_lib = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut candidates = below_lib.map(|entry| entry.path());
+    candidates.find(has_ejabberd).expect("ejabberd is not installed: run script/test")
+}
+
+/// Where the servers of other domains are, for Erlang's resolver, which asks nobody else.
+fn resolver_settings(peers: &[Peer]) -> String {
+    let domains: Vec<String> = peers.iter().map(|peer| format!("\"{}\"", peer.domain)).collect();
+    let domains = domains.join(",");
+    format!("{{lookup,[file]}}.\n{{hosts_file,\"\"}}.\n{{host,{{127,0,0,1}},[\"localhost\",{domains}]}}.\n").replace(",]", "]")
+}
+
+/// Registering a user a second time, after a restart, fails and does no harm.
+fn start_expression(host: &str) -> String {
+    let users: Vec<String> = Node::USERS.iter().map(|user| format!("<<\"{user}\">>")).collect();
+    format!(
+        "{{ok,_}}=application:ensure_all_started(ejabberd), \
+         [ejabberd_auth:try_register(U,<<\"{host}\">>,<<\"{password}\">>) || U <- [{users}]], \
+         io:format(\"{UP}~n\").",
+        password = Node::PASSWORD,
+        users = users.join(",")
+    )
+}
+
+fn configuration(plan: &Plan) -> String {
+    let (rooms, archive) = (plan.rooms(), plan.archive());
+    format!(
+        r#"
+hosts:
+  - {host}
+loglevel: warning
+listen:
+  - port: {client_port}
+    ip: "127.0.0.1"
+    module: ejabberd_c2s
+    max_stanza_size: 2000000
+    access: all
+  - port: {server_port}
+    ip: "127.0.0.1"
+    module: ejabberd_s2s_in
+    max_stanza_size: 2000000
+  - port: {component_port}
+    ip: "127.0.0.1"
+    module: ejabberd_service
+    hosts:
+      "{archive}":
+        password: "{secret}"
+acl:
+  archive:
+    server: "{archive}"
+access_rules:
+  servers:
+    - deny: archive
+    - allow
+s2s_access: servers
+s2s_use_starttls: false
+outgoing_s2s_families: [ipv4]
+outgoing_s2s_port: {peer_port}
+modules:
+  mod_blocking: {{}}
+  mod_caps: {{}}
+  mod_carboncopy: {{}}
+  mod_disco: {{}}
+  mod_mam:
+    default: always
+    assume_mam_usage: true
+  mod_muc:
+    host: {rooms}
+    access: all
+    access_create: all
+    default_room_options:
+      mam: true
+    history_size: 20
+  mod_offline: {{}}
+  mod_ping: {{}}
+  mod_privacy: {{}}
+  mod_pubsub:
+    plugins: [flat, pep]
+  mod_roster: {{}}
+  mod_s2s_dialback: {{}}
+  mod_service_log:
+    loggers:
+      - {archive}
+  mod_stream_mgmt:
+    resend_on_timeout: true
+    resume_timeout: 60
+"#,
+        host = plan.host,
+        client_port = plan.client_port,
+        server_port = plan.server_port,
+        component_port = plan.component_port,
+        peer_port = plan.peers.first().map_or(5269, |peer| peer.port),
+        secret = Node::SECRET,
+    )
+}

@@ -1,0 +1,189 @@
+//! An IM node: a running server with its users, rooms and the mirror that feeds the archive.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::process::{Directory, PATIENCE, Process, free_port, tail, try_for};
+use super::{ejabberd, prosody};
+
+const ATTEMPTS: usize = 3;
+
+/// Which server a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Prosody,
+    Ejabberd,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) host: String,
+    /// The domain of its rooms.
+    pub(crate) rooms: String,
+    /// The archive's domain as a component.
+    pub(crate) archive: String,
+    pub(crate) client_port: u16,
+    pub(crate) component_port: u16,
+    pub(crate) server_port: u16,
+    directory: Directory,
+    process: Process,
+}
+
+/// What a server is to be, before it runs: domains and ports, and nothing that depends on which server it is.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) host: String,
+    pub(crate) client_port: u16,
+    pub(crate) component_port: u16,
+    pub(crate) server_port: u16,
+    pub(crate) peers: Vec<Peer>,
+}
+
+/// The server of another domain.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) domain: String,
+    pub(crate) port: u16,
+}
+
+impl Plan {
+    fn new(host: &str) -> Plan {
+        Plan { host: host.to_owned(), client_port: free_port(), component_port: free_port(), server_port: free_port(), peers: Vec::new() }
+    }
+
+    /// The domains that it answers for.
+    fn served(&self) -> Vec<Peer> {
+        let peer = |domain| Peer { domain, port: self.server_port };
+        [self.host.clone(), self.rooms()].map(peer).into()
+    }
+
+    pub(crate) fn rooms(&self) -> String {
+        format!("conference.{}", self.host)
+    }
+
+    pub(crate) fn archive(&self) -> String {
+        format!("archive.{}", self.host)
+    }
+}
+
+impl Node {
+    /// Every user's password.
+    pub(crate) const PASSWORD: &str = "pass";
+    /// The component's secret.
+    pub(crate) const SECRET: &str = "component secret";
+    /// The users of every node.
+    pub(crate) const USERS: [&str; 6] = ["alice", "bob", "carol", "dave", "mallory", "probe"];
+
+    /// Starts a server with the users of [`Node::USERS`].
+    pub(crate) fn start(kind: Kind) -> Node {
+        match kind {
+            Kind::Prosody => Node::start_as(kind, "prosody.localhost"),
+            Kind::Ejabberd => Node::start_as(kind, "ejabberd.localhost"),
+        }
+    }
+
+    /// Starts a server for a domain of its own.
+    pub(crate) fn start_as(kind: Kind, host: &str) -> Node {
+        for _ in 0..ATTEMPTS {
+            if let Some(node) = Node::try_start(kind, &Plan::new(host)) {
+                return node;
+            }
+        }
+        panic!("{kind:?} does not start")
+    }
+
+    /// Starts a Prosody and an ejabberd that know of each other.
+    pub(crate) fn start_two() -> [Node; 2] {
+        for _ in 0..ATTEMPTS {
+            let mut one = Plan::new("prosody.localhost");
+            let mut other = Plan::new("ejabberd.localhost");
+            one.peers = other.served();
+            other.peers = one.served();
+            let one = Node::try_start(Kind::Prosody, &one);
+            let other = Node::try_start(Kind::Ejabberd, &other);
+            if let (Some(one), Some(other)) = (one, other) {
+                return [one, other];
+            }
+        }
+        panic!("two servers do not start")
+    }
+
+    /// Starts a server as planned; `None` when it ends again, as it does when somebody else has taken one of its ports.
+    pub(crate) fn try_start(kind: Kind, plan: &Plan) -> Option<Node> {
+        let directory = match kind {
+            Kind::Prosody => prosody::prepare(plan),
+            Kind::Ejabberd => ejabberd::prepare(plan),
+        };
+        let process = spawn(kind, &directory);
+        let mut node = Node {
+            kind,
+            host: plan.host.clone(),
+            rooms: plan.rooms(),
+            archive: plan.archive(),
+            client_port: plan.client_port,
+            component_port: plan.component_port,
+            server_port: plan.server_port,
+            directory,
+            process,
+        };
+        node.comes_up().then_some(node)
+    }
+
+    fn comes_up(&mut self) -> bool {
+        let (kind, log) = (self.kind, self.log());
+        let ports = [self.client_port, self.component_port];
+        let process = &mut self.process;
+        let up = try_for(PATIENCE, || {
+            let up = match kind {
+                Kind::Prosody => prosody::is_up(&ports),
+                Kind::Ejabberd => ejabberd::is_up(&log),
+            };
+            (up || !process.is_running()).then_some(up)
+        });
+        let up = up.unwrap_or(false);
+        if !up {
+            eprintln!("{kind:?} did not start:\n{}", tail(&log));
+        }
+        up
+    }
+
+    /// What the server has written.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.directory.path().join("output")
+    }
+
+    pub(crate) fn bare(&self, user: &str) -> String {
+        format!("{user}@{}", self.host)
+    }
+
+    pub(crate) fn room(&self, name: &str) -> String {
+        format!("{name}@{}", self.rooms)
+    }
+
+    /// Ends the server as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again with the same ports and data.
+    pub(crate) fn restart(&mut self) {
+        self.process.kill();
+        // ejabberd says on its output that it is up: what it said before does not count.
+        let _ = std::fs::remove_file(self.log());
+        let started = try_for(PATIENCE, || {
+            self.process = spawn(self.kind, &self.directory);
+            self.comes_up().then_some(())
+        });
+        started.expect("the server starts again");
+    }
+}
+
+fn spawn(kind: Kind, directory: &Directory) -> Process {
+    let command: Command = match kind {
+        Kind::Prosody => prosody::command(directory),
+        Kind::Ejabberd => ejabberd::command(directory),
+    };
+    Process::spawn(command, &directory.path().join("output"))
+}

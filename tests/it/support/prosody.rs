@@ -1,0 +1,118 @@
+//! Prosody as an operator runs it, with the stock mirror: `mod_firewall` forwards each message once as it is sent and once as it is delivered.
+
+use std::net::TcpStream;
+use std::process::Command;
+
+use super::node::{Node, Peer, Plan};
+use super::process::{Directory, User, command as dying_command, program};
+
+/// Writes the configuration, the rules of the mirror and the users' accounts.
+pub(crate) fn prepare(plan: &Plan) -> Directory {
+    let directory = Directory::new(User::first_of(&["prosody", "nobody"]));
+    directory.make("data");
+    directory.write("prosody.cfg.lua", &configuration(plan, &directory));
+    directory.write("mirror.pfw", &mirror_rules(&plan.archive()));
+    directory.write("mod_peers.lua", &peers_module(&plan.peers));
+    let host = plan.host.replace('.', "%2e");
+    directory.make(&format!("data/{host}"));
+    directory.make(&format!("data/{host}/accounts"));
+    for user in Node::USERS {
+        let account = format!("return {{ [\"password\"] = \"{}\" }};\n", Node::PASSWORD);
+        directory.write(&format!("data/{host}/accounts/{user}.dat"), &account);
+    }
+    directory.give_all("data");
+    directory
+}
+
+pub(crate) fn command(directory: &Directory) -> Command {
+    let prosody = program("prosody").expect("prosody is not installed: run script/test");
+    let mut command = dying_command(directory.user(), prosody);
+    command.current_dir(directory.path().join("data"));
+    command.env("HOME", directory.path().join("data")).arg("-F");
+    command.arg("--config").arg(directory.path().join("prosody.cfg.lua"));
+    command
+}
+
+/// Prosody listens only when everything is loaded.
+pub(crate) fn is_up(ports: &[u16]) -> bool {
+    ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
+}
+
+/// Without `RULEDEP=st` the version in Debian 12 has an error in the code that it makes of these rules, and drops the messages.
+fn mirror_rules(archive: &str) -> String {
+    let rule = format!("KIND: message\nNOT TO: {archive}\nNOT FROM: {archive}\nRULEDEP=st\nFORWARD={archive}\n");
+    format!("::preroute\n{rule}\n::deliver\n{rule}")
+}
+
+/// Where the servers of other domains are: what DNS would say, had our servers any.
+fn peers_module(peers: &[Peer]) -> String {
+    let entry = |peer: &Peer| format!("[\"{}\"] = {}; ", peer.domain, peer.port);
+    let peers: String = peers.iter().map(entry).collect();
+    format!(
+        r#"
+local ports = {{ {peers} }}
+local manual = require "net.resolvers.manual"
+local service = require "net.resolvers.service"
+local look_up = service.new
+function service.new(domain, ...)
+  local port = ports[domain]
+  if port then return manual.new({{ {{ "tcp", "127.0.0.1", port }} }}) end
+  return look_up(domain, ...)
+end
+"#
+    )
+}
+
+fn configuration(plan: &Plan, directory: &Directory) -> String {
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let (rooms, archive) = (plan.rooms(), plan.archive());
+    format!(
+        r#"
+pidfile = "{pid}"
+data_path = "{data}"
+log = {{ {{ levels = {{ min = "info" }}, to = "console" }} }}
+plugin_paths = {{ "/usr/lib/prosody/modules", "{plugins}" }}
+interfaces = {{ "127.0.0.1" }}
+local_interfaces = {{ "127.0.0.1" }}
+c2s_ports = {{ {client_port} }}
+s2s_ports = {{ {server_port} }}
+component_ports = {{ {component_port} }}
+component_interfaces = {{ "127.0.0.1" }}
+http_ports = {{ }}
+https_ports = {{ }}
+c2s_require_encryption = false
+s2s_require_encryption = false
+s2s_secure_auth = false
+allow_unencrypted_plain_auth = true
+authentication = "internal_plain"
+storage = "internal"
+max_archive_query_results = 200
+modules_enabled = {{
+  "roster"; "saslauth"; "disco"; "ping"; "time"; "version"; "blocklist"; "carbons"; "mam"; "smacks"; "dialback"; "offline";
+}}
+modules_disabled = {{ "tls"; }}
+smacks_hibernation_time = 60
+
+VirtualHost "{host}"
+  modules_enabled = {{ "firewall"; "peers"; }}
+  firewall_scripts = {{ "{rules}" }}
+
+Component "{rooms}" "muc"
+  modules_enabled = {{ "muc_mam"; }}
+  muc_log_by_default = true
+  muc_room_default_history_length = 20
+
+Component "{archive}"
+  component_secret = "{secret}"
+"#,
+        pid = at("data/pid"),
+        data = at("data"),
+        plugins = at("."),
+        client_port = plan.client_port,
+        server_port = plan.server_port,
+        component_port = plan.component_port,
+        host = plan.host,
+        rules = at("mirror.pfw"),
+        secret = Node::SECRET,
+    )
+}
