@@ -47,8 +47,7 @@ pub mod pipeline;
 
 pub mod run;
 
-pub mod retrieve;
-
 pub mod demo;
+pub mod retrieve;
 
 pub mod cli;

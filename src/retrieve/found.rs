@@ -3,7 +3,7 @@
 use super::query::Cursor;
 use super::{names, redact};
 use crate::message::content::flags;
-use crate::store::codec;
+use crate::store::codec::{self, Columns};
 use crate::time::Micros;
 
 /// A message.
@@ -174,7 +174,16 @@ impl Found {
 
     /// The original stanza for display, passwords of rooms redacted; none where it was not asked for or is damaged.
     pub fn xml(&self) -> Option<String> {
-        let stanza = codec::unpack(self.packed_xml.as_deref()?)?;
+        let columns = Columns::new([
+            self.body.as_deref(),
+            self.subject.as_deref(),
+            self.thread.as_deref(),
+            self.stanza_id.as_deref(),
+            self.own_origin_id.as_deref(),
+            self.sender_resource.as_deref(),
+            self.refers_to_id.as_deref(),
+        ]);
+        let stanza = codec::unpack(self.packed_xml.as_deref()?, &columns)?;
         Some(redact::stanza(&stanza))
     }
 }
