@@ -104,9 +104,11 @@ impl Node {
     }
 
     /// Starts a Prosody and an ejabberd that know of each other.
+    ///
+    /// Prosody is told where ejabberd is. ejabberd asks the system's resolver, which knows `localhost` on every machine and no name below it.
     pub(crate) fn start_two() -> [Node; 2] {
         for _ in 0..ATTEMPTS {
-            let mut one = Plan::new("prosody.localhost");
+            let mut one = Plan::new("localhost");
             let mut other = Plan::new("ejabberd.localhost");
             one.peers = other.served();
             other.peers = one.served();
@@ -195,4 +197,12 @@ fn spawn(kind: Kind, directory: &Directory) -> Process {
         Kind::Ejabberd => ejabberd::command(directory),
     };
     Process::spawn(command, &directory.path().join("output"))
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the end of {:?}'s log:\n{}", self.kind, tail(&self.log()));
+        }
+    }
 }
