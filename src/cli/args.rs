@@ -1,0 +1,566 @@
+//! What can be said on the command line: every command and its flags.
+//!
+//! The doc comments are the help texts, and the manual pages and completions are made from them.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use jid::{BareJid, Jid};
+
+use super::when::{When, Zone};
+use crate::config::domain;
+
+/// What each exit code means, and where the configuration is looked for.
+const AFTER_HELP: &str = "\
+Exit codes: 0 all went well; 1 a failure while running; 2 a mistake in the usage or the configuration; 3 a check found a problem.
+
+Configuration: --config FILE, else archiver.toml in the current directory, else /etc/xmpp-archiver/archiver.toml; each option can be \
+overridden from the environment (XMPP_ARCHIVER__SPOOL__PATH=…).
+
+First steps: `xmpp-archiver demo` shows all of it without any set-up; `xmpp-archiver check` tries a configuration out; `xmpp-archiver run` archives.";
+
+/// The open compliance archive for instant messaging
+///
+/// Attaches to XMPP nodes as an XEP-0114 component, receives the stanzas that they mirror, and keeps every message once,
+/// complete and unaltered, in SQLite, PostgreSQL, MySQL or MariaDB.
+#[derive(Debug, Parser)]
+#[command(name = "xmpp-archiver", version, after_long_help = AFTER_HELP, max_term_width = 100)]
+pub struct Arguments {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub struct GlobalArgs {
+    /// Read the configuration from this file
+    #[arg(long, global = true, value_name = "FILE", env = "XMPP_ARCHIVER_CONFIG", help_heading = "Global options")]
+    pub config: Option<PathBuf>,
+    /// Log more; twice: still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
+    /// Log less; twice: still less
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub quiet: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Attach to the configured nodes and archive until stopped
+    ///
+    /// Stops in order on SIGINT and SIGTERM: no more is read, what was read is made durable, what is spooled is stored as far
+    /// as `run.shutdown_timeout` allows. What is left is stored after the next start.
+    Run,
+    /// Try the configuration out: nodes, secrets, databases, disk, clock
+    ///
+    /// Says for each problem what to do about it. Exits with 3 if there is one.
+    Check(CheckArgs),
+    /// Bring the database's schema up to date, or show or undo it
+    ///
+    /// Without a subcommand, all pending migrations are run.
+    Migrate(MigrateArgs),
+    /// Search the archive
+    ///
+    /// All conditions must hold; without any, every message is found. Sorted by time, the oldest first. Where there is
+    /// more than --limit, the last line on standard error names the cursor for --after.
+    Search(SearchArgs),
+    /// Show one conversation as it was read
+    Show(ShowArgs),
+    /// Write messages to a file for another program
+    ///
+    /// Takes the conditions of `search`, has no limit unless one is given, and shows its progress on standard error.
+    Export(ExportArgs),
+    /// Show what a running archiver is doing: nodes, lag, spool, counts
+    Status(StatusArgs),
+    /// Show all of it on this machine without any set-up
+    ///
+    /// A built-in node mirrors a few conversations into the real pipeline and a SQLite file; then it is shown what was archived.
+    /// Needs no configuration and reads none.
+    Demo(DemoArgs),
+    /// Print the configuration in force as TOML, secrets hidden
+    Config,
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all pages to a directory
+    Man(ManArgs),
+    /// See to the records that the database refused
+    Quarantine(QuarantineArgs),
+}
+
+/// `check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Contact neither nodes nor databases
+    #[arg(long)]
+    pub offline: bool,
+    /// How the findings are written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+}
+
+/// `migrate`.
+#[derive(Args, Debug)]
+pub struct MigrateArgs {
+    /// The store, if several are configured
+    #[arg(long, global = true, value_name = "NAME")]
+    pub store: Option<String>,
+    /// What to do with the schema; `None` is `up` without a limit.
+    #[command(subcommand)]
+    pub action: Option<MigrateAction>,
+}
+
+/// `migrate …`.
+#[derive(Debug, Subcommand)]
+pub enum MigrateAction {
+    /// List the migrations and whether each was run
+    Status,
+    /// Run the pending migrations
+    Up {
+        /// Stop after this version
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+    },
+    /// Undo the last migrations; what their tables hold is lost
+    Down {
+        /// How many to undo
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        steps: u32,
+        /// Don't ask first
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print the SQL of all migrations, for a DBA to read or run
+    Print {
+        /// The database system; that of the store, if not given
+        #[arg(value_enum)]
+        backend: Option<Backend>,
+    },
+}
+
+/// The conditions of `search` and `export`.
+#[derive(Args, Debug)]
+pub struct Filter {
+    /// Words that the body or the subject holds, in any order
+    #[arg(value_name = "TEXT")]
+    pub text: Vec<String>,
+    /// Someone who sent or received it, or who was in the room; several: all of them
+    #[arg(long, value_name = "JID", value_parser = any_jid)]
+    pub participant: Vec<Jid>,
+    /// The room in which it was said
+    #[arg(long, value_name = "JID", value_parser = bare_jid)]
+    pub room: Option<BareJid>,
+    /// The archive's id of the message, or one of its stanza ids
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// What kind of record it is; several: any of them
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub kind: Vec<Kind>,
+    /// Include receipts, markers and chat states
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Which part of the time, and how times are read and written.
+#[derive(Args, Debug)]
+pub struct TimeArgs {
+    /// Sent at this time or later
+    ///
+    /// RFC 3339 (2026-11-22T07:28:55Z), 2026-11-22, "2026-11-22 07:28", today, yesterday, now, or back from now: -2h, -30m, -7d.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub from: Option<When>,
+    /// Sent at this time or earlier; a day, minute or second counts as a whole
+    ///
+    /// The same forms as --from.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub to: Option<When>,
+    /// The time zone of tables and of times that are given without one; jsonl and csv are always UTC
+    #[arg(long = "time", value_enum, value_name = "ZONE", default_value_t)]
+    pub zone: Zone,
+}
+
+/// In which order, and from where on.
+#[derive(Args, Debug)]
+pub struct PageArgs {
+    /// Go on after this cursor, which the page before named
+    #[arg(long, value_name = "CURSOR")]
+    pub after: Option<String>,
+    /// By time: the oldest first (asc) or the newest first (desc)
+    #[arg(long, value_enum, default_value_t)]
+    pub order: Order,
+}
+
+/// `search`.
+#[derive(Args, Debug)]
+pub struct SearchArgs {
+    /// Which messages.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// When.
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// In which order.
+    #[command(flatten)]
+    pub page: PageArgs,
+    /// The most messages to print
+    #[arg(long, value_name = "N", default_value = "50")]
+    pub limit: NonZeroU64,
+    /// How they are written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: MessageFormat,
+    /// The store, if several are configured
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+}
+
+/// `show`.
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// A room's JID, or the two JIDs of a conversation between two people
+    #[arg(required = true, num_args = 1..=2, value_name = "CONVERSATION", value_parser = bare_jid)]
+    pub conversation: Vec<BareJid>,
+    /// When.
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// In which order.
+    #[command(flatten)]
+    pub page: PageArgs,
+    /// The most messages to print
+    #[arg(long, value_name = "N", default_value = "50")]
+    pub limit: NonZeroU64,
+    /// How they are written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: MessageFormat,
+    /// Include receipts, markers and chat states
+    #[arg(long)]
+    pub all: bool,
+    /// The store, if several are configured
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+}
+
+/// `export`.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// Which messages.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// When.
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// In which order.
+    #[command(flatten)]
+    pub page: PageArgs,
+    /// The most messages to write; all, if not given
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroU64>,
+    /// How they are written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ExportFormat,
+    /// Write to this file in place of standard output; only its owner can read it
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The store, if several are configured
+    #[arg(long, value_name = "NAME")]
+    pub store: Option<String>,
+}
+
+/// `status`.
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// How it is written
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReportFormat,
+    /// Show it anew each `run.status_interval` until interrupted
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `demo`.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// Leave it running at the end, and keep its files
+    #[arg(long)]
+    pub keep: bool,
+    /// Where its files go; a temporary directory, if not given
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// How many stanzas a second the built-in node sends; as fast as it can, if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: Option<u32>,
+}
+
+/// `completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// `man`.
+#[derive(Args, Debug)]
+pub struct ManArgs {
+    /// Write the pages of all commands to this directory
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// `quarantine`.
+#[derive(Args, Debug)]
+pub struct QuarantineArgs {
+    /// The store, if several are configured
+    #[arg(long, global = true, value_name = "NAME")]
+    pub store: Option<String>,
+    /// What to do with the records.
+    #[command(subcommand)]
+    pub action: QuarantineAction,
+}
+
+/// `quarantine …`.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineAction {
+    /// List the records and why each was refused
+    List,
+    /// Try to store records again; what succeeds leaves the quarantine
+    Retry {
+        /// The records, as `list` names them
+        #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+        ids: Vec<i64>,
+        /// All records
+        #[arg(long)]
+        all: bool,
+    },
+    /// Write the records as received, one JSON object each
+    Export {
+        /// Write to this file in place of standard output; only its owner can read it
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+/// How messages are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum MessageFormat {
+    /// A table for people
+    #[default]
+    Table,
+    /// One JSON object a line
+    Jsonl,
+    /// Comma-separated values with a header line
+    Csv,
+}
+
+/// How messages are exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// One JSON object a line
+    #[default]
+    Jsonl,
+    /// Comma-separated values with a header line
+    Csv,
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// A table for people
+    #[default]
+    Table,
+    /// One JSON object
+    Json,
+}
+
+/// The order by time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    /// The oldest first
+    #[default]
+    Asc,
+    /// The newest first
+    Desc,
+}
+
+/// A database system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// PostgreSQL
+    Postgres,
+    /// MySQL and MariaDB
+    Mysql,
+    /// SQLite
+    Sqlite,
+}
+
+/// The kinds of record; the numbers are those of `messages.kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[repr(i16)]
+pub enum Kind {
+    /// A message with a body
+    Message = 1,
+    /// A room's subject
+    Subject = 2,
+    /// A correction (XEP-0308)
+    Correction = 3,
+    /// A retraction (XEP-0424)
+    Retraction = 4,
+    /// A retraction by a moderator (XEP-0425)
+    Moderation = 5,
+    /// A reaction (XEP-0444)
+    Reaction = 6,
+    /// An invitation to a room
+    Invitation = 7,
+    /// A declined invitation
+    InvitationDeclined = 8,
+    /// The start or end of a call (XEP-0353)
+    Call = 9,
+    /// A delivery receipt (XEP-0184)
+    Receipt = 10,
+    /// A read marker (XEP-0333)
+    Marker = 11,
+    /// "Is typing" and the like (XEP-0085)
+    ChatState = 12,
+    /// A link to a file (XEP-0066, XEP-0447)
+    File = 13,
+    /// A reply (XEP-0461)
+    Reply = 14,
+    /// What could not be read, kept as received
+    Unreadable = 99,
+}
+
+impl Kind {
+    /// The number in `messages.kind`.
+    pub fn code(self) -> i16 {
+        self as i16
+    }
+}
+
+/// A JID whose domain is spelled as the archive spells it.
+fn any_jid(text: &str) -> Result<Jid, String> {
+    let (bare, resource) = match text.split_once('/') {
+        Some((bare, resource)) => (bare, Some(resource)),
+        None => (text, None),
+    };
+    let (node, domain) = match bare.rsplit_once('@') {
+        Some((node, domain)) => (Some(node), domain),
+        None => (None, bare),
+    };
+    let mut folded = domain::normalise(domain).map_err(|error| format!("its domain {error}"))?;
+    if let Some(node) = node {
+        folded = format!("{node}@{folded}");
+    }
+    if let Some(resource) = resource {
+        folded = format!("{folded}/{resource}");
+    }
+    Jid::new(&folded).map_err(|error| error.to_string())
+}
+
+/// A JID without a resource.
+fn bare_jid(text: &str) -> Result<BareJid, String> {
+    let jid = any_jid(text)?;
+    match jid.resource() {
+        None => Ok(jid.to_bare()),
+        Some(_) => Err("must have no resource (no \"/\")".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        let words = std::iter::once("xmpp-archiver").chain(line.split_whitespace());
+        Arguments::try_parse_from(words).map(|arguments| arguments.command)
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn lines_that_are_right() {
+        for line in [
+            "run",
+            "run --config a.toml -vv",
+            "--config a.toml run -q",
+            "check --offline --format json",
+            "migrate",
+            "migrate status --store a",
+            "migrate --store a up --to 2026-11-22-000001",
+            "migrate down --steps 2 --yes",
+            "migrate print",
+            "migrate print postgres",
+            "search",
+            "search two words --participant a@b --participant c@d/e --participant example.com",
+            "search --from -2h --to yesterday --kind message --kind chat-state --order desc",
+            "search --room r@conference.b --limit 1000000000 --after x --format jsonl --time local --all",
+            "search --id 17 --store a",
+            "show r@conference.b",
+            "show a@b c@d --from 2026-11-22 --format csv",
+            "export --format csv --output a.csv --limit 5",
+            "status --watch",
+            "demo --keep --dir a --rate 10",
+            "config",
+            "completions zsh",
+            "man --dir a",
+            "quarantine list --store a",
+            "quarantine retry 1 2 3",
+            "quarantine retry --all",
+            "quarantine export --output a",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
+        }
+    }
+
+    #[test]
+    fn lines_that_are_wrong() {
+        for line in [
+            "",
+            "archive",
+            "search --limit 0",
+            "search --limit -1",
+            "search --from soon",
+            "search --room r@b/nick",
+            "search --participant a@@b",
+            "search --kind talk",
+            "show",
+            "show a@b c@d e@f",
+            "export --format table",
+            "migrate down --steps 0",
+            "quarantine",
+            "quarantine retry",
+            "quarantine retry 1 --all",
+            "demo --rate 0",
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn jids_are_spelled_as_in_the_archive() {
+        for (text, expected) in
+            [("Alice@XN--bcher-kva.Example.", "alice@bücher.example"), ("a@b/Desk/2@x", "a@b/Desk/2@x"), ("Example.COM", "example.com")]
+        {
+            assert_eq!(any_jid(text).unwrap().to_string(), expected);
+        }
+        assert!(any_jid("@b").is_err());
+        assert!(any_jid("a@").is_err());
+    }
+
+    #[test]
+    fn kinds_have_the_numbers_of_the_schema() {
+        assert_eq!(Kind::Message.code(), 1);
+        assert_eq!(Kind::ChatState.code(), 12);
+        assert_eq!(Kind::Unreadable.code(), 99);
+    }
+}

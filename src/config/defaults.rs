@@ -1,0 +1,94 @@
+//! The default of each setting and, where it has them, its limits: one name for each number.
+
+use std::time::Duration;
+
+use super::values::ByteSize;
+
+/// A default with the least and the most that are accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds<T> {
+    /// What holds when nothing is said.
+    pub default: T,
+    /// The smallest value that makes sense.
+    pub least: T,
+    /// The largest value that makes sense.
+    pub most: T,
+}
+
+const fn seconds(default: u64, least: u64, most: u64) -> Bounds<Duration> {
+    Bounds { default: Duration::from_secs(default), least: Duration::from_secs(least), most: Duration::from_secs(most) }
+}
+
+/// The most bytes of a configuration file.
+pub const FILE_BYTES: u64 = 16 << 20;
+
+/// The most bytes of a file that holds a secret.
+pub const SECRET_FILE_BYTES: u64 = 4 << 10;
+
+/// The most stores in one process.
+pub const STORES: usize = 64;
+
+/// The most nodes in one process.
+pub const NODES: usize = 1_000;
+
+/// The most domains in one list.
+pub const DOMAINS: usize = 10_000;
+
+/// The most bytes of a store's or a node's name.
+pub const NAME_BYTES: usize = 255;
+
+/// The name of the store where none is configured.
+pub const STORE_NAME: &str = "default";
+
+/// The URL of the store where none is configured.
+pub const STORE_URL: &str = "sqlite:archive.sqlite";
+
+/// Connections that a store keeps open.
+pub const STORE_POOL: Bounds<u64> = Bounds { default: 4, least: 1, most: 64 };
+
+/// How long connecting to a store may take.
+pub const STORE_CONNECT_TIMEOUT: Bounds<Duration> = seconds(10, 1, 600);
+
+/// How long one statement may take.
+pub const STORE_STATEMENT_TIMEOUT: Bounds<Duration> = seconds(60, 1, 86_400);
+
+/// Spool records that one transaction writes at most. Rates stop growing at about 4000 rows a batch.
+pub const STORE_BATCH_MESSAGES: Bounds<u64> = Bounds { default: 4_000, least: 1, most: 100_000 };
+
+/// The largest stanza that is read; a larger one is skipped, counted and alarmed.
+pub const NODE_MAX_STANZA: Bounds<ByteSize> =
+    Bounds { default: ByteSize::mebibytes(10), least: ByteSize::mebibytes(1), most: ByteSize::mebibytes(256) };
+
+/// How long connecting to a node may take, the handshake included.
+pub const NODE_CONNECT_TIMEOUT: Bounds<Duration> = seconds(10, 1, 600);
+
+/// How long a node may be silent before it is pinged (XEP-0199).
+pub const NODE_PING_INTERVAL: Bounds<Duration> = seconds(30, 1, 3_600);
+
+/// How long the answer to a ping may take before the connection is given up.
+pub const NODE_PING_TIMEOUT: Bounds<Duration> = seconds(30, 1, 3_600);
+
+/// The directory of the spool.
+pub const SPOOL_PATH: &str = "spool";
+
+/// The disk that the spool of one store may fill.
+pub const SPOOL_LIMIT: Bounds<ByteSize> =
+    Bounds { default: ByteSize::gibibytes(10), least: ByteSize::mebibytes(2), most: ByteSize::gibibytes(1 << 20) };
+
+/// How long a stanza may wait for others that are made durable with it.
+pub const SPOOL_COMMIT_DELAY: Bounds<Duration> =
+    Bounds { default: Duration::from_millis(5), least: Duration::ZERO, most: Duration::from_secs(1) };
+
+/// The size of one file of the spool, which is freed as a whole.
+pub const SPOOL_SEGMENT: Bounds<ByteSize> =
+    Bounds { default: ByteSize::mebibytes(64), least: ByteSize::mebibytes(1), most: ByteSize::gibibytes(1) };
+
+/// How long the copies of one message may be apart on one node.
+pub const ARCHIVE_JOIN_WINDOW: Bounds<Duration> = seconds(60, 1, 3_600);
+
+/// How often `run` renews what `status` shows.
+pub const RUN_STATUS_INTERVAL: Bounds<Duration> =
+    Bounds { default: Duration::from_secs(1), least: Duration::from_millis(100), most: Duration::from_secs(3_600) };
+
+/// How long an orderly stop may take before it is cut short; what is spooled stays for the next start.
+pub const RUN_SHUTDOWN_TIMEOUT: Bounds<Duration> = seconds(30, 1, 3_600);

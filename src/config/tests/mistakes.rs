@@ -1,0 +1,211 @@
+//! Each mistake and the words in which it is told.
+
+use super::*;
+
+const DURATION: &str = "must be a duration such as \"10 s\" (units us, ms, s, min, h, d), from";
+const SIZE: &str = "must be a size such as \"10 GiB\" (units B, KiB, MiB, GiB, TiB, kB, MB, GB, TB), from";
+
+fn mistakes(result: Result<Config, ConfigErrors>) -> Vec<String> {
+    match result {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.mistakes.iter().map(Mistake::to_string).collect(),
+    }
+}
+
+/// Loads the text and compares all mistakes.
+fn check(text: &str, expected: &[&str]) {
+    assert_eq!(mistakes(load(text)), expected, "{text}");
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_told() {
+    for (text, expected) in [
+        ("spool = 1", "spool = 1: must be a table: [spool]"),
+        ("store = \"x\"", "store = \"x\": must be tables, each headed [[store]]"),
+        ("store = [1]", "store.0 = 1: must be tables, each headed [[store]]"),
+        ("[node]\naddress = 1", "node: must be tables, each headed [[node]]"),
+        ("[spool]\npath = 1", "spool.path = 1: must be a text in quotes, not empty"),
+        ("[spool]\npath = \" \"", "spool.path = \" \": must be a text in quotes, not empty"),
+        ("[archive]\nreceipts = \"true\"", "archive.receipts = \"true\": must be true or false, without quotes"),
+        ("[archive]\nmarkers = 1", "archive.markers = 1: must be true or false, without quotes"),
+        (
+            "[log]\nlevel = \"inform\"",
+            "log.level = \"inform\": must be one of off, error, warn, info, debug, trace; did you mean \"info\"?",
+        ),
+        ("[log]\nlevel = 3", "log.level = 3: must be one of off, error, warn, info, debug, trace"),
+        ("[spool]\nwhen_full = \"stop\"", "spool.when_full = \"stop\": must be one of pause, drop"),
+        ("[[store]]\nurl = \"sqlite:a\"\npool = 0", "store.0.pool = 0: must be a whole number from 1 to 64"),
+        ("[[store]]\nurl = \"sqlite:a\"\npool = \"4\"", "store.0.pool = \"4\": must be a whole number from 1 to 64"),
+        ("[[store]]\nurl = \"sqlite:a\"\nbatch_messages = -1", "store.0.batch_messages = -1: must be a whole number from 1 to 100000"),
+    ] {
+        check(text, &[expected]);
+    }
+}
+
+#[test]
+fn durations_and_sizes_have_bounds() {
+    for (text, key, kind, bounds) in [
+        ("[run]\nstatus_interval = \"5 ms\"", "run.status_interval = \"5 ms\"", DURATION, "100 ms to 3600 s"),
+        ("[run]\nshutdown_timeout = 0", "run.shutdown_timeout = 0", DURATION, "1 s to 3600 s"),
+        ("[archive]\njoin_window = \"long\"", "archive.join_window = \"long\"", DURATION, "1 s to 3600 s"),
+        ("[spool]\ncommit_delay = \"2 s\"", "spool.commit_delay = \"2 s\"", DURATION, "0 s to 1 s"),
+        ("[spool]\nlimit = \"10 GiBs\"", "spool.limit = \"10 GiBs\"", SIZE, "2 MiB to 1024 TiB"),
+        ("[spool]\nsegment = 1.5", "spool.segment = 1.5", SIZE, "1 MiB to 1 GiB"),
+    ] {
+        check(text, &[&format!("{key}: {kind} {bounds}")]);
+    }
+    let small = node("max_stanza = \"1 KiB\"");
+    check(&small, &[&format!("node.0.max_stanza = \"1 KiB\": {SIZE} 1 MiB to 256 MiB")]);
+}
+
+#[test]
+fn unknown_keys_are_mistakes_and_their_values_stay_hidden() {
+    for (text, expected) in [
+        ("[spol]\npath = \"a\"", "spol: unknown; did you mean \"spool\"?"),
+        ("[spool]\nlimits = \"hunter2\"", "spool.limits: unknown; did you mean \"limit\"?"),
+        ("[run]\nx = 1", "run.x: unknown; known here are status_interval, shutdown_timeout"),
+        (&node("secret_fil = \"hunter2\""), "node.0.secret_fil: unknown; did you mean \"secret_file\"?"),
+    ] {
+        check(text, &[expected]);
+    }
+}
+
+#[test]
+fn mistakes_in_a_node_are_told() {
+    let address = "must be the node's component port as host:port, such as 127.0.0.1:5347";
+    for (lines, expected) in [
+        (
+            "kind = \"ejaberd\"",
+            "node.0.kind = \"ejaberd\": must be one of auto, ejabberd, prosody, openfire; did you mean \"ejabberd\"?".to_owned(),
+        ),
+        ("direction = \"outgoing\"", "node.0.direction = \"outgoing\": must be one of both, incoming".to_owned()),
+        ("hosts = []", "node.0.hosts: must name at least one domain of users, such as [\"example.com\"]".to_owned()),
+        ("hosts = \"example.com\"", "node.0.hosts = \"example.com\": must be a list of texts, such as [\"example.com\"]".to_owned()),
+        ("hosts = [\"a\", 2]", "node.0.hosts.1 = 2: must be a text in quotes".to_owned()),
+        ("hosts = [\"a..b\"]", "node.0.hosts.0 = \"a..b\": has an empty label; must be one such as example.com".to_owned()),
+        (
+            "hosts = [\"archive.example.com\"]",
+            "node.0.hosts = \"archive.example.com\": is this component's own domain: leave it out".to_owned(),
+        ),
+        ("muc = [\"EXAMPLE.com.\"]", "node.0.muc = \"example.com\": stands in hosts too; must be the domain of rooms alone".to_owned()),
+        (
+            "trusted = [\"bob@example.com\"]",
+            "node.0.trusted.0 = \"bob@example.com\": is not a domain (RFC 7622 section 3.2); must be one such as example.com".to_owned(),
+        ),
+        ("store = \"main\"", "node.0.store = \"main\": names no store; must be one of default".to_owned()),
+        ("name = \"\"", "node.0.name = \"\": must be a text of 1 to 255 bytes on one line".to_owned()),
+        ("tls_ca = \"a.pem\"", "node.0.tls_ca: has no meaning without tls = true".to_owned()),
+        ("tls_name = \"a\"", "node.0.tls_name: has no meaning without tls = true".to_owned()),
+        (
+            "secret_file = \"hunter2\"",
+            "node.0.secret: given more than once; must be exactly one of secret, secret_file and secret_env".to_owned(),
+        ),
+    ] {
+        check(&node(lines), &[&expected]);
+    }
+    for wrong in ["5347", "localhost", "localhost:0", "localhost:99999", ":5347", "::1:5347"] {
+        let text = NODE.replace("127.0.0.1:5347", wrong);
+        check(&text, &[&format!("node.0.address = {wrong:?}: {address}")]);
+    }
+}
+
+#[test]
+fn an_empty_node_is_told_all_that_it_lacks() {
+    check(
+        "[[node]]",
+        &[
+            "node.0.domain: missing; must be this component's domain on the node, such as archive.example.com",
+            "node.0.address: missing; must be the node's component port as host:port, such as 127.0.0.1:5347",
+            "node.0.secret: missing; must be exactly one of secret, secret_file and secret_env",
+        ],
+    );
+    check(
+        &NODE.replace("archive.example.com", "archive"),
+        &["node.0.hosts: missing; must name at least one domain of users, such as [\"example.com\"]"],
+    );
+}
+
+#[test]
+fn mistakes_in_a_store_are_told() {
+    for (text, expected) in [
+        ("[[store]]", "store.0.url: missing; must be a URL such as sqlite:archive.sqlite"),
+        (
+            "[[store]]\nurl = \"postgress://me:hunter2@db/a\"",
+            "store.0.url = \"postgress:(hidden)\": must begin with one of sqlite:, postgres://, postgresql://, mysql://, mariadb://",
+        ),
+        (
+            "[[store]]\nurl = \"hunter2\"",
+            "store.0.url = \"(hidden)\": must begin with one of sqlite:, postgres://, postgresql://, mysql://, mariadb://",
+        ),
+        ("[[store]]\nurl = 5", "store.0.url: must be a text in quotes, not empty"),
+        ("[[store]]\nurl = \"sqlite:a\"\ntls_ca = \"a\"", "store.0.tls_ca: has no meaning for sqlite: leave it out"),
+        (
+            "[[store]]\nurl = \"sqlite:a\"\nname = \"../a\"",
+            "store.0.name = \"../a\": must be a name of a-z, 0-9, \"-\", \"_\" and \".\", beginning with a letter or digit",
+        ),
+        ("[[store]]\nurl = \"sqlite:a\"\n[[store]]\nurl = \"sqlite:b\"", "store.1.name = \"default\": is taken: must be unique"),
+        (
+            "[[store]]\nurl = \"sqlite:a\"\n[[store]]\nname = \"b\"\nurl = \"sqlite://a\"",
+            "store.1.url: is the database of another store too: must be unique",
+        ),
+    ] {
+        check(text, &[expected]);
+    }
+}
+
+#[test]
+fn mistakes_between_settings_are_told() {
+    let two = format!("{NODE}{NODE}");
+    check(&two, &["node.1.domain = \"archive.example.com\": is attached to at this address already: must be unique for each address"]);
+    let elsewhere = format!("{NODE}{}", NODE.replace("5347", "5348"));
+    check(&elsewhere, &["node.1.name = \"archive.example.com\": is taken: must be unique (without a name, the domain is the name)"]);
+    let stores = "[[store]]\nname = \"a\"\nurl = \"sqlite:a\"\n[[store]]\nname = \"b\"\nurl = \"sqlite:b\"\n";
+    check(&format!("{NODE}{stores}"), &["node.0.store: missing; there are several stores, so must be one of a, b"]);
+    check(&node("[spool]\nsegment = \"1 MiB\""), &["spool.segment: is 1 MiB; must be at least the largest max_stanza, 10 MiB"]);
+    check("[spool]\nlimit = \"100 MiB\"", &["spool.limit: is 100 MiB; must be at least two segments of 64 MiB"]);
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let errors = load("[spool]\npth = 1\nlimit = \"x\"\n[log]\nlevel = \"loud\"\n[[node]]").unwrap_err();
+    assert_eq!(errors.mistakes.len(), 6, "{errors}");
+    let text = errors.to_string();
+    assert!(text.starts_with("6 mistakes in the configuration"), "{text}");
+    assert_eq!(text.lines().count(), 7);
+}
+
+#[test]
+fn broken_toml_is_told_by_line_without_its_text() {
+    let errors = load("[[node]]\nsecret = \"hunter2\naddress = 1").unwrap_err();
+    let text = errors.to_string();
+    assert!(text.contains("is not TOML: line 2: "), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_missing_file_is_a_mistake() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("none.toml");
+    let errors = Config::load(Some(&path)).unwrap_err();
+    assert!(errors.to_string().contains("can't be read"), "{errors}");
+    let latin = directory.path().join("latin1.toml");
+    std::fs::write(&latin, b"# \xe9").unwrap();
+    let errors = Config::load(Some(&latin)).unwrap_err();
+    assert!(errors.to_string().contains("must be UTF-8"), "{errors}");
+}
+
+#[test]
+fn mistakes_in_the_environment_name_it() {
+    for (name, value, expected) in [
+        ("SPOL__PATH", "a", "spol (from the environment): unknown; did you mean \"spool\"?"),
+        ("STORE__0__POOL", "many", "store.0.pool = \"many\" (from the environment): must be a whole number from 1 to 64"),
+        ("NODE__2__DOMAIN", "a.b", "node.2.domain (from the environment): there are only 1 of [[node]]"),
+        ("NODE__OTHER__SECRET", "hunter2", "node.other.secret (from the environment): names no entry; there are archive_example_com"),
+        ("NODE__0", "x", "node.0 (from the environment): must name an entry and its key: XMPP_ARCHIVER__NODE__0__NAME"),
+        ("NODE__0__SECRET__X", "hunter2", "node.0.secret.x (from the environment): unknown; \"secret\" is no table"),
+        ("NODE__0__SECRET_ENV", "hunter 2", "node.0.secret_env: must be the name of an environment variable, such as ARCHIVE_SECRET"),
+    ] {
+        let name = format!("XMPP_ARCHIVER__{name}");
+        assert_eq!(mistakes(load_with(NODE, &[(&name, value)])), [expected]);
+    }
+}

@@ -1,0 +1,208 @@
+//! The configuration as an operator meets it: texts and variables in, settings or mistakes out.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+mod mistakes;
+
+/// The least that attaches to a node.
+const NODE: &str = "[[node]]\naddress = \"127.0.0.1:5347\"\ndomain = \"archive.example.com\"\nsecret = \"change me\"\n";
+
+const EXAMPLE: &str = include_str!("../../../examples/archiver.toml");
+
+fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    let variables: Vec<(OsString, OsString)> = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    Config::from_text(text, None, variables.into_iter())
+}
+
+fn load(text: &str) -> Result<Config, ConfigErrors> {
+    load_with(text, &[])
+}
+
+/// A node with further lines.
+fn node(lines: &str) -> String {
+    format!("{NODE}{lines}\n")
+}
+
+#[test]
+fn nothing_at_all_is_the_default_store_and_no_node() {
+    let config = load("").unwrap();
+    assert_eq!(config.stores.len(), 1);
+    assert_eq!(config.store(None).unwrap().name, "default");
+    assert_eq!(config.stores[0].url.to_string(), "sqlite:archive.sqlite");
+    assert!(config.nodes.is_empty());
+    let errors = config.require_nodes().unwrap_err().to_string();
+    assert!(errors.contains("at least one [[node]]"), "{errors}");
+    assert!(errors.contains("archiver.toml"), "{errors}");
+}
+
+#[test]
+fn the_example_holds_exactly_the_defaults() {
+    let example = load(EXAMPLE).unwrap();
+    let least = load(NODE).unwrap();
+    assert_eq!(example.effective_toml().unwrap(), least.effective_toml().unwrap());
+    assert!(example.notices.is_empty() && example.warnings.is_empty());
+    assert_eq!(least.notices, ["node.0.hosts: not given, so example.com is taken, the parent of archive.example.com"]);
+}
+
+#[test]
+fn the_example_names_every_option() {
+    let with_all = node("tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"");
+    let effective: toml::Table = load(&with_all).unwrap().effective_toml().unwrap().parse().unwrap();
+    let mut keys = vec!["secret_file".to_owned(), "secret_env".to_owned()];
+    for (_, section) in &effective {
+        let table = section.as_table().or_else(|| section[0].as_table());
+        keys.extend(table.unwrap().keys().cloned());
+    }
+    assert!(keys.len() > 35, "{keys:?}");
+    for key in keys {
+        let there = EXAMPLE.lines().any(|line| {
+            let line = line.strip_prefix("# ").unwrap_or(line);
+            line.strip_prefix(&key).is_some_and(|rest| rest.starts_with(" = "))
+        });
+        assert!(there, "{key}");
+    }
+}
+
+#[test]
+fn what_is_shown_loads_again() {
+    let shown = load(EXAMPLE).unwrap().effective_toml().unwrap();
+    assert_eq!(load(&shown).unwrap().effective_toml().unwrap(), shown);
+}
+
+#[test]
+fn the_environment_goes_before_the_file() {
+    let config = load_with(
+        &node("hosts = [\"a.example\"]"),
+        &[
+            ("XMPP_ARCHIVER__SPOOL__PATH", "/var/spool/x"),
+            ("XMPP_ARCHIVER__SPOOL__COMMIT_DELAY", "0"),
+            ("XMPP_ARCHIVER__SPOOL__LIMIT", ""),
+            ("XMPP_ARCHIVER__ARCHIVE__RECEIPTS", "true"),
+            ("XMPP_ARCHIVER__STORE__DEFAULT__URL", "postgres://db/a"),
+            ("XMPP_ARCHIVER__STORE__0__POOL", "8"),
+            ("XMPP_ARCHIVER__NODE__0__HOSTS", "b.example, C.example"),
+            ("XMPP_ARCHIVER__NODE__ARCHIVE_EXAMPLE_COM__SECRET_ENV", "THE_SECRET"),
+            ("OTHER__SPOOL__PATH", "no"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.spool.path, PathBuf::from("/var/spool/x"));
+    assert_eq!(config.spool.commit_delay, Duration::ZERO);
+    assert_eq!(config.spool.limit, defaults::SPOOL_LIMIT.default);
+    assert!(config.archive.receipts);
+    assert_eq!(config.stores[0].url.to_string(), "postgres://db/a");
+    assert_eq!(config.stores[0].pool, 8);
+    assert_eq!(config.nodes[0].hosts, ["b.example", "c.example"]);
+    assert!(matches!(&config.nodes[0].secret, SecretSource::Env(name) if name == "THE_SECRET"));
+}
+
+#[test]
+fn the_environment_alone_is_enough() {
+    let mut variables = Vec::new();
+    for index in 0..12 {
+        variables.push((format!("XMPP_ARCHIVER__NODE__{index}__DOMAIN"), format!("a.n{index}.example")));
+        variables.push((format!("XMPP_ARCHIVER__NODE__{index}__ADDRESS"), "localhost:5347".to_owned()));
+        variables.push((format!("XMPP_ARCHIVER__NODE__{index}__SECRET"), "hunter2".to_owned()));
+    }
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let config = load_with("", &variables).unwrap();
+    assert_eq!(config.nodes.len(), 12);
+    assert_eq!(config.nodes[11].hosts, ["n11.example"]);
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let text = format!("{}[[store]]\nurl = \"postgres://me:hunter2@db/a?password=hunter2\"\n", NODE.replace("change me", "hunter2"));
+    let config = load(&text).unwrap();
+    let effective = config.effective_toml().unwrap();
+    assert!(effective.contains("secret = \"(hidden)\""), "{effective}");
+    assert!(effective.contains("postgres://me:(hidden)@db/a"), "{effective}");
+    for shown in [effective, format!("{config:?}"), format!("{config:#?}")] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    assert_eq!(config.nodes[0].secret.read().unwrap().expose_secret(), "hunter2");
+    let wrong = text.replace("secret = \"hunter2\"", "secret = [\"hunter2\"]\nsecrets = \"hunter2\"");
+    let errors = load(&wrong).unwrap_err();
+    assert!(!format!("{errors} {errors:?}").contains("hunter2"), "{errors}");
+}
+
+#[test]
+fn a_secret_is_read_from_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    let source = SecretSource::File(path.clone());
+    assert!(matches!(source.read(), Err(SecretError::File { .. })));
+    std::fs::write(&path, "hunter2 \r\n").unwrap();
+    assert_eq!(source.read().unwrap().expose_secret(), "hunter2 ");
+    std::fs::write(&path, "\n").unwrap();
+    assert!(matches!(source.read(), Err(SecretError::Empty)));
+    std::fs::write(&path, "x".repeat(5000)).unwrap();
+    assert!(matches!(source.read(), Err(SecretError::TooLarge(_))));
+    let unset = SecretSource::Env("XMPP_ARCHIVER_TEST_NOT_SET".to_owned());
+    assert!(matches!(unset.read(), Err(SecretError::NotSet(_))));
+}
+
+#[test]
+fn secrets_that_cannot_be_read_stop_only_what_attaches() {
+    let text = NODE.replace("secret = \"change me\"", "secret_file = \"/nonexistent/secret\"");
+    let config = load(&text).unwrap();
+    let errors = config.require_nodes().unwrap_err().to_string();
+    assert!(errors.contains("node.0.secret_file: can't be read (/nonexistent/secret)"), "{errors}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_readable_file_with_secrets_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("archiver.toml");
+    let without = NODE.replace("secret = \"change me\"", "secret_env = \"S\"");
+    for (text, mode, warned) in [
+        (NODE, 0o644, true),
+        (NODE, 0o640, false),
+        (without.as_str(), 0o644, false),
+        ("[[store]]\nurl = \"mysql://me:x@db/a\"", 0o644, true),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let config = Config::load(Some(&path)).unwrap();
+        assert_eq!(!config.warnings.is_empty(), warned, "{text} {mode:o}");
+    }
+}
+
+#[test]
+fn hundreds_of_hosts_are_folded_and_trusted() {
+    let hosts: Vec<String> = (0..500).map(|index| format!("\"H{index}.Example.\"")).collect();
+    let config =
+        load(&node(&format!("hosts = [{}, \"h7.example\"]\ntrusted = [\"h1.example\", \"mirror.example\"]", hosts.join(", ")))).unwrap();
+    let node = &config.nodes[0];
+    assert_eq!(node.hosts.len(), 500);
+    assert_eq!(node.trusted.len(), 501);
+    assert_eq!(node.trusted[500], "mirror.example");
+    assert_eq!(config.warnings, ["node.0.hosts: h7.example stands there twice"]);
+}
+
+#[test]
+fn the_certificate_name_is_the_host_unless_said() {
+    let name = |address: &str, lines: &str| {
+        let text = node(lines).replace("127.0.0.1:5347", address);
+        load(&text).unwrap().nodes[0].tls_server_name().to_owned()
+    };
+    assert_eq!(name("XMPP.example.com:5347", ""), "xmpp.example.com");
+    assert_eq!(name("[::1]:5347", ""), "::1");
+    assert_eq!(name("10.0.0.1:5347", "tls = true\ntls_name = \"n.example\""), "n.example");
+}
+
+#[test]
+fn a_store_is_chosen_by_name() {
+    let config = load("[[store]]\nname = \"a\"\nurl = \"sqlite:a\"\n[[store]]\nname = \"b\"\nurl = \"sqlite:b\"").unwrap();
+    assert_eq!(config.store(Some("b")).unwrap().name, "b");
+    assert_eq!(config.store(None).unwrap_err().to_string(), "there are several stores: say --store with one of a, b");
+    assert_eq!(config.store(Some("c")).unwrap_err().to_string(), "there is no store \"c\"; configured are a, b");
+    assert_eq!(config.spool.directory(&config.stores[1]), PathBuf::from("spool/b"));
+}

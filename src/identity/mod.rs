@@ -1,0 +1,337 @@
+//! Which copies are one message.
+//!
+//! The rules, in their order (`docs/decisions/identity.md` has the reasons and what they were measured on):
+//!
+//! 1. **Exact ids.** A mirror's `ref`, a room's stanza-id and the id of a user's own archive decide: equal is one message, different is two.
+//! 2. **Content.** Otherwise copies with the same content hash may be one message, if nothing known of them contradicts
+//!    ([`Known::may_be`]) and they were said at about the same time.
+//! 3. **Counting.** Where one send makes exactly n copies on a channel, the k-th group of n is the k-th message, so that equal messages
+//!    stay apart. Where the mirror can't tell, the copy joins the last message, and more copies than the recipient's
+//!    sessions explain raise the estimate of how many sends they stem from.
+//! 4. **Replays** (late deliveries, room history, archive results) join the message nearest to their stamp, and become a message
+//!    of their own only when there is none.
+//!
+//! Nothing is thrown away: every copy becomes a delivery of the message that it joins. This module does no I/O: the store
+//! asks it what to look up ([`Identity::wanted`]), gives it what it found ([`Identity::found`]) and has it decide copy by copy.
+
+pub mod keys;
+pub mod known;
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::message::content::Kind;
+use crate::message::{CopiesPerSend, Direction, ExactId, Message, Place};
+use crate::mirror::Source;
+use crate::time::{Micros, SECOND};
+use keys::{Key, Keyring};
+pub use known::{Channel, Known};
+
+/// Copies of one message may be this far apart on one node, unless configured otherwise.
+pub const JOIN_WINDOW: Micros = 60 * SECOND;
+/// Halves of a federated conversation may be this far apart: a server queues while it connects to the other one.
+pub const FEDERATION_WINDOW: Micros = 600 * SECOND;
+/// A replay's stamp may be this far from when the message arrived: clocks differ, and a busy node hands copies on late.
+pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
+/// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
+const BURST_GAP: Micros = 2 * SECOND;
+/// Most messages held in memory (about 400 bytes each); older ones are looked up in the database.
+const MAX_KNOWN: usize = 60_000;
+
+/// What a copy turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The message that it is a copy of.
+    pub message_id: i64,
+    /// Whether this is the first copy of it.
+    pub is_new: bool,
+    /// Its place among the message's copies, from 0.
+    pub sequence: i32,
+    /// Which send it stems from, by estimate, from 1.
+    pub send: u16,
+    /// Its direction, as far as it could be told.
+    pub direction: Direction,
+    /// Whether a stanza like this one is kept already.
+    pub shape_is_kept: bool,
+    /// Exact ids that the message did not have yet.
+    pub new_ids: Vec<ExactId>,
+}
+
+/// A copy with its hashes, ready to be decided on.
+#[derive(Debug)]
+pub struct Keyed {
+    /// The content hash.
+    pub hash: u64,
+    /// The keys of its exact ids.
+    pub exact: Vec<Key>,
+    /// The channel it came by.
+    pub channel: Channel,
+    /// A hash of the stanza but for its `to`.
+    pub shape: u64,
+}
+
+/// The memory of recent messages.
+#[derive(Debug)]
+pub struct Identity {
+    keyring: Keyring,
+    window: Micros,
+    /// By content hash, in the order of their ids.
+    groups: HashMap<u64, Vec<Known>>,
+    /// Exact key → content hash and id of the message.
+    exact: HashMap<Key, (u64, i64)>,
+    /// Content hashes in the order in which they came, to forget the oldest.
+    order: VecDeque<u64>,
+}
+
+impl Identity {
+    /// An empty memory for a store with this secret.
+    pub fn new(keyring: Keyring, window: Micros) -> Self {
+        Self { keyring, window, groups: HashMap::new(), exact: HashMap::new(), order: VecDeque::new() }
+    }
+
+    /// The store's keyring.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// Forgets everything: what it knows may not have been committed.
+    pub fn forget(&mut self) {
+        self.groups.clear();
+        self.exact.clear();
+        self.order.clear();
+    }
+
+    /// The keys to look up in the database before [`Identity::decide`]: content keys and exact keys.
+    pub fn wanted(&self, message: &Message, keyed: &Keyed, content: &mut Vec<Key>, exact: &mut Vec<Key>) {
+        exact.extend(keyed.exact.iter().filter(|key| !self.exact.contains_key(*key)));
+        if !self.groups.contains_key(&keyed.hash) {
+            let (from, to) = self.buckets(message);
+            content.extend((from..=to).map(|bucket| keys::content_key(bucket, keyed.hash)));
+        }
+    }
+
+    /// The buckets in which the message can be.
+    fn buckets(&self, message: &Message) -> (u32, u32) {
+        let at = message.said_at();
+        let (before, after) = if message.is_replay() {
+            (REPLAY_WINDOW, REPLAY_WINDOW)
+        } else if message.is_federated() {
+            (FEDERATION_WINDOW, FEDERATION_WINDOW)
+        } else {
+            // Another archiver of the same node may have seen it a moment later.
+            (self.window, 2 * SECOND)
+        };
+        (keys::bucket(at - before), keys::bucket(at + after))
+    }
+
+    /// Takes over what the database knows.
+    pub fn found(&mut self, known: Known, exact: impl IntoIterator<Item = Key>) {
+        for key in exact {
+            self.exact.insert(key, (known.hash, known.id));
+        }
+        let group = self.groups.entry(known.hash).or_insert_with(|| {
+            self.order.push_back(known.hash);
+            Vec::new()
+        });
+        if let Err(index) = group.binary_search_by_key(&known.id, |other| other.id) {
+            group.insert(index, known);
+        }
+    }
+
+    /// Decides on one copy; a message that is new gets the id `next_id`.
+    pub fn decide(&mut self, message: &Message, keyed: &Keyed, next_id: i64) -> Verdict {
+        let chosen = self.by_exact_id(message, keyed).or_else(|| self.by_content(message, keyed));
+        let (hash, index, is_new) = match chosen {
+            Some((hash, index)) => (hash, index, false),
+            None => (keyed.hash, self.create(message, keyed, next_id), true),
+        };
+        let keyring = self.keyring.clone();
+        let Some(known) = self.groups.get_mut(&hash).and_then(|group| group.get_mut(index)) else {
+            unreachable_group(hash);
+            return Verdict::alone(message, next_id);
+        };
+        let verdict = known.take(message, keyed, is_new, &keyring);
+        for key in &keyed.exact {
+            self.exact.entry(*key).or_insert((hash, verdict.message_id));
+        }
+        verdict
+    }
+
+    /// An error came back for this message: equal copies that come later are another send.
+    pub fn bounced(&mut self, message_id: i64) {
+        if let Some(known) = self.groups.values_mut().flatten().find(|known| known.id == message_id) {
+            known.bounced = true;
+        }
+    }
+
+    fn by_exact_id(&self, message: &Message, keyed: &Keyed) -> Option<(u64, usize)> {
+        let mut found = keyed.exact.iter().filter_map(|key| self.exact.get(key));
+        let (hash, id) = *found.next()?;
+        // Anybody can write a stanza that looks delivered late: its id counts only for the very same content.
+        if message.source == Source::Late && hash != keyed.hash {
+            return None;
+        }
+        let index = self.groups.get(&hash)?.iter().position(|known| known.id == id)?;
+        Some((hash, index))
+    }
+
+    fn by_content(&self, message: &Message, keyed: &Keyed) -> Option<(u64, usize)> {
+        let group = self.groups.get(&keyed.hash)?;
+        let fits = |known: &Known| known.may_be(message) && !known.contradicts(message, &self.keyring);
+        let candidates = group.iter().enumerate().filter(|(_, known)| fits(known));
+        let index = if message.is_replay() {
+            self.nearest(message, candidates)
+        } else {
+            let near = candidates.filter(|(_, known)| self.is_near(message, known) && !known.bounced).collect::<Vec<_>>();
+            match message.per_send {
+                CopiesPerSend::Exactly(n) => near.iter().find(|(_, known)| known.count(keyed.channel) < n).map(|(index, _)| *index),
+                CopiesPerSend::About(n) => by_guess(&near, keyed.channel, n),
+                CopiesPerSend::Unknown => by_guess(&near, keyed.channel, u16::MAX),
+            }
+        };
+        let index = index.or_else(|| message.is_subject_on_join().then(|| group.iter().rposition(fits))?);
+        index.map(|index| (keyed.hash, index))
+    }
+
+    fn is_near(&self, message: &Message, known: &Known) -> bool {
+        let window = if message.is_federated() { FEDERATION_WINDOW } else { self.window };
+        (message.said_at() - known.last_at).abs() <= window || (message.said_at() - known.sent_at).abs() <= window
+    }
+
+    /// The message said nearest to the stamp; one that arrived just now if there is none, since a stamp may be forged.
+    fn nearest<'k>(&self, message: &Message, candidates: impl Iterator<Item = (usize, &'k Known)>) -> Option<usize> {
+        let distance = |known: &Known| {
+            let stamped = (message.said_at() - known.sent_at).abs();
+            let arrived = (message.arrived_at - known.last_at).abs();
+            if stamped <= REPLAY_WINDOW { Some(stamped) } else { (arrived <= self.window).then_some(REPLAY_WINDOW + arrived) }
+        };
+        let near = candidates.filter_map(|(index, known)| Some((distance(known)?, index)));
+        near.min().map(|(_, index)| index)
+    }
+
+    fn create(&mut self, message: &Message, keyed: &Keyed, id: i64) -> usize {
+        self.make_room();
+        let known = Known {
+            id,
+            hash: keyed.hash,
+            sent_at: message.said_at(),
+            last_at: message.said_at(),
+            stanza_id: message.id.clone(),
+            sender: message.sender.clone(),
+            sender_nick: message.sender_nick.clone(),
+            recipient: message.recipient.clone(),
+            recipient_nick: message.recipient_nick.clone(),
+            ..Known::default()
+        };
+        let group = self.groups.entry(keyed.hash).or_default();
+        if group.is_empty() {
+            self.order.push_back(keyed.hash);
+        }
+        group.push(known);
+        group.len() - 1
+    }
+
+    fn make_room(&mut self) {
+        while self.order.len() >= MAX_KNOWN {
+            let Some(oldest) = self.order.pop_front() else { return };
+            self.groups.remove(&oldest);
+        }
+        if self.exact.len() >= 2 * MAX_KNOWN {
+            let groups = &self.groups;
+            self.exact.retain(|_, (hash, _)| groups.contains_key(hash));
+            if self.exact.len() >= 2 * MAX_KNOWN {
+                self.exact.clear();
+            }
+        }
+    }
+}
+
+/// Where copies can't be counted exactly: the last message that has copies of this channel, or the next one that has none once this one
+/// has as many as its recipients explain. Never a new message: that would be a guess too, and a wrong one doubles.
+fn by_guess(near: &[(usize, &Known)], channel: Channel, explained: u16) -> Option<usize> {
+    let last = near.iter().rev().find(|(_, known)| known.count(channel) > 0);
+    let unused = near.iter().find(|(_, known)| known.count(channel) == 0);
+    match (last, unused) {
+        (Some((index, known)), None) if known.count(channel) > 0 => Some(*index),
+        (Some((index, known)), Some(_)) if known.count(channel) < explained => Some(*index),
+        (_, Some((index, _))) => Some(*index),
+        (other, None) => other.map(|(index, _)| *index),
+    }
+}
+
+/// The group was looked up or made two lines before; should that ever be wrong, the message is kept on its own.
+fn unreachable_group(hash: u64) {
+    log::error!("identity lost the group {hash:016x} between look-up and use; the copy is kept as a message of its own");
+}
+
+impl Known {
+    fn take(&mut self, message: &Message, keyed: &Keyed, is_new: bool, keyring: &Keyring) -> Verdict {
+        let at = message.said_at();
+        let sequence = self.copies;
+        self.copies += 1;
+        let mut send = 1;
+        if !message.is_replay() {
+            let count = self.add(keyed.channel, at);
+            send = estimate(count, message.per_send, at);
+            self.last_at = self.last_at.max(at);
+        }
+        let shape_is_kept = self.shapes.contains(&keyed.shape);
+        if !shape_is_kept {
+            self.shapes.push(keyed.shape);
+        }
+        let direction = match message.direction {
+            // The send hook of every node runs before the delivery.
+            Direction::Unknown if sequence == 0 && message.sender_is_local => Direction::Sent,
+            Direction::Unknown => Direction::Received,
+            known => known,
+        };
+        let new_ids = self.learn_ids(message, keyring);
+        Verdict { message_id: self.id, is_new, sequence, send, direction, shape_is_kept, new_ids }
+    }
+}
+
+fn estimate(count: &mut known::Count, per_send: CopiesPerSend, at: Micros) -> u16 {
+    match per_send {
+        CopiesPerSend::Exactly(_) => {}
+        CopiesPerSend::About(explained) => count.sends = count.sends.max(count.copies.div_ceil(explained.max(1))),
+        CopiesPerSend::Unknown if at - count.last_at > BURST_GAP => count.sends = count.sends.saturating_add(1),
+        CopiesPerSend::Unknown => {}
+    }
+    count.last_at = at;
+    count.sends
+}
+
+impl Verdict {
+    fn alone(message: &Message, id: i64) -> Self {
+        Self {
+            message_id: id,
+            is_new: true,
+            sequence: 0,
+            send: 1,
+            direction: message.direction,
+            shape_is_kept: false,
+            new_ids: message.exact_ids.clone(),
+        }
+    }
+}
+
+impl Message {
+    /// When it was said: by a stamp that can be believed, else when the copy arrived.
+    pub fn said_at(&self) -> Micros {
+        self.stamp.unwrap_or(self.arrived_at)
+    }
+
+    /// Whether the copy was made after the fact.
+    pub fn is_replay(&self) -> bool {
+        matches!(self.source, Source::Late | Source::History | Source::Archive)
+    }
+
+    /// Whether this may be the subject that a room sends to everyone who joins (XEP-0045 §7.2.15), however long ago it was set.
+    pub fn is_subject_on_join(&self) -> bool {
+        self.content.kind == Kind::Subject && self.place == Place::FromRoom && self.exact_ids.is_empty()
+    }
+
+    /// Whether another server may hold the other half of it.
+    pub fn is_federated(&self) -> bool {
+        !self.sender_is_local || !self.recipient_is_local
+    }
+}

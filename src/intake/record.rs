@@ -1,0 +1,119 @@
+//! A record of the spool as bytes: what the intake knew, then the stanza as it came.
+//!
+//! Layout, little-endian: format `u8` (1), kind `u8`, arrival `i64` (microseconds), sessions `u16` (65,535: not known), length of the node's name
+//! `u16`, the name, the payload to the end. Kind 1: the payload is a stanza. Kind 2: it is `0` or `1` (persistent) and a room's JID.
+//! A format is never changed; a new one gets a new number, and the old ones stay readable.
+
+use std::ops::Range;
+
+use crate::time::Micros;
+
+const FORMAT: u8 = 1;
+const STANZA: u8 = 1;
+const ROOM_KIND: u8 = 2;
+const UNKNOWN_SESSIONS: u16 = u16::MAX;
+/// Everything before the node's name.
+const HEAD_BYTES: usize = 14;
+
+/// A record, borrowed from where its parts are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record<'r> {
+    /// The node's name.
+    pub node: &'r str,
+    /// When it arrived.
+    pub arrived_at: Micros,
+    /// How many of the recipient's sessions were to receive it, where known.
+    pub sessions: Option<u16>,
+    /// What it holds.
+    pub payload: Payload<'r>,
+}
+
+/// What a record holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload<'r> {
+    /// A stanza, and where in the record it stands.
+    Stanza(&'r [u8], Range<usize>),
+    /// A room was said to be persistent or not.
+    RoomKind {
+        /// The room's JID.
+        room: &'r str,
+        /// Whether it stays when everybody has left.
+        persistent: bool,
+    },
+}
+
+impl<'r> Record<'r> {
+    /// A stanza from `node`.
+    pub fn stanza(node: &'r str, arrived_at: Micros, sessions: Option<u16>, stanza: &'r [u8]) -> Self {
+        let start = HEAD_BYTES + node.len();
+        Self { node, arrived_at, sessions, payload: Payload::Stanza(stanza, start..start + stanza.len()) }
+    }
+
+    /// What `node` let know about a room.
+    pub fn room_kind(node: &'r str, arrived_at: Micros, room: &'r str, persistent: bool) -> Self {
+        Self { node, arrived_at, sessions: None, payload: Payload::RoomKind { room, persistent } }
+    }
+
+    /// The bytes that go into the spool.
+    pub fn encode(&self) -> Vec<u8> {
+        let (kind, flag, payload): (u8, &[u8], &[u8]) = match &self.payload {
+            Payload::Stanza(stanza, _) => (STANZA, &[], stanza),
+            Payload::RoomKind { room, persistent: true } => (ROOM_KIND, b"1", room.as_bytes()),
+            Payload::RoomKind { room, persistent: false } => (ROOM_KIND, b"0", room.as_bytes()),
+        };
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + self.node.len() + 1 + payload.len());
+        bytes.extend([FORMAT, kind]);
+        bytes.extend(self.arrived_at.to_le_bytes());
+        bytes.extend(self.sessions.map_or(UNKNOWN_SESSIONS, |sessions| sessions.min(UNKNOWN_SESSIONS - 1)).to_le_bytes());
+        bytes.extend((self.node.len() as u16).to_le_bytes());
+        bytes.extend(self.node.as_bytes());
+        bytes.extend(flag);
+        bytes.extend(payload);
+        bytes
+    }
+
+    /// Reads a record; none if it is not of a known format.
+    pub fn decode(bytes: &'r [u8]) -> Option<Self> {
+        let (head, rest) = bytes.split_at_checked(HEAD_BYTES)?;
+        let (start, numbers) = head.split_at_checked(2)?;
+        let arrived_at = Micros::from_le_bytes(numbers.get(..8)?.try_into().ok()?);
+        let sessions = u16::from_le_bytes(numbers.get(8..10)?.try_into().ok()?);
+        let name_bytes = usize::from(u16::from_le_bytes(numbers.get(10..12)?.try_into().ok()?));
+        let (name, payload) = rest.split_at_checked(name_bytes)?;
+        let payload = match start {
+            [FORMAT, STANZA] => Payload::Stanza(payload, HEAD_BYTES + name_bytes..bytes.len()),
+            [FORMAT, ROOM_KIND] => {
+                let (flag, room) = payload.split_first()?;
+                Payload::RoomKind { room: std::str::from_utf8(room).ok()?, persistent: *flag == b'1' }
+            }
+            _ => return None,
+        };
+        let sessions = (sessions != UNKNOWN_SESSIONS).then_some(sessions);
+        Some(Self { node: std::str::from_utf8(name).ok()?, arrived_at, sessions, payload })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_comes_back_as_it_was() {
+        for record in [
+            Record::stanza("main", 1_795_332_535_173_794, Some(3), b"<message/>"),
+            Record::stanza("", -1, None, b""),
+            Record::room_kind("main", 5, "room@muc.example", true),
+            Record::room_kind("main", 5, "room@muc.example", false),
+        ] {
+            assert_eq!(Record::decode(&record.encode()), Some(record));
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        assert_eq!(Record::decode(b""), None);
+        assert_eq!(Record::decode(&[0; 40]), None);
+        let cut = Record::stanza("a long name", 1, None, b"").encode();
+        assert_eq!(Record::decode(&cut[..HEAD_BYTES + 3]), None);
+    }
+}

@@ -1,0 +1,301 @@
+//! The two threads of a pipeline, and what they do when the store fails.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+
+use super::read::RecordReader;
+use super::{BATCH_BYTES, RETRY_WAITS, Settings};
+use crate::alarm::Name;
+use crate::spool::{Appender, ReadError, Reader};
+use crate::store::batch::{Entry, Item};
+use crate::store::{Connection, StoreError, Writer};
+
+/// Normalised records, and the spool's position after them.
+struct Batch {
+    entries: Vec<Entry>,
+    next_seq: u64,
+}
+
+/// A running pipeline.
+pub struct Pipeline {
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What the two threads share.
+struct Shared {
+    settings: Settings,
+    spool_id: [u8; 16],
+    runtime: Handle,
+    shutdown: watch::Receiver<bool>,
+    /// Everything before this record is stored.
+    stored: AtomicU64,
+    news: Notify,
+}
+
+impl Pipeline {
+    /// Starts to store what comes out of `reader`, until `shutdown` says true and the spool is drained, or the store is away by then.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(
+        settings: Settings,
+        reader: Reader,
+        spool_id: [u8; 16],
+        appender: Appender,
+        runtime: Handle,
+        shutdown: watch::Receiver<bool>,
+    ) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared { settings, spool_id, runtime, shutdown, stored: AtomicU64::new(0), news: Notify::new() });
+        let (to_writer, from_reader) = sync_channel(1);
+        let (to_reader, from_writer) = sync_channel(1);
+        let name = shared.settings.endpoint.name.clone();
+        let (reading, writing) = (shared.clone(), shared);
+        let read = std::thread::Builder::new().name(format!("read-{name}")).spawn(move || {
+            let runtime = reading.runtime.clone();
+            runtime.block_on(read(&reading, reader, &appender, &from_writer, &to_writer));
+        })?;
+        let write = std::thread::Builder::new().name(format!("store-{name}")).spawn(move || {
+            let runtime = writing.runtime.clone();
+            runtime.block_on(write(&writing, &from_reader, &to_reader));
+        })?;
+        Ok(Self { threads: vec![read, write] })
+    }
+
+    /// Waits until both threads have ended.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                log::error!("a thread of the pipeline panicked; what it held stays in the spool");
+            }
+        }
+    }
+}
+
+/// What the writer tells the reader once it has a database: where the spool stands, and who is in which room.
+struct Start {
+    position: u64,
+    occupants: Vec<(String, String, Option<crate::message::address::Address>)>,
+}
+
+async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &Receiver<Start>, batches: &SyncSender<Batch>) {
+    let Ok(start) = start.recv() else { return };
+    let mut records = RecordReader::new(&shared.settings.nodes, shared.settings.policy);
+    for (room, nick, jid) in start.occupants {
+        records.rooms().learn(&room, &nick, jid);
+    }
+    reader.release(start.position);
+    reader.rewind(start.position);
+    let mut released = start.position;
+    loop {
+        let stored = shared.stored.load(Ordering::Acquire);
+        if stored > released {
+            reader.release(stored);
+            released = stored;
+        }
+        let Some(batch) = next(shared, &mut reader, appender, &mut records).await else { continue };
+        match batch {
+            Next::Batch(batch) => {
+                if batches.send(batch).is_err() {
+                    return;
+                }
+            }
+            Next::End => return,
+        }
+    }
+}
+
+enum Next {
+    Batch(Batch),
+    End,
+}
+
+/// The next batch; none when something was stored meanwhile that should be released first.
+async fn next(shared: &Shared, reader: &mut Reader, appender: &Appender, records: &mut RecordReader) -> Option<Next> {
+    let mut shutdown = shared.shutdown.clone();
+    let stopping = *shutdown.borrow();
+    if stopping && reader_is_done(reader, appender) {
+        return Some(Next::End);
+    }
+    let read = tokio::select! {
+        biased;
+        read = reader.next_batch(shared.settings.batch_records, BATCH_BYTES) => read,
+        () = shared.news.notified() => return None,
+        _stop = shutdown.changed(), if !stopping => return None,
+        () = tokio::time::sleep(Duration::from_millis(100)), if stopping => return Some(Next::End),
+    };
+    match read {
+        Ok(batch) => {
+            for damage in &batch.damage {
+                let text = format!("{damage}; the bytes were set aside: compare with the node's own archive");
+                shared.settings.alarms.raise(Name::SpoolDamaged, &shared.settings.endpoint.name, &text);
+            }
+            let entries = batch.iter().map(|(seq, bytes)| records.read(seq, bytes)).collect();
+            Some(Next::Batch(Batch { entries, next_seq: batch.next_seq }))
+        }
+        Err(ReadError::Closed) => Some(Next::End),
+        Err(error) => {
+            let text = format!("the spool can't be read: {error}; it is tried again, nothing is released");
+            shared.settings.alarms.raise(Name::SpoolDamaged, &shared.settings.endpoint.name, &text);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            None
+        }
+    }
+}
+
+fn reader_is_done(_reader: &Reader, appender: &Appender) -> bool {
+    appender.depth().records == 0
+}
+
+async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<Start>) {
+    let mut start = Some(start);
+    let mut writer = None;
+    let mut waiting: Option<Batch> = None;
+    let mut attempt = 0;
+    loop {
+        let ready = match writer.take() {
+            Some(writer) => writer,
+            None => match connect(shared, start).await {
+                Ok(connected) => {
+                    start = None;
+                    attempt = 0;
+                    connected
+                }
+                Err(error) => {
+                    if !trouble(shared, &error, &mut attempt).await {
+                        return;
+                    }
+                    continue;
+                }
+            },
+        };
+        let mut ready = ready;
+        let batch = match waiting.take() {
+            Some(batch) => batch,
+            None => match batches.recv() {
+                Ok(batch) => batch,
+                Err(_reader_ended) => return,
+            },
+        };
+        match store(shared, &mut ready, &batch.entries, batch.next_seq).await {
+            Ok(()) => {
+                attempt = 0;
+                writer = Some(ready);
+            }
+            Err(error) => {
+                waiting = Some(batch);
+                if !trouble(shared, &error, &mut attempt).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn connect(shared: &Shared, start: Option<&SyncSender<Start>>) -> Result<Writer, StoreError> {
+    let endpoint = &shared.settings.endpoint;
+    let mut connection = Connection::open(endpoint).await?;
+    if shared.settings.migrates {
+        crate::store::migrations::up(&mut connection, None).await?;
+    }
+    crate::store::migrations::require_current(&mut connection).await?;
+    let mut writer = Writer::new(connection, shared.settings.join_window).await?;
+    if let Some(start) = start {
+        let position = writer.progress(&shared.spool_id).await?;
+        let occupants = writer.occupants().await?;
+        shared.settings.stats.starts_at(position);
+        let _reader_ended = start.send(Start { position, occupants });
+    }
+    shared.settings.alarms.clear(Name::StoreUnreachable, &endpoint.name);
+    shared.settings.alarms.clear(Name::StoreSchema, &endpoint.name);
+    log::info!("store {}: connected", endpoint.name);
+    Ok(writer)
+}
+
+/// Says what is wrong and waits; false when it is time to stop.
+async fn trouble(shared: &Shared, error: &StoreError, attempt: &mut usize) -> bool {
+    let name = &shared.settings.endpoint.name;
+    let advice = "chat goes on and everything is kept in the spool; it is tried again";
+    match error {
+        StoreError::Schema(said) => shared.settings.alarms.raise(Name::StoreSchema, name, said),
+        error => shared.settings.alarms.raise(Name::StoreUnreachable, name, &format!("{error}; {advice}")),
+    }
+    let wait = RETRY_WAITS.get(*attempt).or(RETRY_WAITS.last()).copied().unwrap_or_default();
+    *attempt += 1;
+    let mut shutdown = shared.shutdown.clone();
+    if *shutdown.borrow() {
+        return false;
+    }
+    tokio::select! {
+        () = tokio::time::sleep(wait) => true,
+        _stop = shutdown.changed() => false,
+    }
+}
+
+/// Stores a batch; what the database refuses is found by halving, and set aside.
+async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq: u64) -> Result<(), StoreError> {
+    let mut parts = vec![(entries, next_seq)];
+    let mut was_refused = false;
+    while let Some((part, next)) = parts.pop() {
+        match writer.commit(part, &shared.spool_id, next).await {
+            Ok(committed) => {
+                let newest = part.last().map_or(0, |entry| entry.arrived_at);
+                if committed.quarantined > 0 {
+                    let unreadable = part.iter().filter(|entry| matches!(entry.item, Item::Unreadable(_))).count();
+                    log::warn!("store {}: {unreadable} records set aside in quarantine", shared.settings.endpoint.name);
+                }
+                shared.settings.stats.committed(&committed, next, newest);
+                shared.stored.store(next, Ordering::Release);
+                shared.news.notify_one();
+            }
+            // Once more as a whole: the refusal may have come from what another writer did in between.
+            Err(StoreError::Refused(_)) if !was_refused => {
+                was_refused = true;
+                parts.push((part, next));
+            }
+            Err(StoreError::Refused(_)) if part.len() > 1 => {
+                let (first, second) = part.split_at(part.len() / 2);
+                let between = second.first().map_or(next, |entry| entry.seq);
+                parts.push((second, next));
+                parts.push((first, between));
+            }
+            Err(StoreError::Refused(why)) => match part.first() {
+                Some(entry) => set_aside(shared, writer, entry, &why, next).await?,
+                None => return Err(StoreError::Refused(why)),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn set_aside(shared: &Shared, writer: &mut Writer, entry: &Entry, why: &str, next: u64) -> Result<(), StoreError> {
+    let name = &shared.settings.endpoint.name;
+    let text = format!("record {} was refused and set aside: {why}; see `xmpp-archiver quarantine list`", entry.seq);
+    shared.settings.alarms.raise(Name::RecordQuarantined, name, &text);
+    let outcome = match writer.set_aside(entry, why, &shared.spool_id).await {
+        Err(StoreError::Refused(_)) => {
+            to_file(shared, entry, why)?;
+            let skipped = Entry { item: Item::Skipped("set aside in a file"), ..entry.clone() };
+            writer.commit(std::slice::from_ref(&skipped), &shared.spool_id, next).await
+        }
+        outcome => outcome,
+    }?;
+    shared.settings.stats.committed(&outcome, next, entry.arrived_at);
+    shared.stored.store(next, Ordering::Release);
+    shared.news.notify_one();
+    Ok(())
+}
+
+/// What not even the quarantine table takes goes to a file beside the spool.
+fn to_file(shared: &Shared, entry: &Entry, why: &str) -> Result<(), StoreError> {
+    let dir = &shared.settings.quarantine_dir;
+    let file = dir.join(format!("{:020}.record", entry.seq));
+    let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&file, &entry.record));
+    written.map_err(|error| StoreError::CannotWrite(format!("{}: {error} (the record was refused: {why})", file.display())))
+}

@@ -1,0 +1,50 @@
+//! From the spool to the store, one pipeline for each store.
+//!
+//! Two threads: one reads records and normalises them, which is pure work; the other decides and writes, which waits for the
+//! database. Between them lies one batch, so that the next is ready when the last is committed. A record is released to the spool
+//! only after the commit that holds it. When the store is away the batch waits, and is given again; when the store refuses a
+//! batch it is halved until the record is found that it refuses, which is set aside.
+
+pub mod drain;
+pub mod read;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::alarm::Alarms;
+use crate::node::Node;
+use crate::policy::Policy;
+use crate::stats::StoreStats;
+use crate::store::Endpoint;
+use crate::time::Micros;
+
+/// What a pipeline needs to know.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where the store is.
+    pub endpoint: Endpoint,
+    /// Whether pending migrations are run when the store is first reached.
+    pub migrates: bool,
+    /// The nodes that write to it.
+    pub nodes: Vec<Arc<Node>>,
+    /// What is archived.
+    pub policy: Policy,
+    /// How far apart copies of one message may be.
+    pub join_window: Micros,
+    /// Most records of one transaction.
+    pub batch_records: usize,
+    /// Where records go that not even the quarantine takes.
+    pub quarantine_dir: PathBuf,
+    /// Counts.
+    pub stats: Arc<StoreStats>,
+    /// Alarms.
+    pub alarms: Alarms,
+}
+
+/// Most bytes of one transaction: enough for any batch of ordinary messages, and little enough for any memory limit.
+pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Waits between attempts to reach a store: short at first, since most outages are restarts.
+pub const RETRY_WAITS: [Duration; 5] =
+    [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(5), Duration::from_secs(10)];

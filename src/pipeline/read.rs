@@ -1,0 +1,168 @@
+//! A record of the spool, read and normalised: pure, in order, and without a way to fail.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::intake::record::{Payload, Record};
+use crate::message::content::flags;
+use crate::message::rooms::Rooms;
+use crate::message::{Message, Normalised, Place, normalise};
+use crate::mirror::{self, Copy, Envelope, Method, Recognised};
+use crate::node::Node;
+use crate::policy::{Policy, Verdict};
+use crate::store::batch::{Entry, Item, Queued};
+use crate::time::Micros;
+use crate::xml::{COMPONENT_NS, Document, Element};
+
+/// Reads records; knows who is in which room.
+pub struct RecordReader {
+    nodes: HashMap<String, Arc<Node>>,
+    rooms: Rooms,
+    policy: Policy,
+    /// Only compared within this process, so any key will do.
+    shapes: RandomState,
+}
+
+impl RecordReader {
+    /// A reader for what these nodes mirrored.
+    pub fn new(nodes: &[Arc<Node>], policy: Policy) -> Self {
+        let nodes = nodes.iter().map(|node| (node.name.clone(), node.clone())).collect();
+        Self { nodes, rooms: Rooms::default(), policy, shapes: RandomState::new() }
+    }
+
+    /// Who is in which room, to be filled with what the database knows.
+    pub fn rooms(&mut self) -> &mut Rooms {
+        &mut self.rooms
+    }
+
+    /// Reads one record. Whatever is in it, something comes out.
+    pub fn read(&mut self, seq: u64, bytes: &[u8]) -> Entry {
+        let Some(record) = Record::decode(bytes) else {
+            return unreadable(seq, bytes, "", 0, 0..0, "not a record of this version".to_owned());
+        };
+        let node = self.node(record.node);
+        let read = match &record.payload {
+            Payload::RoomKind { room, persistent } => {
+                Ok((Item::RoomKind { room: (*room).to_owned(), persistent: *persistent }, 0, None))
+            }
+            // A defect in reading must cost one record, not the process: the record is set aside with all its bytes.
+            Payload::Stanza(stanza, _) => catch_unwind(AssertUnwindSafe(|| self.stanza(stanza, &node, record.arrived_at, record.sessions)))
+                .unwrap_or_else(|_panic| Err("reading it failed inside the program: please report this".to_owned())),
+        };
+        let stanza = match &record.payload {
+            Payload::Stanza(_, range) => range.clone(),
+            Payload::RoomKind { .. } => 0..0,
+        };
+        match read {
+            Ok((item, shape, queued)) => {
+                let node = Arc::from(record.node);
+                Entry { seq, node, arrived_at: record.arrived_at, record: bytes.to_vec(), stanza, shape, queued, item }
+            }
+            Err(why) => unreadable(seq, bytes, record.node, record.arrived_at, stanza, why),
+        }
+    }
+
+    /// A record may outlive its node's place in the configuration; what the intake believed stays believed.
+    fn node(&mut self, name: &str) -> Arc<Node> {
+        self.nodes.entry(name.to_owned()).or_insert_with(|| Arc::new(Node { name: name.to_owned(), ..Node::default() })).clone()
+    }
+
+    #[expect(clippy::type_complexity, reason = "three plain parts of an entry, taken apart by the only caller")]
+    fn stanza(
+        &mut self,
+        stanza: &[u8],
+        node: &Arc<Node>,
+        arrived_at: Micros,
+        sessions: Option<u16>,
+    ) -> Result<(Item, u64, Option<Queued>), String> {
+        let document = Document::parse(stanza, COMPONENT_NS).map_err(|error| error.to_string())?;
+        let node = believed(node, document.root());
+        let copy = match mirror::recognise(document.root(), &node) {
+            Recognised::Copy(copy) => copy,
+            Recognised::Forged(why) => return Ok((Item::Skipped(why), 0, None)),
+            Recognised::Own => return Ok((Item::Skipped("addressed to the archive itself"), 0, None)),
+        };
+        let mut events = Vec::new();
+        let mut queued = None;
+        if let Method::Envelope(envelope) = &copy.method {
+            queued = position(envelope);
+            if let Some(room) = &envelope.room {
+                events = self.rooms.occupants(room, &envelope.occupants, envelope.at.unwrap_or(arrived_at));
+            }
+        }
+        if copy.stanza.name() == "presence" {
+            events.extend(self.rooms.presence(copy.stanza, &node, arrived_at));
+            let item = if events.is_empty() { Item::Skipped("presence") } else { Item::Occupancy(events) };
+            return Ok((item, 0, queued));
+        }
+        let shape = self.shape(copy.stanza);
+        Ok((self.message(&copy, &node, arrived_at, sessions, document.unbound_prefix), shape, queued))
+    }
+
+    fn message(&mut self, copy: &Copy<'_, '_>, node: &Node, arrived_at: Micros, sessions: Option<u16>, unbound_prefix: bool) -> Item {
+        if copy.stanza.name() != "message" {
+            return Item::Skipped("iq");
+        }
+        match normalise(copy, node, &self.rooms, arrived_at, sessions) {
+            Normalised::Nothing => Item::Skipped("nothing to read"),
+            Normalised::Bounce(bounce) => Item::Bounce(bounce),
+            Normalised::Message(mut message) => {
+                if unbound_prefix {
+                    message.content.flags |= flags::UNBOUND_PREFIX;
+                }
+                self.learn(&message);
+                match self.policy.judge(&message, node) {
+                    Verdict::Archive => Item::Message(message),
+                    Verdict::Skip(reason) => Item::Skipped(reason),
+                }
+            }
+        }
+    }
+
+    fn learn(&mut self, message: &Message) {
+        let (Some(room), Some(id)) = (&message.room, &message.id) else { return };
+        match message.place {
+            Place::IntoRoom => self.rooms.said(room, id, &message.from),
+            Place::FromRoom => {
+                if let Some(nick) = &message.sender_nick {
+                    self.rooms.heard(room, id, nick);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A hash of the mirrored stanza without the value of its `to`.
+    fn shape(&self, stanza: Element<'_, '_>) -> u64 {
+        let source = stanza.source().as_bytes();
+        let mut hasher = self.shapes.build_hasher();
+        match stanza.attribute("to").and_then(|to| memchr::memmem::find(source, to.as_bytes()).map(|at| (at, to.len()))) {
+            Some((at, length)) => {
+                hasher.write(source.get(..at).unwrap_or_default());
+                hasher.write(source.get(at + length..).unwrap_or_default());
+            }
+            None => hasher.write(source),
+        }
+        hasher.finish()
+    }
+}
+
+/// A node that is no longer configured is believed for the domain that it spoke for when the record was taken.
+fn believed(node: &Arc<Node>, outer: Element<'_, '_>) -> Arc<Node> {
+    if !node.hosts.is_empty() {
+        return node.clone();
+    }
+    let from = outer.attribute("from").unwrap_or_default().to_owned();
+    Arc::new(Node { hosts: [from].into(), ..Node::clone(node) })
+}
+
+fn position(envelope: &Envelope) -> Option<Queued> {
+    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence? })
+}
+
+fn unreadable(seq: u64, bytes: &[u8], node: &str, arrived_at: Micros, stanza: std::ops::Range<usize>, why: String) -> Entry {
+    let item = Item::Unreadable(why);
+    Entry { seq, node: Arc::from(node), arrived_at, record: bytes.to_vec(), stanza, shape: 0, queued: None, item }
+}

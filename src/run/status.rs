@@ -1,0 +1,150 @@
+//! What the daemon tells about itself: a small JSON file beside the spool, replaced every second, that `status` reads.
+//!
+//! A file needs no port, no permission but the spool's own, and can still be read when the daemon hangs or is gone.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{OpenNode, OpenStore};
+use crate::alarm::{Alarms, Name};
+use crate::component;
+use crate::component::status::State;
+use crate::config::Config;
+use crate::spool::Appender;
+use crate::stats::{NodeStats, StoreStats};
+use crate::time::{now, rfc3339};
+
+/// The file's name in the directory of the spools.
+pub const FILE: &str = "status.json";
+
+/// What the file holds.
+pub type Snapshot = Value;
+
+#[derive(Clone)]
+pub(super) struct Reporter {
+    file: PathBuf,
+    started: String,
+    nodes: Vec<(String, String, String, Arc<NodeStats>, component::Status)>,
+    stores: Vec<(String, Appender, Arc<StoreStats>)>,
+    alarms: Alarms,
+}
+
+impl Reporter {
+    pub(super) fn new(config: &Config, nodes: &[OpenNode], stores: &BTreeMap<String, OpenStore>, alarms: Alarms) -> Self {
+        let node = |(open, configured): (&OpenNode, &crate::config::NodeConfig)| {
+            (open.facts.name.clone(), configured.address.clone(), open.facts.domain.clone(), open.stats.clone(), open.status.clone())
+        };
+        let store = |(name, open): (&String, &OpenStore)| (name.clone(), open.appender.clone(), open.stats.clone());
+        Self {
+            file: config.spool.path.join(FILE),
+            started: rfc3339(now()),
+            nodes: nodes.iter().zip(&config.nodes).map(node).collect(),
+            stores: stores.iter().map(store).collect(),
+            alarms,
+        }
+    }
+
+    pub(super) async fn keep_writing(self, interval: Duration) {
+        loop {
+            self.watch_spools();
+            self.write("running");
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    pub(super) fn write_stopped(&self) {
+        self.write("stopped");
+    }
+
+    /// A spool at its limit, or on a full disk, is an alarm as long as it lasts.
+    fn watch_spools(&self) {
+        for (name, spool, _) in &self.stores {
+            let depth = spool.depth();
+            match &depth.last_error {
+                Some(error) => self.alarms.raise(Name::SpoolFull, name, &format!("the spool can't be written: {error}; free the disk")),
+                None if depth.paused => {
+                    let text = "the spool holds as much as it may and takes no more: bring the store back, or raise spool.limit";
+                    self.alarms.raise(Name::SpoolFull, name, text);
+                }
+                None => self.alarms.clear(Name::SpoolFull, name),
+            }
+        }
+    }
+
+    fn write(&self, state: &str) {
+        let snapshot = self.snapshot(state).to_string();
+        let next = self.file.with_extension("json.new");
+        let written = std::fs::write(&next, snapshot).and_then(|()| std::fs::rename(&next, &self.file));
+        if let Err(error) = written {
+            log::debug!("{} can't be written: {error}", self.file.display());
+        }
+    }
+
+    fn snapshot(&self, state: &str) -> Snapshot {
+        json!({
+            "state": state,
+            "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "started": self.started,
+            "written": rfc3339(now()),
+            "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
+            "stores": self.stores.iter().map(store).collect::<Vec<_>>(),
+            "alarms": self.alarms.raised(),
+        })
+    }
+}
+
+fn node((name, address, domain, stats, status): &(String, String, String, Arc<NodeStats>, component::Status)) -> Value {
+    let counters = status.counters();
+    let (state, since, advice) = match status.state() {
+        State::Connecting(_) => ("connecting", None, None),
+        State::Online { since } => ("online", Some(rfc3339(since)), None),
+        State::Down { advice, since, .. } => ("down", Some(rfc3339(since)), Some(advice)),
+        State::Stopped => ("stopped", None, None),
+    };
+    json!({
+        "name": name,
+        "address": address,
+        "domain": domain,
+        "state": state,
+        "since": since,
+        "advice": advice,
+        "stanzas": counters.stanzas.get(),
+        "bytes": counters.bytes.get(),
+        "reconnects": counters.reconnects(),
+        "violations": counters.violations.get(),
+        "spooled": stats.spooled.load(Ordering::Relaxed),
+        "oversize": stats.oversize.load(Ordering::Relaxed),
+        "dropped": stats.dropped.load(Ordering::Relaxed),
+        "unreadable": stats.unreadable.load(Ordering::Relaxed),
+        "skipped": stats.skipped.get(),
+        "forged": stats.forged.get(),
+    })
+}
+
+fn store((name, spool, stats): &(String, Appender, Arc<StoreStats>)) -> Value {
+    let counts = stats.get();
+    let depth = spool.depth();
+    let behind = depth.next_seq > counts.committed_seq && counts.newest_arrival > 0;
+    let lag_seconds = if behind { (now() - counts.newest_arrival).max(0) as f64 / 1e6 } else { 0.0 };
+    json!({
+        "name": name,
+        "committed_seq": counts.committed_seq,
+        "lag_seconds": lag_seconds,
+        "spool": {
+            "records": depth.next_seq.saturating_sub(counts.committed_seq.max(depth.oldest_seq)),
+            "bytes": depth.bytes,
+            "limit_bytes": depth.limit_bytes,
+            "next_seq": depth.next_seq,
+            "durable_seq": depth.durable_seq,
+            "paused": depth.paused,
+            "error": depth.last_error,
+        },
+        "counts": counts,
+    })
+}

@@ -1,0 +1,85 @@
+//! What the writer is given: spool records, read and normalised, in the order of the spool.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::message::rooms::Event;
+use crate::message::{Bounce, Message};
+use crate::time::Micros;
+
+/// One record of the spool.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its number in the spool.
+    pub seq: u64,
+    /// The node that it came from, by its name in the configuration.
+    pub node: Arc<str>,
+    /// When it arrived.
+    pub arrived_at: Micros,
+    /// The record as it stood in the spool.
+    pub record: Vec<u8>,
+    /// The stanza inside the record.
+    pub stanza: Range<usize>,
+    /// A hash of the mirrored message but for its `to`: copies with the same hash need not be kept twice.
+    pub shape: u64,
+    /// Which record of the node's own queue it is, where the mirror says so.
+    pub queued: Option<Queued>,
+    /// What it turned out to be.
+    pub item: Item,
+}
+
+/// A position in a node's own queue (`docs/MIRROR.md`): what comes again after a reconnect has the same one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// The queue.
+    pub epoch: String,
+    /// The position.
+    pub sequence: u64,
+}
+
+/// What a record turned out to be.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// A copy of a message that is archived.
+    Message(Box<Message>),
+    /// An error for an earlier message.
+    Bounce(Box<Bounce>),
+    /// Somebody came into rooms or left them.
+    Occupancy(Vec<Event>),
+    /// A room was said to be persistent or not.
+    RoomKind {
+        /// The room's JID.
+        room: String,
+        /// Whether it stays when everybody has left.
+        persistent: bool,
+    },
+    /// Not archived; why.
+    Skipped(&'static str),
+    /// Could not be understood; why. It is kept as it is, in quarantine.
+    Unreadable(String),
+}
+
+impl Entry {
+    /// The stanza as it was received.
+    pub fn stanza(&self) -> &[u8] {
+        self.record.get(self.stanza.clone()).unwrap_or_default()
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// New messages.
+    pub messages: u64,
+    /// Deliveries, those of the new messages included.
+    pub deliveries: u64,
+    /// Errors kept.
+    pub bounces: u64,
+    /// Records set aside.
+    pub quarantined: u64,
+    /// Records that had been stored before.
+    pub repeated: u64,
+    /// Records not archived, by reason.
+    pub skipped: BTreeMap<&'static str, u64>,
+}

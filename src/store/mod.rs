@@ -1,0 +1,178 @@
+//! SQL through Diesel: SQLite, PostgreSQL, MySQL and MariaDB, chosen by URL at run time.
+//!
+//! `rows` and `schema` say what the tables hold, `queries` the statements that all three share, one file a database what differs.
+//! `writer` turns decided copies into rows, in one transaction with the position in the spool, so that a record is stored
+//! exactly once however often it is read. Writers of one database exclude each other for the length of a transaction, which keeps
+//! identity exact and ids without gaps with any number of processes.
+
+pub mod batch;
+pub mod codec;
+mod dictionary;
+mod endpoint;
+pub mod health;
+pub mod migrations;
+mod lookup;
+mod mysql;
+mod postgres;
+pub mod quarantine;
+mod queries;
+mod references;
+mod rows;
+pub mod schema;
+mod sqlite;
+mod statement;
+pub mod tls;
+pub mod writer;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use diesel::SqliteConnection;
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
+
+pub use writer::Writer;
+
+/// Why a store could not do what was asked, by what the caller can do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not there, or not willing now: try again later.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It answers, but refuses these very rows: trying again won't help.
+    #[error("the database refused the rows: {0}")]
+    Refused(String),
+    /// Full, read-only or otherwise unable to write: an operator must act; try again later.
+    #[error("the database can't write: {0}")]
+    CannotWrite(String),
+    /// A mistake in the configuration.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// The tables are not those of this version.
+    #[error("{0}")]
+    Schema(String),
+}
+
+impl StoreError {
+    fn unreachable(what: &str, error: &dyn std::fmt::Display) -> Self {
+        Self::Unreachable(format!("{what}: {error}"))
+    }
+
+    /// Sorts an error of a statement. What Diesel can't name is sorted by what the three databases write for a full disk and the like.
+    pub(crate) fn of(error: &Error) -> Self {
+        use DatabaseErrorKind::{CheckViolation, ForeignKeyViolation, NotNullViolation, ReadOnlyTransaction, UniqueViolation};
+        const CANNOT_WRITE: [&str; 9] =
+            ["disk", "full", "readonly", "read-only", "read only", "no space", "denied", "privilege", "out of memory"];
+        let said = error.to_string();
+        let lower = said.to_lowercase();
+        match error {
+            Error::DatabaseError(UniqueViolation | NotNullViolation | CheckViolation | ForeignKeyViolation, _) => Self::Refused(said),
+            Error::DatabaseError(ReadOnlyTransaction, _) => Self::CannotWrite(said),
+            Error::DatabaseError(DatabaseErrorKind::Unknown, _) if CANNOT_WRITE.iter().any(|word| lower.contains(word)) => {
+                Self::CannotWrite(said)
+            }
+            Error::DatabaseError(DatabaseErrorKind::Unknown, _) if !is_connection_trouble(&lower) => Self::Refused(said),
+            Error::SerializationError(_) | Error::DeserializationError(_) | Error::QueryBuilderError(_) => Self::Refused(said),
+            _ => Self::Unreachable(said),
+        }
+    }
+}
+
+fn is_connection_trouble(lower: &str) -> bool {
+    const WORDS: [&str; 16] = [
+        "connection",
+        "closed",
+        "locked",
+        "busy",
+        "timeout",
+        "timed out",
+        "deadlock",
+        "gone away",
+        "broken pipe",
+        "shutting down",
+        "terminating",
+        "starting up",
+        "server",
+        "i/o",
+        "cancel",
+        "eof",
+    ];
+    WORDS.iter().any(|word| lower.contains(word))
+}
+
+/// Which database a URL means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A file.
+    Sqlite(PathBuf),
+    /// A server, by its URL.
+    Postgres(String),
+    /// A server, by its URL.
+    Mysql(String),
+}
+
+/// Where a store is and how to reach it.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Which database.
+    pub backend: Backend,
+    /// Trust only this certificate authority.
+    pub tls_ca: Option<PathBuf>,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long a statement may take.
+    pub statement_timeout: Duration,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Endpoint({})", self.name)
+    }
+}
+
+/// A connection to one of the three.
+pub enum Connection {
+    /// SQLite.
+    Sqlite(SqliteConnection),
+    /// PostgreSQL.
+    Postgres(AsyncPgConnection),
+    /// MySQL or MariaDB.
+    Mysql(AsyncMysqlConnection),
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the database can't be reached or refuses.
+    pub async fn open(endpoint: &Endpoint) -> Result<Self, StoreError> {
+        match &endpoint.backend {
+            Backend::Sqlite(path) => sqlite::open(path).map(Self::Sqlite),
+            Backend::Postgres(url) => postgres::open(endpoint, url).await.map(Self::Postgres),
+            Backend::Mysql(url) => mysql::open(endpoint, url).await.map(Self::Mysql),
+        }
+    }
+
+    /// The name of the database for people.
+    pub fn product(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "SQLite",
+            Self::Postgres(_) => "PostgreSQL",
+            Self::Mysql(_) => "MySQL",
+        }
+    }
+}
+
+/// Runs the same asynchronous code on whichever connection it is.
+macro_rules! on_connection {
+    ($connection:expr, $inner:ident => $body:expr) => {
+        match $connection {
+            $crate::store::Connection::Sqlite($inner) => $body,
+            $crate::store::Connection::Postgres($inner) => $body,
+            $crate::store::Connection::Mysql($inner) => $body,
+        }
+    };
+}
+pub(crate) use on_connection;

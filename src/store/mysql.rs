@@ -1,0 +1,96 @@
+//! MySQL and MariaDB, without their client library: diesel-async over mysql_async.
+
+use diesel::QueryResult;
+use diesel::prelude::*;
+use diesel_async::{AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
+use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
+
+use super::queries::queries;
+use super::rows::*;
+use super::schema::{deliveries, messages, settings};
+use super::{Endpoint, StoreError};
+
+/// Rows of one INSERT: a prepared statement takes 65,535 variables, and the packet must stay below `max_allowed_packet` (16 MiB by default).
+const ROWS_PER_INSERT: usize = 1_000;
+const BYTES_PER_INSERT: usize = 8 * 1024 * 1024;
+
+/// Connects, and sets up the session so that it behaves as the other databases do.
+pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncMysqlConnection, StoreError> {
+    let connected = async {
+        let conn = Conn::new(options(endpoint, url)?).await.map_err(|error| StoreError::unreachable("MySQL", &error))?;
+        let mut connection = AsyncMysqlConnection::try_from(conn).await.map_err(|error| StoreError::unreachable("MySQL", &error))?;
+        let seconds = endpoint.statement_timeout.as_secs().max(1);
+        // utf8mb4: anything else loses characters in silence. Strict mode: a value too long is refused, not cut.
+        let setup = format!(
+            "SET NAMES utf8mb4 COLLATE utf8mb4_bin; SET time_zone = '+00:00'; SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'; \
+             SET SESSION innodb_lock_wait_timeout = {seconds}; SET SESSION transaction_isolation = 'READ-COMMITTED'"
+        );
+        for statement in setup.split("; ") {
+            if let Err(error) = connection.batch_execute(statement).await {
+                // MariaDB before 11.1 knows the isolation level by its older name.
+                let older = statement.replace("transaction_isolation", "tx_isolation");
+                if older == statement {
+                    return Err(StoreError::unreachable("MySQL", &error));
+                }
+                connection.batch_execute(&older).await.map_err(|error| StoreError::unreachable("MySQL", &error))?;
+            }
+        }
+        Ok(connection)
+    };
+    tokio::time::timeout(endpoint.connect_timeout, connected)
+        .await
+        .map_err(|_elapsed| StoreError::Unreachable(format!("MySQL did not answer within {:?}", endpoint.connect_timeout)))?
+}
+
+fn options(endpoint: &Endpoint, url: &str) -> Result<Opts, StoreError> {
+    let url = url.replacen("mariadb://", "mysql://", 1);
+    let options = Opts::from_url(&url).map_err(|error| StoreError::Misconfigured(format!("MySQL URL: {error}")))?;
+    let wants_tls = options.ssl_opts().is_some() || endpoint.tls_ca.is_some();
+    let mut builder = OptsBuilder::from_opts(options).prefer_socket(false).stmt_cache_size(64);
+    if wants_tls {
+        let mut tls = SslOpts::default();
+        if let Some(ca) = &endpoint.tls_ca {
+            tls = tls.with_root_certs(vec![ca.clone().into()]).with_disable_built_in_roots(true);
+        }
+        builder = builder.ssl_opts(tls);
+    }
+    Ok(builder.into())
+}
+
+queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await], {
+    async fn begin(&mut self) -> QueryResult<Vec<u8>> {
+        self.batch_execute("BEGIN").await?;
+        settings::table.filter(settings::name.eq("writer")).select(settings::value).for_update().first(self).await
+    }
+
+    async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()> {
+        for part in parts(&rows, |row| row.xml.len() + row.body.as_ref().map_or(0, String::len)) {
+            diesel::insert_into(messages::table).values(part).execute(self).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_deliveries(&mut self, rows: Vec<DeliveryRow>) -> QueryResult<()> {
+        for part in parts(&rows, |row| row.xml.as_ref().map_or(0, Vec::len)) {
+            diesel::insert_into(deliveries::table).values(part).execute(self).await?;
+        }
+        Ok(())
+    }
+});
+
+/// Cuts rows into statements of at most [`ROWS_PER_INSERT`] rows and about [`BYTES_PER_INSERT`] bytes.
+fn parts<R>(rows: &[R], bytes: impl Fn(&R) -> usize) -> Vec<&[R]> {
+    let mut parts = Vec::new();
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let mut size = 0;
+        let fits = rest.iter().take(ROWS_PER_INSERT).take_while(|row| {
+            size += bytes(row) + 300;
+            size <= BYTES_PER_INSERT
+        });
+        let (part, tail) = rest.split_at(fits.count().max(1));
+        parts.push(part);
+        rest = tail;
+    }
+    parts
+}

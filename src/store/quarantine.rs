@@ -1,0 +1,84 @@
+//! The records that the database refused: kept whole until an operator decides.
+//!
+//! The writer puts them here; this is the operator's side. Records may be large, so [`list`] leaves them in the database and reads its
+//! rows page by page.
+
+use diesel::prelude::*;
+
+use super::schema::{nodes, quarantine};
+use super::statement::run;
+use super::{Connection, StoreError};
+use crate::time::Micros;
+
+/// Most entries of one page.
+pub const PAGE_ENTRIES: i64 = 1_000;
+
+diesel::define_sql_function! {
+    /// Bytes of a value.
+    fn octet_length(value: diesel::sql_types::Binary) -> diesel::sql_types::Integer;
+}
+
+/// A record in quarantine, without its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Queryable)]
+pub struct Entry {
+    /// Number of the entry.
+    pub id: i64,
+    /// Name of the node that it came from, none when that is unreadable.
+    pub node: Option<String>,
+    /// The spool that it came from.
+    pub spool_id: Vec<u8>,
+    /// Its number in that spool.
+    pub seq: i64,
+    /// When it reached the archive.
+    pub received_at: Micros,
+    /// Why it could not be stored.
+    pub reason: String,
+    /// Its size.
+    pub record_bytes: i32,
+}
+
+/// The entries after the one numbered `after` (0: from the first), at most [`PAGE_ENTRIES`].
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn list(connection: &mut Connection, after: i64) -> Result<Vec<Entry>, StoreError> {
+    let query = entries().filter(quarantine::id.gt(after)).order(quarantine::id).limit(PAGE_ENTRIES);
+    run!(connection, load, query).map_err(|error| StoreError::of(&error))
+}
+
+/// One entry with its record.
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn get(connection: &mut Connection, id: i64) -> Result<Option<(Entry, Vec<u8>)>, StoreError> {
+    let found: QueryResult<Entry> = run!(connection, first, entries().filter(quarantine::id.eq(id)));
+    let Some(entry) = found.optional().map_err(|error| StoreError::of(&error))? else {
+        return Ok(None);
+    };
+    let query = quarantine::table.filter(quarantine::id.eq(id)).select(quarantine::record);
+    let record: QueryResult<Vec<u8>> = run!(connection, first, query);
+    Ok(record.optional().map_err(|error| StoreError::of(&error))?.map(|record| (entry, record)))
+}
+
+/// Removes an entry; false if it was not there.
+///
+/// # Errors
+/// When the database can't be written.
+pub async fn remove(connection: &mut Connection, id: i64) -> Result<bool, StoreError> {
+    let removed = run!(connection, execute, diesel::delete(quarantine::table.filter(quarantine::id.eq(id))));
+    Ok(removed.map_err(|error| StoreError::of(&error))? > 0)
+}
+
+/// The columns of [`Entry`], in its order.
+#[diesel::dsl::auto_type]
+fn entries() -> _ {
+    quarantine::table.left_join(nodes::table).select((
+        quarantine::id,
+        nodes::name.nullable(),
+        quarantine::spool_id,
+        quarantine::seq,
+        quarantine::received_at,
+        quarantine::reason,
+        octet_length(quarantine::record),
+    ))
+}

@@ -1,0 +1,185 @@
+//! Rows as they are inserted and read: one struct a table, the same for the three databases.
+
+use diesel::prelude::*;
+
+use super::schema::*;
+
+/// A row of `jids`.
+#[derive(Clone, Debug, Insertable, Queryable)]
+#[diesel(table_name = jids, treat_none_as_default_value = false)]
+pub(crate) struct JidRow {
+    pub(crate) id: i32,
+    pub(crate) jid: String,
+}
+
+/// A row of `nodes`.
+#[derive(Clone, Debug, Insertable, Queryable)]
+#[diesel(table_name = nodes, treat_none_as_default_value = false)]
+pub(crate) struct NodeRow {
+    pub(crate) id: i16,
+    pub(crate) name: String,
+}
+
+/// A row of `conversation_names`.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = conversation_names, treat_none_as_default_value = false)]
+pub(crate) struct ConversationRow {
+    pub(crate) id: i32,
+    pub(crate) kind: i16,
+    pub(crate) first_id: Option<i32>,
+    pub(crate) second_id: Option<i32>,
+    pub(crate) name: String,
+}
+
+/// A row of `messages`.
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = messages, treat_none_as_default_value = false)]
+pub(crate) struct MessageRow {
+    pub(crate) id: i64,
+    pub(crate) sent_at: i64,
+    pub(crate) received_at: i64,
+    pub(crate) refers_to: Option<i64>,
+    pub(crate) conversation_id: i32,
+    pub(crate) sender_id: Option<i32>,
+    pub(crate) recipient_id: Option<i32>,
+    pub(crate) flags: i32,
+    pub(crate) node_id: i16,
+    pub(crate) kind: i16,
+    pub(crate) type_: i16,
+    pub(crate) direction: i16,
+    pub(crate) via: i16,
+    pub(crate) content_key: Vec<u8>,
+    pub(crate) sender_resource: Option<String>,
+    pub(crate) sender_nick: Option<String>,
+    pub(crate) recipient_resource: Option<String>,
+    pub(crate) recipient_nick: Option<String>,
+    pub(crate) stanza_id: Option<String>,
+    pub(crate) origin_id: Option<String>,
+    pub(crate) thread: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) lang: Option<String>,
+    pub(crate) refers_to_id: Option<String>,
+    pub(crate) detail: Option<String>,
+    pub(crate) body: Option<String>,
+    pub(crate) xml: Vec<u8>,
+}
+
+/// A row of `deliveries`.
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = deliveries, treat_none_as_default_value = false)]
+pub(crate) struct DeliveryRow {
+    pub(crate) message_id: i64,
+    pub(crate) at: i64,
+    pub(crate) seq: i32,
+    pub(crate) recipient_id: Option<i32>,
+    pub(crate) node_id: i16,
+    pub(crate) direction: i16,
+    pub(crate) source: i16,
+    pub(crate) replay: i16,
+    pub(crate) send_no: i16,
+    pub(crate) resource: Option<String>,
+    pub(crate) xml: Option<Vec<u8>>,
+}
+
+/// A row of `message_keys`.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = message_keys, treat_none_as_default_value = false)]
+pub(crate) struct KeyRow {
+    pub(crate) message_id: i64,
+    pub(crate) by_id: Option<i32>,
+    pub(crate) kind: i16,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: String,
+}
+
+/// A row of `bounces`.
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = bounces, treat_none_as_default_value = false)]
+pub(crate) struct BounceRow {
+    pub(crate) id: i64,
+    pub(crate) message_id: Option<i64>,
+    pub(crate) at: i64,
+    pub(crate) from_id: Option<i32>,
+    pub(crate) to_id: Option<i32>,
+    pub(crate) node_id: i16,
+    pub(crate) stanza_id: Option<String>,
+    pub(crate) condition: String,
+    pub(crate) text: Option<String>,
+    pub(crate) xml: Vec<u8>,
+}
+
+/// A row of `rooms`.
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = rooms, treat_none_as_default_value = false)]
+pub(crate) struct RoomRow {
+    pub(crate) jid_id: i32,
+    pub(crate) kind: i16,
+    pub(crate) first_seen_at: i64,
+}
+
+/// A row of `occupancy_events`.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = occupancy_events, treat_none_as_default_value = false)]
+pub(crate) struct OccupancyRow {
+    pub(crate) id: i64,
+    pub(crate) at: i64,
+    pub(crate) room_id: i32,
+    pub(crate) jid_id: Option<i32>,
+    pub(crate) event: i16,
+    pub(crate) node_id: i16,
+    pub(crate) nick: String,
+    pub(crate) resource: Option<String>,
+}
+
+/// A row of `quarantine`.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = quarantine, treat_none_as_default_value = false)]
+pub(crate) struct QuarantineRow {
+    pub(crate) id: i64,
+    pub(crate) seq: i64,
+    pub(crate) received_at: i64,
+    pub(crate) node_id: Option<i16>,
+    pub(crate) spool_id: Vec<u8>,
+    pub(crate) reason: String,
+    pub(crate) record: Vec<u8>,
+}
+
+/// What identity needs of a stored message.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = messages)]
+pub(crate) struct KnownRow {
+    pub(crate) id: i64,
+    pub(crate) content_key: Vec<u8>,
+    pub(crate) sent_at: i64,
+    pub(crate) sender_id: Option<i32>,
+    pub(crate) recipient_id: Option<i32>,
+    pub(crate) sender_resource: Option<String>,
+    pub(crate) sender_nick: Option<String>,
+    pub(crate) recipient_resource: Option<String>,
+    pub(crate) recipient_nick: Option<String>,
+    pub(crate) stanza_id: Option<String>,
+}
+
+/// What identity needs of a stored delivery.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = deliveries)]
+pub(crate) struct CountedRow {
+    pub(crate) message_id: i64,
+    pub(crate) at: i64,
+    pub(crate) seq: i32,
+    pub(crate) recipient_id: Option<i32>,
+    pub(crate) node_id: i16,
+    pub(crate) direction: i16,
+    pub(crate) source: i16,
+    pub(crate) send_no: i16,
+    pub(crate) resource: Option<String>,
+}
+
+/// A message that another one may refer to.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = messages)]
+pub(crate) struct ReferenceRow {
+    pub(crate) id: i64,
+    pub(crate) sender_id: Option<i32>,
+    pub(crate) sender_nick: Option<String>,
+}

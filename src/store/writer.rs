@@ -1,0 +1,594 @@
+//! From decided copies to rows, one transaction a batch.
+//!
+//! The order inside the transaction: exclude other writers; forget what another one may have changed; leave out what this
+//! spool has stored before; number the names; look up what might be the same message; decide copy by copy; insert; move the
+//! spool's position; commit. When any of it fails everything is rolled back and forgotten, and the same batch can be given again.
+
+use std::collections::{HashMap, HashSet};
+
+use diesel::QueryResult;
+
+use super::batch::{Committed, Entry, Item};
+use super::codec::Packer;
+use super::dictionary::{Conversation, Dictionary};
+use super::queries::{LastIds, Queries};
+use super::references::References;
+use super::rows::*;
+use super::{Connection, StoreError, lookup, on_connection};
+use crate::identity::keys::{self, Keyring};
+use crate::identity::{Identity, Keyed, Verdict};
+use crate::message::content::{Kind, flags};
+use crate::message::rooms::Event;
+use crate::message::{Bounce, Direction, ExactId, IdKind, Message, Place};
+use crate::mirror::Source;
+use crate::time::Micros;
+
+/// Most rooms remembered as seen.
+const MAX_ROOMS: usize = 50_000;
+
+/// Writes to one database. There may be any number of writers, in any number of processes.
+pub struct Writer {
+    connection: Connection,
+    memory: Memory,
+}
+
+/// What a writer remembers between batches; all of it can be read again from the database.
+struct Memory {
+    /// Tells this writer from all others.
+    token: Vec<u8>,
+    /// Whether the rest is what the database says.
+    is_current: bool,
+    identity: Identity,
+    dictionary: Dictionary,
+    references: References,
+    rooms: HashSet<i32>,
+    last: LastIds,
+    progress: HashMap<Vec<u8>, i64>,
+    packer: Packer,
+}
+
+impl Writer {
+    /// A writer on an open, migrated database. `join_window` is how far apart copies of one message may be.
+    ///
+    /// # Errors
+    /// When the database lacks the store's secret, that is when it was not migrated.
+    pub async fn new(mut connection: Connection, join_window: Micros) -> Result<Self, StoreError> {
+        let secret = on_connection!(&mut connection, db => db.setting("hash_secret").await).map_err(|error| StoreError::of(&error))?;
+        let secret: [u8; 16] = secret
+            .and_then(|secret| secret.try_into().ok())
+            .ok_or_else(|| StoreError::Schema("the setting hash_secret is missing: run `xmpp-archiver migrate`".to_owned()))?;
+        let memory = Memory {
+            token: token(),
+            is_current: false,
+            identity: Identity::new(Keyring::new(secret), join_window),
+            dictionary: Dictionary::default(),
+            references: References::default(),
+            rooms: HashSet::new(),
+            last: LastIds::default(),
+            progress: HashMap::new(),
+            packer: Packer::default(),
+        };
+        Ok(Self { connection, memory })
+    }
+
+    /// Stores a batch; `next_seq` is the spool's position after it.
+    ///
+    /// # Errors
+    /// Nothing of the batch is stored then, and it can be given again.
+    pub async fn commit(&mut self, entries: &[Entry], spool_id: &[u8], next_seq: u64) -> Result<Committed, StoreError> {
+        let memory = &mut self.memory;
+        on_connection!(&mut self.connection, db => {
+            let outcome = memory.store(db, entries, spool_id, next_seq as i64).await;
+            if outcome.is_err() {
+                db.rollback().await;
+                memory.forget();
+            }
+            outcome.map_err(|error| StoreError::of(&error))
+        })
+    }
+
+    /// Sets one record aside that the database refuses.
+    ///
+    /// # Errors
+    /// When even that is refused.
+    pub async fn set_aside(&mut self, entry: &Entry, why: &str, spool_id: &[u8]) -> Result<Committed, StoreError> {
+        let unreadable = Entry { item: Item::Unreadable(why.to_owned()), ..entry.clone() };
+        self.commit(std::slice::from_ref(&unreadable), spool_id, entry.seq + 1).await
+    }
+
+    /// The position up to which the database has this spool.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn progress(&mut self, spool_id: &[u8]) -> Result<u64, StoreError> {
+        let next = on_connection!(&mut self.connection, db => db.progress(spool_id).await).map_err(|error| StoreError::of(&error))?;
+        Ok(next.unwrap_or(0) as u64)
+    }
+
+    /// Who is in which room, as far as the database knows, as `(room, nick, JID)`.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn occupants(&mut self) -> Result<Vec<(String, String, Option<crate::message::address::Address>)>, StoreError> {
+        on_connection!(&mut self.connection, db => lookup::occupants(db).await).map_err(|error| StoreError::of(&error))
+    }
+
+    /// The connection, for what is not writing messages.
+    pub fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+impl Memory {
+    fn forget(&mut self) {
+        self.is_current = false;
+        self.identity.forget();
+        self.dictionary.forget();
+        self.references.forget();
+        self.rooms.clear();
+        self.progress.clear();
+    }
+
+    async fn store<Q: Queries>(&mut self, db: &mut Q, entries: &[Entry], spool_id: &[u8], next_seq: i64) -> QueryResult<Committed> {
+        let last_writer = db.begin().await?;
+        if last_writer != self.token || !self.is_current {
+            self.forget();
+            self.last = db.last_ids().await?;
+            db.set("writer", &self.token).await?;
+            self.is_current = true;
+        }
+        let stored_before = self.position(db, spool_id).await?;
+        let mut batch = Batch { spool_id: spool_id.to_vec(), ..Batch::default() };
+        let fresh = self.fresh(db, entries, stored_before.unwrap_or(0), &mut batch).await?;
+        self.number_names(db, &fresh).await?;
+        let keyed = self.look_up(db, &fresh).await?;
+        for (entry, keyed) in fresh.iter().zip(keyed) {
+            self.decide(db, entry, keyed, &mut batch).await?;
+        }
+        let committed = batch.insert(db).await?;
+        if stored_before.is_none_or(|before| before < next_seq) {
+            db.set_progress(spool_id, next_seq, stored_before.is_some()).await?;
+            self.progress.insert(spool_id.to_vec(), next_seq);
+        }
+        db.commit().await?;
+        Ok(committed)
+    }
+
+    async fn position<Q: Queries>(&mut self, db: &mut Q, key: &[u8]) -> QueryResult<Option<i64>> {
+        if let Some(next) = self.progress.get(key) {
+            return Ok(Some(*next));
+        }
+        let next = db.progress(key).await?;
+        self.progress.extend(next.map(|next| (key.to_vec(), next)));
+        Ok(next)
+    }
+
+    /// Leaves out what was stored before: by this spool's position, and by the position in the node's own queue.
+    async fn fresh<'e, Q: Queries>(
+        &mut self,
+        db: &mut Q,
+        entries: &'e [Entry],
+        stored: i64,
+        batch: &mut Batch,
+    ) -> QueryResult<Vec<&'e Entry>> {
+        let mut fresh = Vec::with_capacity(entries.len());
+        let mut queues: HashMap<Vec<u8>, (i64, bool)> = HashMap::new();
+        for entry in entries {
+            if (entry.seq as i64) < stored {
+                batch.committed.repeated += 1;
+                continue;
+            }
+            if let Some(queued) = &entry.queued {
+                let key = queue_key(self.identity.keyring(), &entry.node, &queued.epoch);
+                if !queues.contains_key(&key) {
+                    let before = self.position(db, &key).await?;
+                    queues.insert(key.clone(), (before.unwrap_or(0), before.is_some()));
+                }
+                let next = queues.entry(key).or_default();
+                if (queued.sequence as i64) < next.0 {
+                    batch.committed.repeated += 1;
+                    continue;
+                }
+                next.0 = queued.sequence as i64 + 1;
+            }
+            fresh.push(entry);
+        }
+        for (key, (next, exists)) in queues {
+            db.set_progress(&key, next, exists).await?;
+            self.progress.insert(key, next);
+        }
+        Ok(fresh)
+    }
+
+    async fn number_names<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry]) -> QueryResult<()> {
+        let mut nodes: Vec<String> = Vec::new();
+        let mut jids = Vec::with_capacity(entries.len() * 3);
+        let mut conversations = Vec::with_capacity(entries.len());
+        let mut bounced = Vec::new();
+        for entry in entries {
+            if !nodes.iter().any(|node| **node == *entry.node) {
+                nodes.push(entry.node.to_string());
+            }
+            match &entry.item {
+                Item::Message(message) => {
+                    jids.extend(message_jids(message));
+                    conversations.push(conversation_of(message));
+                }
+                Item::Bounce(bounce) => {
+                    jids.extend([bounce.from.bare.clone(), bounce.to.bare.clone()]);
+                    bounced.extend(bounced_conversations(bounce));
+                }
+                Item::Occupancy(events) => {
+                    jids.extend(
+                        events
+                            .iter()
+                            .flat_map(|event| [Some(event.room.clone()), event.jid.as_ref().map(|jid| jid.bare.clone())])
+                            .flatten(),
+                    );
+                }
+                Item::RoomKind { room, .. } => jids.push(room.clone()),
+                Item::Skipped(_) | Item::Unreadable(_) => {}
+            }
+        }
+        self.dictionary.need_nodes(db, &nodes, &mut self.last).await?;
+        self.dictionary.need_jids(db, jids, &mut self.last).await?;
+        self.dictionary.need_conversations(db, &conversations, &mut self.last).await?;
+        // An error alone makes no conversation.
+        self.dictionary.know_conversations(db, &bounced).await
+    }
+
+    async fn look_up<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry]) -> QueryResult<Vec<Option<Keyed>>> {
+        let mut content = Vec::new();
+        let mut exact = Vec::new();
+        let mut subjects = Vec::new();
+        let mut all = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let Item::Message(message) = &entry.item else {
+                all.push(None);
+                continue;
+            };
+            let keyed = self.key(message, entry);
+            self.identity.wanted(message, &keyed, &mut content, &mut exact);
+            if message.is_subject_on_join() {
+                subjects.extend(self.dictionary.conversation(&conversation_of(message)));
+            }
+            all.push(Some(keyed));
+        }
+        lookup::known(db, &mut self.identity, content, exact, subjects).await?;
+        Ok(all)
+    }
+
+    fn key(&self, message: &Message, entry: &Entry) -> Keyed {
+        let keyring = self.identity.keyring();
+        let node = self.dictionary.node(&entry.node);
+        let delivered = message.delivered_to.as_ref();
+        let channel = lookup::channel(
+            keyring,
+            node,
+            source_number(message),
+            message.direction as i16,
+            delivered.map(|to| to.bare.as_str()),
+            delivered.and_then(|to| to.resource.as_deref()),
+        );
+        Keyed {
+            hash: keyring.content(message),
+            exact: message.exact_ids.iter().map(|id| keyring.exact(id)).collect(),
+            channel,
+            shape: entry.shape,
+        }
+    }
+
+    async fn decide<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, keyed: Option<Keyed>, batch: &mut Batch) -> QueryResult<()> {
+        match (&entry.item, keyed) {
+            (Item::Message(message), Some(keyed)) => self.message(db, entry, message, &keyed, batch).await?,
+            (Item::Bounce(bounce), _) => self.bounce(db, entry, bounce, batch).await?,
+            (Item::Occupancy(events), _) => self.occupancy(db, entry, events, batch).await?,
+            (Item::RoomKind { room, persistent }, _) => self.room_kind(db, room, *persistent, entry.arrived_at, batch).await?,
+            (Item::Skipped(reason), _) => *batch.committed.skipped.entry(reason).or_default() += 1,
+            (Item::Unreadable(reason), _) => {
+                let row = self.quarantine(entry, reason, &batch.spool_id);
+                batch.quarantine.push(row);
+            }
+            (Item::Message(_), None) => {}
+        }
+        Ok(())
+    }
+
+    async fn message<Q: Queries>(
+        &mut self,
+        db: &mut Q,
+        entry: &Entry,
+        message: &Message,
+        keyed: &Keyed,
+        batch: &mut Batch,
+    ) -> QueryResult<()> {
+        let verdict = self.identity.decide(message, keyed, self.last.message + 1);
+        let conversation = conversation_of(message);
+        let conversation_id = self.dictionary.conversation(&conversation).unwrap_or_default();
+        if let Some(room) = &message.room {
+            self.see_room(db, room, message.said_at(), 0, batch).await?;
+        }
+        if verdict.is_new {
+            self.last.message += 1;
+            let row = self.message_row(db, entry, message, keyed, &verdict, conversation_id).await?;
+            batch.messages.push(row);
+        }
+        self.references.note(self.identity.keyring(), conversation_id, message, verdict.message_id);
+        for id in &verdict.new_ids {
+            batch.keys.push(self.key_row(id, verdict.message_id));
+        }
+        batch.deliveries.push(self.delivery_row(entry, message, &verdict));
+        Ok(())
+    }
+
+    async fn message_row<Q: Queries>(
+        &mut self,
+        db: &mut Q,
+        entry: &Entry,
+        message: &Message,
+        keyed: &Keyed,
+        verdict: &Verdict,
+        conversation_id: i32,
+    ) -> QueryResult<MessageRow> {
+        let jid = |address: &crate::message::address::Address| self.dictionary.jid(&address.bare);
+        let sender_id = message.sender.as_ref().and_then(jid);
+        let recipient_id = message.recipient.as_ref().and_then(jid);
+        let content = &message.content;
+        let room = message.room.as_deref().unwrap_or_default();
+        let reference = match &content.refers_to_id {
+            Some(id) => self.references.find(db, self.identity.keyring(), conversation_id, room, id).await?,
+            None => None,
+        };
+        let mut bits = content.flags;
+        if reference.as_ref().is_some_and(|reference| !may_change(message, sender_id, reference)) {
+            bits |= flags::AUTHOR_MISMATCH;
+        }
+        let same_origin = message.origin_id.is_some() && message.origin_id == message.id;
+        if same_origin {
+            bits |= flags::ORIGIN_ID_IS_ID;
+        }
+        let sent_at = message.said_at();
+        Ok(MessageRow {
+            id: verdict.message_id,
+            sent_at,
+            received_at: message.arrived_at,
+            refers_to: reference.map(|reference| reference.id),
+            conversation_id,
+            sender_id,
+            recipient_id,
+            flags: bits,
+            node_id: self.dictionary.node(&entry.node),
+            kind: content.kind as i16,
+            type_: message.message_type as i16,
+            direction: route(message),
+            via: if message.is_replay() || message.is_subject_on_join() { 2 } else { 1 },
+            content_key: keys::content_key(keys::bucket(sent_at), keyed.hash).to_vec(),
+            sender_resource: message.sender.as_ref().and_then(|sender| sender.resource.clone()),
+            sender_nick: message.sender_nick.clone(),
+            recipient_resource: message.recipient.as_ref().and_then(|recipient| recipient.resource.clone()),
+            recipient_nick: message.recipient_nick.clone(),
+            stanza_id: message.id.clone(),
+            origin_id: message.origin_id.clone().filter(|_| !same_origin),
+            thread: content.thread.clone(),
+            subject: content.subject.clone(),
+            lang: message.lang.clone(),
+            refers_to_id: content.refers_to_id.clone(),
+            detail: content.detail.clone(),
+            body: content.body.clone(),
+            xml: self.packer.pack(entry.stanza()),
+        })
+    }
+
+    fn delivery_row(&mut self, entry: &Entry, message: &Message, verdict: &Verdict) -> DeliveryRow {
+        let delivered = message.delivered_to.as_ref();
+        DeliveryRow {
+            message_id: verdict.message_id,
+            at: message.arrived_at,
+            seq: verdict.sequence,
+            recipient_id: delivered.and_then(|to| self.dictionary.jid(&to.bare)),
+            node_id: self.dictionary.node(&entry.node),
+            direction: verdict.direction as i16,
+            source: source_number(message),
+            replay: i16::from(message.is_replay()),
+            send_no: i16::try_from(verdict.send).unwrap_or(i16::MAX),
+            resource: delivered.and_then(|to| to.resource.clone()),
+            xml: (!verdict.is_new && !verdict.shape_is_kept).then(|| self.packer.pack(entry.stanza())),
+        }
+    }
+
+    fn key_row(&self, id: &ExactId, message_id: i64) -> KeyRow {
+        let by_id = match id.kind {
+            IdKind::StanzaId => self.dictionary.jid(&id.by),
+            IdKind::MirrorRef => None,
+        };
+        let key = self.identity.keyring().exact(id).to_vec();
+        KeyRow { message_id, by_id, kind: id.kind as i16, key, value: id.value.clone() }
+    }
+
+    async fn bounce<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, bounce: &Bounce, batch: &mut Batch) -> QueryResult<()> {
+        let mut message_id = None;
+        for conversation in bounced_conversations(bounce) {
+            let (Some(id), Some(conversation_id)) = (&bounce.id, self.dictionary.conversation(&conversation)) else { continue };
+            let found = self.references.find(db, self.identity.keyring(), conversation_id, "", id).await?;
+            message_id = message_id.or(found.map(|reference| reference.id));
+        }
+        if let Some(id) = message_id {
+            self.identity.bounced(id);
+        }
+        self.last.bounce += 1;
+        batch.bounces.push(BounceRow {
+            id: self.last.bounce,
+            message_id,
+            at: bounce.arrived_at,
+            from_id: self.dictionary.jid(&bounce.from.bare),
+            to_id: self.dictionary.jid(&bounce.to.bare),
+            node_id: self.dictionary.node(&entry.node),
+            stanza_id: bounce.id.clone(),
+            condition: bounce.condition.clone(),
+            text: bounce.text.clone(),
+            xml: self.packer.pack(entry.stanza()),
+        });
+        Ok(())
+    }
+
+    async fn occupancy<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, events: &[Event], batch: &mut Batch) -> QueryResult<()> {
+        for event in events {
+            self.see_room(db, &event.room, event.at, 0, batch).await?;
+            self.last.occupancy += 1;
+            batch.occupancies.push(OccupancyRow {
+                id: self.last.occupancy,
+                at: event.at,
+                room_id: self.dictionary.jid(&event.room).unwrap_or_default(),
+                jid_id: event.jid.as_ref().and_then(|jid| self.dictionary.jid(&jid.bare)),
+                event: if event.joined { 1 } else { 2 },
+                node_id: self.dictionary.node(&entry.node),
+                nick: event.nick.clone(),
+                resource: event.jid.as_ref().and_then(|jid| jid.resource.clone()),
+            });
+        }
+        Ok(())
+    }
+
+    async fn room_kind<Q: Queries>(&mut self, db: &mut Q, room: &str, persistent: bool, at: Micros, batch: &mut Batch) -> QueryResult<()> {
+        let kind = if persistent { 1 } else { 2 };
+        if self.see_room(db, room, at, kind, batch).await? {
+            return Ok(());
+        }
+        let Some(room) = self.dictionary.jid(room) else { return Ok(()) };
+        match batch.rooms.iter_mut().find(|row| row.jid_id == room) {
+            Some(row) => row.kind = kind,
+            None => db.set_room_kind(room, kind).await?,
+        }
+        Ok(())
+    }
+
+    /// Whether the room was new.
+    async fn see_room<Q: Queries>(&mut self, db: &mut Q, room: &str, at: Micros, kind: i16, batch: &mut Batch) -> QueryResult<bool> {
+        let Some(jid_id) = self.dictionary.jid(room) else { return Ok(false) };
+        if self.rooms.contains(&jid_id) {
+            return Ok(false);
+        }
+        if self.rooms.len() > MAX_ROOMS {
+            self.rooms.clear();
+        }
+        let is_known = !db.known_rooms(&[jid_id]).await?.is_empty() || batch.rooms.iter().any(|row| row.jid_id == jid_id);
+        self.rooms.insert(jid_id);
+        if !is_known {
+            batch.rooms.push(RoomRow { jid_id, kind, first_seen_at: at });
+        }
+        Ok(!is_known)
+    }
+
+    fn quarantine(&mut self, entry: &Entry, reason: &str, spool_id: &[u8]) -> QuarantineRow {
+        self.last.quarantine += 1;
+        QuarantineRow {
+            id: self.last.quarantine,
+            seq: entry.seq as i64,
+            received_at: entry.arrived_at,
+            node_id: Some(self.dictionary.node(&entry.node)).filter(|node| *node > 0),
+            spool_id: spool_id.to_vec(),
+            reason: reason.to_owned(),
+            record: entry.record.clone(),
+        }
+    }
+}
+
+/// Rows to insert.
+#[derive(Default)]
+struct Batch {
+    spool_id: Vec<u8>,
+    messages: Vec<MessageRow>,
+    deliveries: Vec<DeliveryRow>,
+    keys: Vec<KeyRow>,
+    bounces: Vec<BounceRow>,
+    occupancies: Vec<OccupancyRow>,
+    rooms: Vec<RoomRow>,
+    quarantine: Vec<QuarantineRow>,
+    committed: Committed,
+}
+
+impl Batch {
+    async fn insert<Q: Queries>(self, db: &mut Q) -> QueryResult<Committed> {
+        let mut committed = self.committed;
+        committed.messages = self.messages.len() as u64;
+        committed.deliveries = self.deliveries.len() as u64;
+        committed.bounces = self.bounces.len() as u64;
+        committed.quarantined = self.quarantine.len() as u64;
+        db.insert_messages(self.messages).await?;
+        db.insert_deliveries(self.deliveries).await?;
+        db.insert_keys(&self.keys).await?;
+        db.insert_rooms(&self.rooms).await?;
+        db.insert_bounces(&self.bounces).await?;
+        db.insert_occupancies(&self.occupancies).await?;
+        db.insert_quarantine(&self.quarantine).await?;
+        Ok(committed)
+    }
+}
+
+/// `deliveries.source`.
+fn source_number(message: &Message) -> i16 {
+    match message.source {
+        Source::Carbon => 2,
+        Source::Late => 3,
+        Source::History => 4,
+        Source::Archive => 5,
+        Source::Direct if message.place.is_into_room() => 6,
+        Source::Direct if message.place.is_from_room() => 7,
+        Source::Direct if message.is_directed && message.direction != Direction::Unknown => 8,
+        Source::Direct => 1,
+    }
+}
+
+/// `messages.direction`, seen from the nodes that the archive serves.
+fn route(message: &Message) -> i16 {
+    match (message.sender_is_local, message.recipient_is_local) {
+        (false, true) => 1,
+        (true, false) => 2,
+        (true, true) => 3,
+        (false, false) => 0,
+    }
+}
+
+fn conversation_of(message: &Message) -> Conversation {
+    match (&message.room, message.place) {
+        (Some(room), _) => Conversation::Room(room.clone()),
+        (None, _) => Conversation::direct(&message.from.bare, &message.to.bare),
+    }
+}
+
+/// The message that bounced went to a person or into a room.
+fn bounced_conversations(bounce: &Bounce) -> [Conversation; 2] {
+    [Conversation::direct(&bounce.from.bare, &bounce.to.bare), Conversation::Room(bounce.from.bare.clone())]
+}
+
+fn message_jids(message: &Message) -> Vec<String> {
+    let mut jids = vec![message.from.bare.clone(), message.to.bare.clone()];
+    let people = [&message.sender, &message.recipient, &message.delivered_to];
+    jids.extend(people.into_iter().flatten().map(|address| address.bare.clone()));
+    jids.extend(message.exact_ids.iter().filter(|id| id.kind == IdKind::StanzaId).map(|id| id.by.clone()));
+    jids
+}
+
+/// XEP-0308 §4, XEP-0424 §5: only the author may change a message; XEP-0425: only the room moderates.
+fn may_change(message: &Message, sender_id: Option<i32>, of: &ReferenceRow) -> bool {
+    let same_nick = of.sender_nick.is_some() && of.sender_nick == message.sender_nick;
+    let same_jid = of.sender_id.is_some() && of.sender_id == sender_id;
+    match message.content.kind {
+        Kind::Correction | Kind::Retraction => same_jid || (same_nick && (of.sender_id.is_none() || sender_id.is_none())),
+        Kind::Moderation => message.place == Place::FromRoom && message.sender_nick.is_none(),
+        _ => true,
+    }
+}
+
+fn queue_key(keyring: &Keyring, node: &str, epoch: &str) -> Vec<u8> {
+    let one = keyring.hash(&[b"queue", node.as_bytes(), epoch.as_bytes()]);
+    let other = keyring.hash(&[b"epoch", epoch.as_bytes(), node.as_bytes()]);
+    [one.to_be_bytes(), other.to_be_bytes()].concat()
+}
+
+/// Random enough to tell writers apart: process, time, and the address of a fresh allocation through the hasher's random state.
+fn token() -> Vec<u8> {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one((std::process::id(), crate::time::now()));
+    [random.to_be_bytes().to_vec(), std::process::id().to_be_bytes().to_vec()].concat()
+}
