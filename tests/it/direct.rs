@@ -44,10 +44,7 @@ fn forked_without_carbons(stage: &Stage) {
     let to_desk = chat(&bob[1].jid(), "to one full JID");
     stage.say_to(&alice, to_desk, &[&bob[1]]);
     stage.say(&alice, normal(&stage.bare("bob"), "a normal fork"));
-    stage.say(
-        &alice,
-        Line::new("headline", &stage.bare("bob")).body("a forked headline"),
-    );
+    stage.say(&alice, Line::new("headline", &stage.bare("bob")).body("a forked headline"));
 }
 
 fn forked_with_carbons(stage: &Stage) {
@@ -61,27 +58,18 @@ fn forked_with_carbons(stage: &Stage) {
         stage.say(&alice[0], line);
         wait_for_carbon(&alice[1], &format!("fork with carbons {number}"));
     }
-    stage.say_to(
-        &alice[0],
-        chat(&bob[1].jid(), "to one full JID, carbons"),
-        &[&bob[1]],
-    );
+    stage.say_to(&alice[0], chat(&bob[1].jid(), "to one full JID, carbons"), &[&bob[1]]);
     wait_for_carbon(&bob[0], "to one full JID, carbons");
-    stage.say_to(
-        &bob[1],
-        chat(&alice[0].jid(), "back to the full JID"),
-        &[&alice[0]],
-    );
+    stage.say_to(&bob[1], chat(&alice[0].jid(), "back to the full JID"), &[&alice[0]]);
     wait_for_carbon(&alice[1], "back to the full JID");
-    let private = chat(&alice[0].jid(), "private: no carbons")
-        .with("<private xmlns='urn:xmpp:carbons:2'/><no-copy xmlns='urn:xmpp:hints'/>");
+    let private =
+        chat(&alice[0].jid(), "private: no carbons").with("<private xmlns='urn:xmpp:carbons:2'/><no-copy xmlns='urn:xmpp:hints'/>");
     stage.say_to(&bob[1], private, &[&alice[0]]);
 }
 
 fn wait_for_carbon(client: &Client, body: &str) {
     client.expect("a carbon", |stanza| {
-        (stanza.has("sent", "urn:xmpp:carbons:2") || stanza.has("received", "urn:xmpp:carbons:2"))
-            && stanza.contains(body)
+        (stanza.has("sent", "urn:xmpp:carbons:2") || stanza.has("received", "urn:xmpp:carbons:2")) && stanza.contains(body)
     });
 }
 
@@ -96,12 +84,7 @@ fn offline_and_later_online(stage: &Stage) {
     stage.say(&alice, Line::new("chat", &to_bob).with(typing).not_kept());
     alice.sync();
     let bob = stage.enter("bob", "phone");
-    for body in [
-        "offline 0",
-        "offline 1",
-        "offline, no id",
-        "offline, normal",
-    ] {
+    for body in ["offline 0", "offline 1", "offline, no id", "offline, normal"] {
         bob.expect_body(body);
     }
     let desk = stage.enter("bob", "desk");
@@ -129,21 +112,9 @@ fn presence_priorities(stage: &Stage) {
     let high = stage.enter_with_priority("bob", "phone", 5);
     stage.enter_with_priority("bob", "desk", 1);
     let never = stage.enter_with_priority("bob", "bot", -1);
-    stage.say_to(
-        &alice,
-        chat(&stage.bare("bob"), "to the highest priority"),
-        &[&high],
-    );
-    stage.say_to(
-        &alice,
-        chat(&never.jid(), "to a negative one by its full JID"),
-        &[&never],
-    );
-    stage.say_to(
-        &alice,
-        normal(&stage.bare("bob"), "normal goes by priority as well"),
-        &[&high],
-    );
+    stage.say_to(&alice, chat(&stage.bare("bob"), "to the highest priority"), &[&high]);
+    stage.say_to(&alice, chat(&never.jid(), "to a negative one by its full JID"), &[&never]);
+    stage.say_to(&alice, normal(&stage.bare("bob"), "normal goes by priority as well"), &[&high]);
 }
 
 fn to_oneself(stage: &Stage) {
@@ -151,16 +122,8 @@ fn to_oneself(stage: &Stage) {
     for client in &alice {
         client.enable_carbons();
     }
-    stage.say_to(
-        &alice[0],
-        chat(&stage.bare("alice"), "note to self"),
-        &[&alice[1]],
-    );
-    stage.say_to(
-        &alice[0],
-        chat(&alice[1].jid(), "to my phone"),
-        &[&alice[1]],
-    );
+    stage.say_to(&alice[0], chat(&stage.bare("alice"), "note to self"), &[&alice[1]]);
+    stage.say_to(&alice[0], chat(&alice[1].jid(), "to my phone"), &[&alice[1]]);
 }
 
 fn identical_messages(stage: &Stage) {
@@ -175,11 +138,7 @@ fn identical_messages(stage: &Stage) {
     stage.say_to(&alice[1], ok(&to_bob), &[&bob]);
     stage.say_to(&alice[0], ok(&to_carol), &[&carol]);
     stage.say_to(&carol, ok(&to_bob), &[&bob]);
-    stage.say_to(
-        &alice[0],
-        chat(&to_bob, "another body").id("counter-1"),
-        &[&bob],
-    );
+    stage.say_to(&alice[0], chat(&to_bob, "another body").id("counter-1"), &[&bob]);
     for _ in 0..3 {
         stage.say(&alice[0], chat(&to_bob, "rapid").id("counter-2"));
     }

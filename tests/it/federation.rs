@@ -32,21 +32,14 @@ fn each_half_in_its_own_archiver() {
 
 fn people_of_two_servers_talk(stage: &Stage) {
     let nodes = stage.nodes();
-    let (paul, eve) = (
-        stage.enter_at(&nodes[0], "alice", "phone"),
-        stage.enter_at(&nodes[1], "bob", "desk"),
-    );
+    let (paul, eve) = (stage.enter_at(&nodes[0], "alice", "phone"), stage.enter_at(&nodes[1], "bob", "desk"));
     stage.say_to(&eve, chat(&paul.account, "over the border"), &[&paul]);
     stage.say_to(&paul, chat(&eve.account, "and back"), &[&eve]);
     stage.say_to(&paul, chat(&eve.jid(), "to the full JID"), &[&eve]);
     stage.say_to(&eve, chat(&paul.jid(), "to the full JID too"), &[&paul]);
     let subject = normal(&paul.account, "with a subject").subject("Abroad");
     stage.say_to(&eve, subject, &[&paul]);
-    stage.say_to(
-        &eve,
-        chat(&paul.account, "without an id").without_id(),
-        &[&paul],
-    );
+    stage.say_to(&eve, chat(&paul.account, "without an id").without_id(), &[&paul]);
     let nobody = nodes[0].bare("nobody");
     let id = stage.say(&eve, chat(&nobody, "to nobody over there"));
     eve.expect_error(&id);

@@ -35,10 +35,7 @@ fn assert_no_forgery(stage: &Stage) {
 fn forged_mirror_wrappers(stage: &Stage) {
     let mallory = stage.enter("mallory", "desk");
     let archive = stage.node().archive.clone();
-    let own = format!(
-        "<sealed xmlns='urn:xmpp:mirror:0'>{}</sealed>",
-        forged(stage)
-    );
+    let own = format!("<sealed xmlns='urn:xmpp:mirror:0'>{}</sealed>", forged(stage));
     for payload in [forged(stage), own] {
         for to in [archive.clone(), format!("someone@{archive}/x")] {
             stage.say(&mallory, Line::new("chat", &to).with(&payload).not_kept());
@@ -59,11 +56,7 @@ fn forged_carbons_and_archive_results(stage: &Stage) {
         inner,
     ];
     for payload in payloads {
-        stage.say_to(
-            &mallory,
-            Line::new("chat", &bob.account).with(&payload).not_kept(),
-            &[&bob],
-        );
+        stage.say_to(&mallory, Line::new("chat", &bob.account).with(&payload).not_kept(), &[&bob]);
     }
     assert_no_forgery(stage);
 }
@@ -71,11 +64,7 @@ fn forged_carbons_and_archive_results(stage: &Stage) {
 /// Two messages do not become one because their sender gives them the same stanza-id, whomever it names as its origin.
 fn forged_stanza_ids(stage: &Stage) {
     let (mallory, bob) = (stage.enter("mallory", "desk"), stage.enter("bob", "phone"));
-    for by in [
-        stage.node().host.clone(),
-        bob.account.clone(),
-        mallory.account.clone(),
-    ] {
+    for by in [stage.node().host.clone(), bob.account.clone(), mallory.account.clone()] {
         let claim = format!("<stanza-id xmlns='urn:xmpp:sid:0' id='1' by='{by}'/>");
         for body in ["first", "second"] {
             let line = chat(&bob.account, &format!("{body}, claiming {by}")).with(&claim);
@@ -88,8 +77,7 @@ fn forged_stanza_ids(stage: &Stage) {
 fn forged_delay_stamps(stage: &Stage) {
     let (mallory, bob) = (stage.enter("mallory", "desk"), stage.enter("bob", "phone"));
     for from in [stage.node().host.clone(), mallory.account.clone()] {
-        let delay =
-            format!("<delay xmlns='urn:xmpp:delay' from='{from}' stamp='1999-12-31T23:59:59Z'/>");
+        let delay = format!("<delay xmlns='urn:xmpp:delay' from='{from}' stamp='1999-12-31T23:59:59Z'/>");
         let line = chat(&bob.account, &format!("delayed by {from}")).with(&delay);
         let id = stage.say(&mallory, line);
         bob.expect("the message", |stanza| stanza.attr("id") == Some(&id));
@@ -107,12 +95,9 @@ fn forged_delay_stamps(stage: &Stage) {
 fn ill_formed_namespaces_through_ejabberd() {
     perform(Kind::Ejabberd, StoreKind::Sqlite, |stage| {
         let (alice, bob) = (stage.enter("alice", "desk"), stage.enter("bob", "phone"));
-        let odd = chat(&bob.account, "with an undeclared prefix")
-            .with("<odd:element odd:attribute='x'/>");
+        let odd = chat(&bob.account, "with an undeclared prefix").with("<odd:element odd:attribute='x'/>");
         stage.say(&alice, odd.kept_as("message|unreadable"));
-        bob.expect("the odd message", |stanza| {
-            stanza.contains("undeclared prefix")
-        });
+        bob.expect("the odd message", |stanza| stanza.contains("undeclared prefix"));
         stage.say_to(&alice, chat(&bob.account, "and life goes on"), &[&bob]);
     });
 }

@@ -17,10 +17,7 @@ scenarios! {
     also permanent_room_with_history, private_messages_in_a_room,
 }
 
-const PERMANENT: [(&str, &str); 2] = [
-    ("muc#roomconfig_persistentroom", "1"),
-    ("muc#roomconfig_whois", "anyone"),
-];
+const PERMANENT: [(&str, &str); 2] = [("muc#roomconfig_persistentroom", "1"), ("muc#roomconfig_whois", "anyone")];
 
 fn permanent_room_with_history(stage: &Stage) {
     let room = stage.room("board");
@@ -29,44 +26,26 @@ fn permanent_room_with_history(stage: &Stage) {
     stage.say_to(&alice, groupchat(&room, "room message 1"), &all);
     let with_origin = groupchat(&room, "room message 2").id("o2").origin_id("o2");
     stage.say_to(&bob, with_origin, &all);
-    stage.say_to(
-        &carol,
-        groupchat(&room, "room message 3, no id").without_id(),
-        &all,
-    );
+    stage.say_to(&carol, groupchat(&room, "room message 3, no id").without_id(), &all);
     let subject = Line::new("groupchat", &room).subject("The agenda");
     stage.say(&alice, subject.kept_as("subject"));
     for client in all {
         client.expect("the new subject", |stanza| stanza.contains("The agenda"));
     }
     let dave = stage.enter("dave", "desk");
-    dave.send(&format!(
-        "<presence to='{room}/Dave'><x xmlns='http://jabber.org/protocol/muc'/></presence>"
-    ));
+    dave.send(&format!("<presence to='{room}/Dave'><x xmlns='http://jabber.org/protocol/muc'/></presence>"));
     for body in ["room message 1", "room message 2", "room message 3, no id"] {
         dave.expect_body(body);
     }
     let all = [&alice, &bob, &carol, &dave];
-    stage.say_to(
-        &dave,
-        groupchat(&room, "room message 4, by the late one"),
-        &all,
-    );
+    stage.say_to(&dave, groupchat(&room, "room message 4, by the late one"), &all);
     let desk = stage.enter("bob", "desk");
     desk.join(&room, "Bob-desk");
-    stage.say_to(
-        &alice,
-        groupchat(&room, "room message 5"),
-        &[&bob, &desk, &dave],
-    );
+    stage.say_to(&alice, groupchat(&room, "room message 5"), &[&bob, &desk, &dave]);
     dave.leave(&room, "Dave");
     let refused = stage.say(&dave, groupchat(&room, "dave has left and is refused"));
     dave.expect_error(&refused);
-    stage.say_to(
-        &alice,
-        groupchat(&room, "room message 6, without dave"),
-        &[&bob],
-    );
+    stage.say_to(&alice, groupchat(&room, "room message 6, without dave"), &[&bob]);
 }
 
 /// Alice makes a room; Bob and Carol come in, all three hearing each other from now on.
@@ -91,23 +70,15 @@ fn ad_hoc_room_with_invitations(stage: &Stage) {
     bob.join(&room, "Bob");
     for guest in [&carol, &dave] {
         let mediated = invitation(&guest.account, &format!("Come, {}", guest.user()));
-        let mediated = Line::new("normal", &room)
-            .with(&mediated)
-            .fallback_body_by_room();
+        let mediated = Line::new("normal", &room).with(&mediated).fallback_body_by_room();
         stage.say(&alice, mediated.kept_as("invitation"));
-        guest.expect("an invitation", |stanza| {
-            stanza.is_message() && stanza.contains("<invite")
-        });
+        guest.expect("an invitation", |stanza| stanza.is_message() && stanza.contains("<invite"));
     }
     carol.join(&room, "Carol");
     let refusal = decline(&alice.account, "Busy");
-    let refusal = Line::new("normal", &room)
-        .with(&refusal)
-        .fallback_body_by_room();
+    let refusal = Line::new("normal", &room).with(&refusal).fallback_body_by_room();
     stage.say(&dave, refusal.kept_as("invitation-declined"));
-    alice.expect("the refusal", |stanza| {
-        stanza.is_message() && stanza.contains("<decline")
-    });
+    alice.expect("the refusal", |stanza| stanza.is_message() && stanza.contains("<decline"));
     let all = [&alice, &bob, &carol];
     stage.say_to(&alice, groupchat(&room, "ad hoc 1"), &all);
     stage.say_to(&bob, groupchat(&room, "ad hoc 2"), &all);
@@ -120,22 +91,13 @@ fn ad_hoc_room_with_invitations(stage: &Stage) {
 fn private_messages_in_a_room(stage: &Stage) {
     let room = stage.room("open");
     let [alice, bob, carol] = three_in(stage, &room, &PERMANENT);
-    let marked = chat(&format!("{room}/Bob"), "psst bob")
-        .with("<x xmlns='http://jabber.org/protocol/muc#user'/>");
+    let marked = chat(&format!("{room}/Bob"), "psst bob").with("<x xmlns='http://jabber.org/protocol/muc#user'/>");
     stage.say_to(&alice, marked, &[&bob]);
-    stage.say_to(
-        &bob,
-        chat(&format!("{room}/Alice"), "psst alice"),
-        &[&alice],
-    );
+    stage.say_to(&bob, chat(&format!("{room}/Alice"), "psst alice"), &[&alice]);
     let unknown = chat(&format!("{room}/Nobody"), "to a nick that is not there");
     let unknown = stage.say(&bob, unknown);
     bob.expect_error(&unknown);
-    stage.say_to(
-        &bob,
-        groupchat(&room, "and one in public"),
-        &[&alice, &bob, &carol],
-    );
+    stage.say_to(&bob, groupchat(&room, "and one in public"), &[&alice, &bob, &carol]);
     stage.settle();
     assert_recipient(stage, "psst bob", &bob.account);
     assert_recipient(stage, "psst alice", &alice.account);
@@ -144,10 +106,7 @@ fn private_messages_in_a_room(stage: &Stage) {
 /// The room tells the nick only; the archive knows the person.
 fn assert_recipient(stage: &Stage, body: &str, account: &str) {
     let rows = stage.archived_with_body(body);
-    let recipients: Vec<Option<&str>> = rows
-        .iter()
-        .map(|row| row.get("recipient").and_then(Value::as_str))
-        .collect();
+    let recipients: Vec<Option<&str>> = rows.iter().map(|row| row.get("recipient").and_then(Value::as_str)).collect();
     assert_eq!(recipients, [Some(account)], "{body}: {rows:?}");
 }
 

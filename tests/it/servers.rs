@@ -48,10 +48,7 @@ fn the_database_servers_speak_tls() {
     assert_eq!(postgres.new_database().query("SHOW ssl").trim(), "on");
     let mariadb = Arc::new(MariaDb::start_with_tls());
     assert!(mariadb.authority().is_some_and(std::path::Path::exists));
-    assert_eq!(
-        mariadb.new_database().query("SELECT @@have_ssl").trim(),
-        "YES"
-    );
+    assert_eq!(mariadb.new_database().query("SELECT @@have_ssl").trim(), "YES");
 }
 
 #[test]
@@ -70,10 +67,7 @@ fn a_message_is_mirrored_twice(kind: Kind) {
     let alice = Client::log_in(&node, "alice", "desk");
     let bob = Client::log_in(&node, "bob", "phone");
     bob.become_available(0);
-    alice.send(&format!(
-        "<message type='chat' id='m1' to='{}'><body>hello</body></message>",
-        node.bare("bob")
-    ));
+    alice.send(&format!("<message type='chat' id='m1' to='{}'><body>hello</body></message>", node.bare("bob")));
     bob.expect_body("hello");
     for _ in 0..2 {
         component.expect("a copy", |stanza| stanza.contains("<body>hello</body>"));

@@ -44,6 +44,15 @@ impl Store {
         }
     }
 
+    /// The authority that signed the certificate of a server that speaks TLS only.
+    pub(crate) fn authority(&self) -> Option<&Path> {
+        match self {
+            Store::Sqlite(_) => None,
+            Store::Postgres(database) => database.server.authority(),
+            Store::MariaDb(database) => database.server.authority(),
+        }
+    }
+
     /// What the database's own client prints for a query, without headings.
     pub(crate) fn query(&self, sql: &str) -> String {
         match self {
@@ -84,12 +93,7 @@ impl Archiver {
         let spool = directory.make("spool");
         let text = configuration(&store, &spool, nodes);
         let configuration = directory.write("archiver.toml", &text);
-        let archiver = Archiver {
-            store,
-            directory,
-            configuration,
-            process: None,
-        };
+        let archiver = Archiver { store, directory, configuration, process: None };
         archiver.must(&["migrate", "up"]);
         archiver
     }
@@ -141,23 +145,25 @@ impl Archiver {
     /// Runs another command of the program with the same configuration.
     pub(crate) fn command(&self, arguments: &[&str]) -> Output {
         let mut program = Command::new(PROGRAM);
-        program
-            .args(arguments)
-            .arg("--config")
-            .arg(&self.configuration);
+        program.args(arguments).arg("--config").arg(&self.configuration);
         program.current_dir(self.directory.path());
         program.output().expect("run the archiver's program")
+    }
+
+    /// The text of its configuration.
+    pub(crate) fn settings(&self) -> String {
+        std::fs::read_to_string(&self.configuration).expect("its configuration")
+    }
+
+    /// Replaces the text of its configuration, for whatever is started next.
+    pub(crate) fn set_settings(&self, text: &str) {
+        std::fs::write(&self.configuration, text).expect("write its configuration");
     }
 
     /// Runs a command that must succeed, and returns what it printed.
     pub(crate) fn must(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments);
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}\n{}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{arguments:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
     }
 
@@ -171,10 +177,23 @@ impl Archiver {
 
 fn configuration(store: &Store, spool: &Path, nodes: &[&Node]) -> String {
     let mut text = format!(
-        "[[store]]\nname = 'main'\nurl = '{}'\n\n[spool]\npath = '{}'\n",
-        store.url(),
-        spool.display()
+        "[spool]
+path = '{}'
+
+[[store]]
+name = 'main'
+url = '{}'
+",
+        spool.display(),
+        store.url()
     );
+    if let Some(authority) = store.authority() {
+        text.push_str(&format!(
+            "tls_ca = '{}'
+",
+            authority.display()
+        ));
+    }
     for node in nodes {
         text.push_str(&node_section(node));
     }

@@ -24,11 +24,7 @@ impl Client {
     /// Logs in and binds a resource; sends no presence yet.
     pub(crate) fn log_in(node: &Node, user: &str, resource: &str) -> Client {
         let client = Client::authenticate(node, user, resource);
-        client.iq(
-            "set",
-            None,
-            &format!("<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind>"),
-        );
+        client.iq("set", None, &format!("<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind>"));
         client
     }
 
@@ -51,12 +47,8 @@ impl Client {
         client.stream.open(&header);
         client.stream.expect("features", is_features);
         let token = base64(format!("\0{user}\0{}", Node::PASSWORD).as_bytes());
-        client.send(&format!(
-            "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>"
-        ));
-        client
-            .stream
-            .expect("success", |stanza| stanza.name() == "success");
+        client.send(&format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{token}</auth>"));
+        client.stream.expect("success", |stanza| stanza.name() == "success");
         client.stream.open(&header);
         client.stream.expect("features", is_features);
         client
@@ -65,10 +57,7 @@ impl Client {
     /// Takes up a dropped session (XEP-0198) instead of starting one.
     pub(crate) fn resume(node: &Node, user: &str, resource: &str, session: &Session) -> Client {
         let client = Client::authenticate(node, user, resource);
-        client.send(&format!(
-            "<resume xmlns='urn:xmpp:sm:3' previd='{}' h='{}'/>",
-            session.id, session.handled
-        ));
+        client.send(&format!("<resume xmlns='urn:xmpp:sm:3' previd='{}' h='{}'/>", session.id, session.handled));
         client.expect("resumed", |stanza| stanza.name() == "resumed");
         client
     }
@@ -86,10 +75,7 @@ impl Client {
         let enabled = received.find(|stanza| stanza.name() == "enabled");
         let id = enabled.and_then(|stanza| stanza.attr("id"));
         let counts = |stanza: &&Stanza| matches!(stanza.name(), "message" | "presence" | "iq");
-        Session {
-            id: id.expect("an id to resume by").to_owned(),
-            handled: received.filter(counts).count(),
-        }
+        Session { id: id.expect("an id to resume by").to_owned(), handled: received.filter(counts).count() }
     }
 
     pub(crate) fn jid(&self) -> String {
@@ -110,24 +96,13 @@ impl Client {
 
     /// Waits for a message with this body, whichever way it comes (not as a carbon).
     pub(crate) fn expect_body(&self, body: &str) -> Stanza {
-        let what = format!(
-            "the message {:?}",
-            body.chars().take(60).collect::<String>()
-        );
-        self.expect(&what, |stanza| {
-            stanza.is_message()
-                && stanza.attr("type") != Some("error")
-                && stanza.body().as_deref() == Some(body)
-        })
+        let what = format!("the message {:?}", body.chars().take(60).collect::<String>());
+        self.expect(&what, |stanza| stanza.is_message() && stanza.attr("type") != Some("error") && stanza.body().as_deref() == Some(body))
     }
 
     /// Waits for an error in answer to the message with this id.
     pub(crate) fn expect_error(&self, id: &str) -> Stanza {
-        self.expect("an error", |stanza| {
-            stanza.is_message()
-                && stanza.attr("type") == Some("error")
-                && stanza.attr("id") == Some(id)
-        })
+        self.expect("an error", |stanza| stanza.is_message() && stanza.attr("type") == Some("error") && stanza.attr("id") == Some(id))
     }
 
     pub(crate) fn received(&self) -> Vec<Stanza> {
@@ -142,31 +117,20 @@ impl Client {
         self.stream.is_closed()
     }
 
-    pub(crate) fn expect_closed(&self) {
-        self.stream.expect_closed();
-    }
-
     /// Sends a request and waits for its answer, which may be an error.
     pub(crate) fn ask(&self, kind: &str, to: Option<&str>, payload: &str) -> Stanza {
         let id = self.fresh_id("iq");
         let to = to.map(|to| format!(" to='{to}'")).unwrap_or_default();
         self.send(&format!("<iq type='{kind}' id='{id}'{to}>{payload}</iq>"));
         self.expect(&format!("the answer to {payload}"), |stanza| {
-            stanza.name() == "iq"
-                && stanza.attr("id") == Some(&id)
-                && matches!(stanza.attr("type"), Some("result" | "error"))
+            stanza.name() == "iq" && stanza.attr("id") == Some(&id) && matches!(stanza.attr("type"), Some("result" | "error"))
         })
     }
 
     /// Sends a request that must succeed.
     pub(crate) fn iq(&self, kind: &str, to: Option<&str>, payload: &str) -> Stanza {
         let answer = self.ask(kind, to, payload);
-        assert_eq!(
-            answer.attr("type"),
-            Some("result"),
-            "{payload}: {}",
-            answer.raw
-        );
+        assert_eq!(answer.attr("type"), Some("result"), "{payload}: {}", answer.raw);
         answer
     }
 
@@ -184,20 +148,10 @@ impl Client {
 
     /// Becomes available and waits until the server has told so.
     pub(crate) fn become_available(&self, priority: i8) {
-        self.send(&format!(
-            "<presence><priority>{priority}</priority></presence>"
-        ));
+        self.send(&format!("<presence><priority>{priority}</priority></presence>"));
         let jid = self.jid();
-        self.expect("its own presence", |stanza| {
-            stanza.name() == "presence" && stanza.attr("from") == Some(&jid)
-        });
+        self.expect("its own presence", |stanza| stanza.name() == "presence" && stanza.attr("from") == Some(&jid));
         self.sync();
-    }
-
-    /// Says goodbye and waits until the server has ended the stream.
-    pub(crate) fn log_out(self) {
-        self.send("<presence type='unavailable'/></stream:stream>");
-        self.expect_closed();
     }
 
     /// Message Carbons (XEP-0280).
@@ -207,19 +161,11 @@ impl Client {
 
     /// Blocks a contact (XEP-0191).
     pub(crate) fn block(&self, jid: &str) {
-        self.iq(
-            "set",
-            None,
-            &format!("<block xmlns='urn:xmpp:blocking'><item jid='{jid}'/></block>"),
-        );
+        self.iq("set", None, &format!("<block xmlns='urn:xmpp:blocking'><item jid='{jid}'/></block>"));
     }
 
     pub(crate) fn unblock(&self, jid: &str) {
-        self.iq(
-            "set",
-            None,
-            &format!("<unblock xmlns='urn:xmpp:blocking'><item jid='{jid}'/></unblock>"),
-        );
+        self.iq("set", None, &format!("<unblock xmlns='urn:xmpp:blocking'><item jid='{jid}'/></unblock>"));
     }
 
     /// Enters a room (XEP-0045 section 7.2) and waits until it has told us of ourselves.
@@ -229,29 +175,20 @@ impl Client {
     }
 
     fn join_with_history(&self, room: &str, nick: &str, history: &str) {
-        self.send(&format!(
-            "<presence to='{room}/{nick}'><x xmlns='http://jabber.org/protocol/muc'>{history}</x></presence>"
-        ));
+        self.send(&format!("<presence to='{room}/{nick}'><x xmlns='http://jabber.org/protocol/muc'>{history}</x></presence>"));
         let occupant = format!("{room}/{nick}");
         self.expect("its own presence in the room", |stanza| {
-            stanza.name() == "presence"
-                && stanza.attr("from") == Some(&occupant)
-                && stanza.contains("110")
+            stanza.name() == "presence" && stanza.attr("from") == Some(&occupant) && stanza.contains("110")
         });
     }
 
     /// Enters a room that does not exist yet and configures it; no fields make it an instant room (XEP-0045 section 10.1.2).
     pub(crate) fn create_room(&self, room: &str, nick: &str, fields: &[(&str, &str)]) {
         self.join_with_history(room, nick, "");
-        let field = |(name, value): &(&str, &str)| {
-            format!("<field var='{name}'><value>{value}</value></field>")
-        };
+        let field = |(name, value): &(&str, &str)| format!("<field var='{name}'><value>{value}</value></field>");
         let mut form: String = fields.iter().map(field).collect();
         if !fields.is_empty() {
-            form.insert_str(
-                0,
-                "<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>",
-            );
+            form.insert_str(0, "<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>");
         }
         self.iq(
             "set",
@@ -265,14 +202,10 @@ impl Client {
     }
 
     pub(crate) fn leave(&self, room: &str, nick: &str) {
-        self.send(&format!(
-            "<presence type='unavailable' to='{room}/{nick}'/>"
-        ));
+        self.send(&format!("<presence type='unavailable' to='{room}/{nick}'/>"));
         let occupant = format!("{room}/{nick}");
         self.expect("its own departure", |stanza| {
-            stanza.name() == "presence"
-                && stanza.attr("from") == Some(&occupant)
-                && stanza.attr("type") == Some("unavailable")
+            stanza.name() == "presence" && stanza.attr("from") == Some(&occupant) && stanza.attr("type") == Some("unavailable")
         });
     }
 
@@ -287,8 +220,7 @@ impl Client {
                  <set xmlns='http://jabber.org/protocol/rsm'><max>200</max></set></query>"
             ),
         );
-        let is_result =
-            |stanza: &Stanza| stanza.has("result", "urn:xmpp:mam:2") && stanza.contains(&query_id);
+        let is_result = |stanza: &Stanza| stanza.has("result", "urn:xmpp:mam:2") && stanza.contains(&query_id);
         self.received().into_iter().filter(is_result).collect()
     }
 }
@@ -304,9 +236,7 @@ pub(crate) struct Session {
 fn is_subject_of(stanza: &Stanza, room: &str) -> bool {
     stanza.is_message()
         && stanza.attr("type") == Some("groupchat")
-        && stanza
-            .attr("from")
-            .is_some_and(|from| from.split('/').next() == Some(room))
+        && stanza.attr("from").is_some_and(|from| from.split('/').next() == Some(room))
         && stanza.contains("<subject")
 }
 
@@ -325,17 +255,11 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .fold(0_u32, |group, byte| group << 8 | u32::from(*byte));
+        let group = chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte));
         let group = group << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let sextet = (group >> (18 - 6 * place)) as usize & 63;
-            text.push(if place <= chunk.len() {
-                char::from(ALPHABET[sextet])
-            } else {
-                '='
-            });
+            text.push(if place <= chunk.len() { char::from(ALPHABET[sextet]) } else { '=' });
         }
     }
     text

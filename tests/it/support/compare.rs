@@ -11,12 +11,7 @@ use super::node::Node;
 use super::stanza::Stanza;
 
 /// Everything that is wrong, in words; nothing when the archive is right.
-pub(crate) fn differences(
-    said: &[Said],
-    archived: &[Value],
-    clients: &[&Client],
-    nodes: &[&Node],
-) -> Vec<String> {
+pub(crate) fn differences(said: &[Said], archived: &[Value], clients: &[&Client], nodes: &[&Node]) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut explained = vec![false; archived.len()];
     let mut seen: Vec<&Said> = Vec::new();
@@ -70,8 +65,7 @@ impl Comparison<'_> {
 
     fn is_body_right(&self, row: &Value) -> bool {
         let body = text(row, "body");
-        let is_free =
-            self.message.is_body_fallback && (body.is_none() || self.message.body.is_none());
+        let is_free = self.message.is_body_fallback && (body.is_none() || self.message.body.is_none());
         is_free || body == self.message.body.as_deref()
     }
 
@@ -91,33 +85,16 @@ impl Comparison<'_> {
 
     fn is_to_room(&self) -> bool {
         let to = bare(&self.message.to);
-        self.nodes
-            .iter()
-            .any(|node| to.ends_with(&format!("@{}", node.rooms)))
+        self.nodes.iter().any(|node| to.ends_with(&format!("@{}", node.rooms)))
     }
 
     /// Each once. Where the stock mirrors show two equal sends as what might be one, one row that says so will do: but in rooms they don't.
     fn count(&self, sends: usize, rows: &[&Value]) -> Option<String> {
-        let sends_owned_to = |row: &&Value| {
-            row.get("possibly_several")
-                .and_then(Value::as_u64)
-                .unwrap_or(0)
-                .max(1)
-        };
+        let sends_owned_to = |row: &&Value| row.get("possibly_several").and_then(Value::as_u64).unwrap_or(0).max(1);
         let owned: u64 = rows.iter().map(sends_owned_to).sum();
         let exact = sends == 1 || self.message.message_type == "groupchat";
-        let is_right = if exact {
-            rows.len() == sends
-        } else {
-            !rows.is_empty() && rows.len() <= sends && owned >= sends as u64
-        };
-        let problem = || {
-            format!(
-                "sent {sends} times, archived {} times (owning to {owned} sends): {}",
-                rows.len(),
-                short(&self.message.xml)
-            )
-        };
+        let is_right = if exact { rows.len() == sends } else { !rows.is_empty() && rows.len() <= sends && owned >= sends as u64 };
+        let problem = || format!("sent {sends} times, archived {} times (owning to {owned} sends): {}", rows.len(), self.message.brief());
         (!is_right).then(problem)
     }
 
@@ -128,21 +105,14 @@ impl Comparison<'_> {
         let heard = self.heard_by(clients);
         for account in &heard {
             if !recorded.contains(account.as_str()) {
-                wrong.push(format!(
-                    "{account} got it, the archive does not know (only {recorded:?}): {}",
-                    short(&self.message.xml)
-                ));
+                wrong.push(format!("{account} got it, the archive does not know (only {recorded:?}): {}", self.message.brief()));
             }
         }
         let to = bare(&self.message.to).to_lowercase();
         for account in recorded {
-            let is_meant =
-                account == to || account == self.message.sender || heard.contains(account);
+            let is_meant = account == to || account == self.message.sender || heard.contains(account);
             if !is_meant {
-                wrong.push(format!(
-                    "{account} did not get it, says the archive: {}",
-                    short(&self.message.xml)
-                ));
+                wrong.push(format!("{account} did not get it, says the archive: {}", self.message.brief()));
             }
         }
         wrong
@@ -150,17 +120,8 @@ impl Comparison<'_> {
 
     /// The accounts whose clients received the message itself: not a carbon, not from an archive.
     fn heard_by(&self, clients: &[&Client]) -> BTreeSet<String> {
-        let hears = |client: &&&Client| {
-            client
-                .received()
-                .iter()
-                .any(|stanza| self.is_heard_as(stanza))
-        };
-        clients
-            .iter()
-            .filter(hears)
-            .map(|client| client.account.clone())
-            .collect()
+        let hears = |client: &&&Client| client.received().iter().any(|stanza| self.is_heard_as(stanza));
+        clients.iter().filter(hears).map(|client| client.account.clone()).collect()
     }
 
     /// A room passes on what is said in it under its own address.
@@ -174,9 +135,7 @@ impl Comparison<'_> {
             && stanza.attr("type").unwrap_or("normal") == self.message.message_type
             && stanza.attr("id") == self.message.id.as_deref()
             && stanza.body() == self.message.body
-            && stanza
-                .attr("from")
-                .is_some_and(|from| self.is_sent_by(bare(from)))
+            && stanza.attr("from").is_some_and(|from| self.is_sent_by(bare(from)))
             && !stanza.contains("<delay")
     }
 }
@@ -184,9 +143,7 @@ impl Comparison<'_> {
 fn recipients(row: &Value) -> Vec<&str> {
     let deliveries = row.get("deliveries").and_then(Value::as_array);
     let deliveries = deliveries.into_iter().flatten();
-    deliveries
-        .filter_map(|delivery| text(delivery, "recipient"))
-        .collect()
+    deliveries.filter_map(|delivery| text(delivery, "recipient")).collect()
 }
 
 fn text<'a>(row: &'a Value, name: &str) -> Option<&'a str> {

@@ -14,11 +14,7 @@ pub(crate) struct Component {
 
 impl Component {
     pub(crate) fn connect(node: &Node) -> Component {
-        let stream = Stream::connect(
-            &node.archive,
-            node.component_port,
-            "jabber:component:accept",
-        );
+        let stream = Stream::connect(&node.archive, node.component_port, "jabber:component:accept");
         let header = stream.open(&format!(
             "<?xml version='1.0'?><stream:stream to='{}' xmlns='jabber:component:accept' \
              xmlns:stream='http://etherx.jabber.org/streams'>",
@@ -27,9 +23,7 @@ impl Component {
         let digest = Handshake::from_stream_id_and_password(attribute(&header, "id"), Node::SECRET);
         let digest = minidom::Element::from(digest).text();
         stream.send(&format!("<handshake>{digest}</handshake>"));
-        stream.expect("the handshake's answer", |stanza| {
-            stanza.name() == "handshake"
-        });
+        stream.expect("the handshake's answer", |stanza| stanza.name() == "handshake");
         Component { stream }
     }
 
@@ -40,10 +34,7 @@ impl Component {
     /// The copies that came until now of messages that contain a text.
     pub(crate) fn copies_with(&self, text: &str) -> Vec<Stanza> {
         let received = self.stream.received();
-        received
-            .into_iter()
-            .filter(|stanza| stanza.contains(text))
-            .collect()
+        received.into_iter().filter(|stanza| stanza.contains(text)).collect()
     }
 }
 

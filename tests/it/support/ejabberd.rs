@@ -45,26 +45,16 @@ pub(crate) fn is_up(output: &Path) -> bool {
 fn libraries() -> PathBuf {
     let has_ejabberd = |directory: &PathBuf| {
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        entries
-            .into_iter()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("ejabberd-"))
+        entries.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("ejabberd-"))
     };
-    let below_lib = std::fs::read_dir("/usr/lib")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let below_lib = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let mut candidates = below_lib.map(|entry| entry.path());
-    candidates
-        .find(has_ejabberd)
-        .expect("ejabberd is not installed: run script/test")
+    candidates.find(has_ejabberd).expect("ejabberd is not installed: run script/test")
 }
 
 /// Registering a user a second time, after a restart, fails and does no harm.
 fn start_expression(host: &str) -> String {
-    let users: Vec<String> = Node::USERS
-        .iter()
-        .map(|user| format!("<<\"{user}\">>"))
-        .collect();
+    let users: Vec<String> = Node::USERS.iter().map(|user| format!("<<\"{user}\">>")).collect();
     format!(
         "{{ok,_}}=application:ensure_all_started(ejabberd), \
          [ejabberd_auth:try_register(U,<<\"{host}\">>,<<\"{password}\">>) || U <- [{users}]], \

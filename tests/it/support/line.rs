@@ -63,6 +63,13 @@ pub(crate) fn normal(to: &str, body: &str) -> Line {
     Line::new("normal", to).body(body)
 }
 
+impl Said {
+    /// The beginning of what was sent, for the message of a test that failed.
+    pub(crate) fn brief(&self) -> String {
+        self.xml.chars().take(300).collect()
+    }
+}
+
 impl Line {
     pub(crate) fn new(message_type: &'static str, to: &str) -> Line {
         Line {
@@ -175,21 +182,14 @@ impl Line {
             xml.push_str(&format!(" id='{}'", escape(id)));
         }
         xml.push('>');
-        let texts = [
-            ("subject", &self.subject),
-            ("body", &self.body),
-            ("thread", &self.thread),
-        ];
+        let texts = [("subject", &self.subject), ("body", &self.body), ("thread", &self.thread)];
         for (name, text) in texts {
             if let Some(text) = text {
                 xml.push_str(&format!("<{name}>{}</{name}>", escape(text)));
             }
         }
         if let Some(id) = &self.origin_id {
-            xml.push_str(&format!(
-                "<origin-id xmlns='urn:xmpp:sid:0' id='{}'/>",
-                escape(id)
-            ));
+            xml.push_str(&format!("<origin-id xmlns='urn:xmpp:sid:0' id='{}'/>", escape(id)));
         }
         xml.push_str(&self.payload);
         xml.push_str("</message>");

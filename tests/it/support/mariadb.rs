@@ -5,9 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use super::process::{
-    Directory, PATIENCE, Process, User, command, free_port, program, run, tail, try_for,
-};
+use super::process::{Directory, PATIENCE, Process, User, command, free_port, program, run, tail, try_for};
 use super::template;
 use super::tls::Authority;
 
@@ -37,7 +35,7 @@ pub(crate) struct Database {
 impl Database {
     /// The URL that goes into the archiver's configuration.
     pub(crate) fn url(&self) -> String {
-        self.server.url(&self.name, "")
+        self.server.url(&self.name)
     }
 
     /// What the client prints for a query, columns separated by tabs and without headings.
@@ -49,12 +47,8 @@ impl Database {
 /// A fresh database on the server that the tests of this process share.
 pub(crate) fn database() -> Database {
     static SHARED: Mutex<Weak<MariaDb>> = Mutex::new(Weak::new());
-    let mut shared = SHARED
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let server = shared
-        .upgrade()
-        .unwrap_or_else(|| Arc::new(MariaDb::start()));
+    let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let server = shared.upgrade().unwrap_or_else(|| Arc::new(MariaDb::start()));
     *shared = Arc::downgrade(&server);
     drop(shared);
     server.new_database()
@@ -83,13 +77,7 @@ impl MariaDb {
             authority.issue(&directory, "server");
         }
         let (process, port) = first_that_starts(&directory, with_tls);
-        let server = MariaDb {
-            directory,
-            port,
-            process: Mutex::new(process),
-            tls,
-            next_database: AtomicU32::new(0),
-        };
+        let server = MariaDb { directory, port, process: Mutex::new(process), tls, next_database: AtomicU32::new(0) };
         server.create_user();
         server
     }
@@ -109,26 +97,15 @@ impl MariaDb {
         self.tls.as_ref().map(Authority::certificate)
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// A connection URL, with the text of its query part.
-    pub(crate) fn url(&self, database: &str, query: &str) -> String {
-        format!(
-            "mysql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{database}{query}",
-            self.port
-        )
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("mysql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{database}", self.port)
     }
 
     pub(crate) fn new_database(self: &Arc<MariaDb>) -> Database {
         let number = self.next_database.fetch_add(1, Ordering::Relaxed);
         let name = format!("archive_{number}");
         self.sql("", &format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"));
-        Database {
-            server: Arc::clone(self),
-            name,
-        }
+        Database { server: Arc::clone(self), name }
     }
 
     fn sql(&self, database: &str, sql: &str) -> String {
@@ -191,10 +168,7 @@ fn first_that_starts(directory: &Directory, with_tls: bool) -> (Process, u16) {
             return (process, port);
         }
     }
-    panic!(
-        "MariaDB does not start:\n{}",
-        tail(&directory.path().join("log"))
-    );
+    panic!("MariaDB does not start:\n{}", tail(&directory.path().join("log")));
 }
 
 fn serve(directory: &Directory, port: u16, with_tls: bool) -> Process {
@@ -203,30 +177,12 @@ fn serve(directory: &Directory, port: u16, with_tls: bool) -> Process {
     mariadbd.current_dir(directory.path());
     mariadbd.args(["--no-defaults", "--bind-address=127.0.0.1"]);
     mariadbd.args(["--skip-name-resolve", "--innodb-buffer-pool-size=32M"]);
-    mariadbd.args([
-        "--innodb-flush-log-at-trx-commit=0",
-        "--port",
-        &port.to_string(),
-    ]);
+    mariadbd.args(["--innodb-flush-log-at-trx-commit=0", "--port", &port.to_string()]);
     mariadbd.args(["--datadir", &at("data"), "--tmpdir", &at("tmp")]);
-    mariadbd.args([
-        "--socket",
-        &at("data/socket"),
-        "--pid-file",
-        &at("data/pid"),
-    ]);
+    mariadbd.args(["--socket", &at("data/socket"), "--pid-file", &at("data/pid")]);
     if with_tls {
-        mariadbd.args([
-            "--ssl-cert",
-            &at("server.crt"),
-            "--ssl-key",
-            &at("server.key"),
-        ]);
-        mariadbd.args([
-            "--ssl-ca",
-            &at("authority.crt"),
-            "--require-secure-transport=ON",
-        ]);
+        mariadbd.args(["--ssl-cert", &at("server.crt"), "--ssl-key", &at("server.key")]);
+        mariadbd.args(["--ssl-ca", &at("authority.crt"), "--require-secure-transport=ON"]);
     }
     Process::spawn(mariadbd, &directory.path().join("log"))
 }
@@ -245,11 +201,6 @@ fn client_command(directory: &Directory, database: &str, sql: &str) -> Command {
     client.arg("--no-defaults").arg("--socket");
     client.arg(directory.path().join("data/socket"));
     client.args(["--user=root", "--batch", "--skip-column-names", "--raw"]);
-    client.args([
-        "--default-character-set=utf8mb4",
-        "--execute",
-        sql,
-        database,
-    ]);
+    client.args(["--default-character-set=utf8mb4", "--execute", sql, database]);
     client
 }

@@ -26,7 +26,6 @@ pub(crate) struct Node {
     pub(crate) archive: String,
     pub(crate) client_port: u16,
     pub(crate) component_port: u16,
-    pub(crate) server_port: u16,
     directory: Directory,
     process: Process,
 }
@@ -50,21 +49,12 @@ pub(crate) struct Peer {
 
 impl Plan {
     fn new(host: &str) -> Plan {
-        Plan {
-            host: host.to_owned(),
-            client_port: free_port(),
-            component_port: free_port(),
-            server_port: free_port(),
-            peers: Vec::new(),
-        }
+        Plan { host: host.to_owned(), client_port: free_port(), component_port: free_port(), server_port: free_port(), peers: Vec::new() }
     }
 
     /// The domains that it answers for.
     fn served(&self) -> Vec<Peer> {
-        let peer = |domain| Peer {
-            domain,
-            port: self.server_port,
-        };
+        let peer = |domain| Peer { domain, port: self.server_port };
         [self.host.clone(), self.rooms()].map(peer).into()
     }
 
@@ -135,7 +125,6 @@ impl Node {
             archive: plan.archive(),
             client_port: plan.client_port,
             component_port: plan.component_port,
-            server_port: plan.server_port,
             directory,
             process,
         };
@@ -171,11 +160,6 @@ impl Node {
 
     pub(crate) fn room(&self, name: &str) -> String {
         format!("{name}@{}", self.rooms)
-    }
-
-    /// Ends the server as a crash would.
-    pub(crate) fn kill(&mut self) {
-        self.process.kill();
     }
 
     /// Starts it again with the same ports and data.

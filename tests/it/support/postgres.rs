@@ -5,9 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use super::process::{
-    Directory, PATIENCE, Process, User, command, free_port, program, run, tail, try_for,
-};
+use super::process::{Directory, PATIENCE, Process, User, command, free_port, program, run, tail, try_for};
 use super::template;
 use super::tls::Authority;
 
@@ -38,7 +36,8 @@ pub(crate) struct Database {
 impl Database {
     /// The URL that goes into the archiver's configuration.
     pub(crate) fn url(&self) -> String {
-        self.server.url(&self.name, "")
+        let query = if self.server.tls.is_some() { "?sslmode=verify-full" } else { "" };
+        self.server.url(&self.name, query)
     }
 
     /// What `psql` prints for a query, unaligned and without headings.
@@ -50,12 +49,8 @@ impl Database {
 /// A fresh database on the server that the tests of this process share.
 pub(crate) fn database() -> Database {
     static SHARED: Mutex<Weak<Postgres>> = Mutex::new(Weak::new());
-    let mut shared = SHARED
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let server = shared
-        .upgrade()
-        .unwrap_or_else(|| Arc::new(Postgres::start()));
+    let mut shared = SHARED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let server = shared.upgrade().unwrap_or_else(|| Arc::new(Postgres::start()));
     *shared = Arc::downgrade(&server);
     drop(shared);
     server.new_database()
@@ -72,9 +67,7 @@ fn binary(name: &str) -> PathBuf {
         .collect();
     versions.sort();
     let newest = versions.pop().map(|(_, path)| path.join("bin").join(name));
-    newest
-        .or_else(|| program(name))
-        .unwrap_or_else(|| panic!("{name} of PostgreSQL is not installed: run script/test"))
+    newest.or_else(|| program(name)).unwrap_or_else(|| panic!("{name} of PostgreSQL is not installed: run script/test"))
 }
 
 impl Postgres {
@@ -102,13 +95,7 @@ impl Postgres {
             directory.write("data/pg_hba.conf", hba);
         }
         let (process, port) = first_that_starts(&directory, with_tls);
-        Postgres {
-            directory,
-            port,
-            process: Mutex::new(process),
-            tls,
-            next_database: AtomicU32::new(0),
-        }
+        Postgres { directory, port, process: Mutex::new(process), tls, next_database: AtomicU32::new(0) }
     }
 
     /// The file with the certificate of the authority that signed the server's.
@@ -116,26 +103,16 @@ impl Postgres {
         self.tls.as_ref().map(Authority::certificate)
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     /// A connection URL, with the text of its query part.
     pub(crate) fn url(&self, database: &str, query: &str) -> String {
-        format!(
-            "postgres://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{database}{query}",
-            self.port
-        )
+        format!("postgres://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{database}{query}", self.port)
     }
 
     pub(crate) fn new_database(self: &Arc<Postgres>) -> Database {
         let number = self.next_database.fetch_add(1, Ordering::Relaxed);
         let name = format!("archive_{number}");
         self.psql("postgres", &format!("CREATE DATABASE {name}"));
-        Database {
-            server: Arc::clone(self),
-            name,
-        }
+        Database { server: Arc::clone(self), name }
     }
 
     fn psql(&self, database: &str, sql: &str) -> String {
@@ -202,10 +179,7 @@ fn first_that_starts(directory: &Directory, with_tls: bool) -> (Process, u16) {
             return (process, port);
         }
     }
-    panic!(
-        "PostgreSQL does not start:\n{}",
-        tail(&directory.path().join("log"))
-    );
+    panic!("PostgreSQL does not start:\n{}", tail(&directory.path().join("log")));
 }
 
 fn serve(directory: &Directory, port: u16, with_tls: bool) -> Process {

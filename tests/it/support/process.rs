@@ -63,15 +63,9 @@ impl User {
     }
 
     fn parse(passwd: &str, name: &str) -> Option<User> {
-        let line = passwd
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
+        let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
         let fields: Vec<&str> = line.split(':').collect();
-        Some(User {
-            name: name.to_owned(),
-            uid: fields.get(2)?.parse().ok()?,
-            gid: fields.get(3)?.parse().ok()?,
-        })
+        Some(User { name: name.to_owned(), uid: fields.get(2)?.parse().ok()?, gid: fields.get(3)?.parse().ok()? })
     }
 }
 
@@ -80,10 +74,7 @@ pub(crate) fn command(user: Option<&User>, program: impl AsRef<Path>) -> Command
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
     if let Some(user) = user {
-        command.args([
-            format!("--reuid={}", user.uid),
-            format!("--regid={}", user.gid),
-        ]);
+        command.args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)]);
         command.arg("--init-groups");
         command.env("USER", &user.name).env("LOGNAME", &user.name);
     }
@@ -94,19 +85,8 @@ pub(crate) fn command(user: Option<&User>, program: impl AsRef<Path>) -> Command
 
 /// Runs a command to its end and returns its output; panics with what it said when it fails.
 pub(crate) fn run(mut command: Command) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        status.success(),
-        "{command:?} failed: {status}\n{}\n{}",
-        String::from_utf8_lossy(&stdout),
-        String::from_utf8_lossy(&stderr)
-    );
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?} failed: {status}\n{}\n{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     String::from_utf8_lossy(&stdout).into_owned()
 }
 
@@ -208,9 +188,7 @@ impl Process {
         command.stderr(log.try_clone().expect("a log file"));
         command.stdout(log);
         let (sender, born) = channel();
-        nursery()
-            .send((command, sender))
-            .expect("the nursery is open");
+        nursery().send((command, sender)).expect("the nursery is open");
         let child = born.recv().expect("an answer").expect("start a process");
         Process { child }
     }
@@ -244,9 +222,7 @@ impl Process {
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        wait_for("a process to end", || {
-            child.try_wait().expect("wait for a process")
-        })
+        wait_for("a process to end", || child.try_wait().expect("wait for a process"))
     }
 }
 
@@ -258,9 +234,7 @@ impl Drop for Process {
 
 /// The end of a log, for the message of a test that failed.
 pub(crate) fn tail(log: &Path) -> String {
-    let text = fs::read(log)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default();
+    let text = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(40)..].join("\n")
 }

@@ -29,24 +29,18 @@ pub(crate) fn command(directory: &Directory) -> Command {
     let mut command = dying_command(directory.user(), prosody);
     command.current_dir(directory.path().join("data"));
     command.env("HOME", directory.path().join("data")).arg("-F");
-    command
-        .arg("--config")
-        .arg(directory.path().join("prosody.cfg.lua"));
+    command.arg("--config").arg(directory.path().join("prosody.cfg.lua"));
     command
 }
 
 /// Prosody listens only when everything is loaded.
 pub(crate) fn is_up(ports: &[u16]) -> bool {
-    ports
-        .iter()
-        .all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
+    ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
 }
 
 /// Without `RULEDEP=st` the version in Debian 12 has an error in the code that it makes of these rules, and drops the messages.
 fn mirror_rules(archive: &str) -> String {
-    let rule = format!(
-        "KIND: message\nNOT TO: {archive}\nNOT FROM: {archive}\nRULEDEP=st\nFORWARD={archive}\n"
-    );
+    let rule = format!("KIND: message\nNOT TO: {archive}\nNOT FROM: {archive}\nRULEDEP=st\nFORWARD={archive}\n");
     format!("::preroute\n{rule}\n::deliver\n{rule}")
 }
 

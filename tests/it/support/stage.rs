@@ -105,16 +105,9 @@ impl Stage {
     pub(crate) fn restart_node(&self) {
         self.prompters.borrow_mut().clear();
         for node in self.nodes.borrow_mut().iter_mut() {
-            Rc::get_mut(node)
-                .expect("nobody else holds the node")
-                .restart();
+            Rc::get_mut(node).expect("nobody else holds the node").restart();
         }
-        let prompters = self
-            .nodes
-            .borrow()
-            .iter()
-            .map(|node| prompter(node))
-            .collect();
+        let prompters = self.nodes.borrow().iter().map(|node| prompter(node)).collect();
         self.prompters.replace(prompters);
         self.wait_until_attached();
     }
@@ -124,12 +117,7 @@ impl Stage {
         self.enter_with_priority(user, resource, 0)
     }
 
-    pub(crate) fn enter_with_priority(
-        &self,
-        user: &str,
-        resource: &str,
-        priority: i8,
-    ) -> Rc<Client> {
+    pub(crate) fn enter_with_priority(&self, user: &str, resource: &str, priority: i8) -> Rc<Client> {
         let client = self.log_in(user, resource);
         client.become_available(priority);
         client
@@ -178,16 +166,10 @@ impl Stage {
     pub(crate) fn say_to(&self, who: &Client, line: Line, listeners: &[&Rc<Client>]) -> String {
         let said = line.send(who);
         for listener in listeners {
-            listener.expect(
-                &format!("{}", said.xml.chars().take(300).collect::<String>()),
-                |stanza| {
-                    let by_id = said.id.is_none() || stanza.attr("id") == said.id.as_deref();
-                    stanza.is_message()
-                        && stanza.attr("type") != Some("error")
-                        && by_id
-                        && stanza.body() == said.body
-                },
-            );
+            listener.expect(&said.brief(), |stanza| {
+                let by_id = said.id.is_none() || stanza.attr("id") == said.id.as_deref();
+                stanza.is_message() && stanza.attr("type") != Some("error") && by_id && stanza.body() == said.body
+            });
         }
         let id = said.id.clone().unwrap_or_default();
         self.record(said);
@@ -234,9 +216,7 @@ impl Stage {
         self.sync();
         for prompter in self.prompters.borrow().iter() {
             let marker = self.send_marker(prompter);
-            wait_for("the marker to be spooled", || {
-                self.archiver.borrow().has_spooled(&marker).then_some(())
-            });
+            wait_for("the marker to be spooled", || self.archiver.borrow().has_spooled(&marker).then_some(()));
         }
     }
 
@@ -244,21 +224,14 @@ impl Stage {
         let number = self.markers.get();
         self.markers.set(number + 1);
         let marker = format!("{MARKER}-{number}");
-        prompter.send(&format!(
-            "<message type='chat' id='{marker}' to='{}'><body>{marker}</body></message>",
-            prompter.account
-        ));
+        prompter.send(&format!("<message type='chat' id='{marker}' to='{}'><body>{marker}</body></message>", prompter.account));
         marker
     }
 
     fn find_marker(&self, marker: &str, patience: Duration) -> Option<()> {
         try_for(patience, || {
             let archiver = self.archiver.try_borrow_mut();
-            assert!(
-                archiver.is_ok_and(|mut archiver| archiver.is_running()),
-                "the archiver has ended:\n{}",
-                self.archiver.borrow().said()
-            );
+            assert!(archiver.is_ok_and(|mut archiver| archiver.is_running()), "the archiver has ended:\n{}", self.archiver.borrow().said());
             let rows = self.archiver.borrow().search();
             let is_marker = |row: &Value| row.get("body").and_then(Value::as_str) == Some(marker);
             rows.iter().any(is_marker).then_some(())

@@ -13,9 +13,7 @@ pub(crate) struct Stanza {
 
 impl Stanza {
     fn new(raw: String, default_namespace: &str) -> Stanza {
-        let wrapped = format!(
-            "<w xmlns='{default_namespace}' xmlns:stream='http://etherx.jabber.org/streams'>{raw}</w>"
-        );
+        let wrapped = format!("<w xmlns='{default_namespace}' xmlns:stream='http://etherx.jabber.org/streams'>{raw}</w>");
         let parsed: Option<Element> = wrapped.parse().ok();
         let element = parsed.and_then(|wrapper| wrapper.children().next().cloned());
         Stanza { raw, element }
@@ -66,13 +64,7 @@ pub(crate) struct Splitter {
 
 impl Splitter {
     pub(crate) fn new(default_namespace: &'static str) -> Splitter {
-        Splitter {
-            default_namespace,
-            buffer: Vec::new(),
-            position: 0,
-            depth: 0,
-            header: None,
-        }
+        Splitter { default_namespace, buffer: Vec::new(), position: 0, depth: 0, header: None }
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
@@ -96,10 +88,7 @@ impl Splitter {
             } else if self.takes_last(start, end) {
                 let stanza = String::from_utf8_lossy(&self.buffer[..end]).into_owned();
                 self.drop_until(end);
-                return Some(Stanza::new(
-                    stanza.trim().to_owned(),
-                    self.default_namespace,
-                ));
+                return Some(Stanza::new(stanza.trim().to_owned(), self.default_namespace));
             } else {
                 self.position = end;
             }

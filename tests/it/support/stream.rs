@@ -25,9 +25,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.inbox.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -48,11 +46,7 @@ impl Stream {
         let reader = socket.try_clone().expect("a second handle");
         let inbox = Arc::clone(&shared);
         std::thread::spawn(move || read_all(reader, &inbox, Splitter::new(namespace)));
-        Stream {
-            name: name.to_owned(),
-            socket,
-            shared,
-        }
+        Stream { name: name.to_owned(), socket, shared }
     }
 
     pub(crate) fn send(&self, xml: &str) {
@@ -86,10 +80,6 @@ impl Stream {
         self.shared.lock().closed
     }
 
-    pub(crate) fn expect_closed(&self) {
-        self.wait("the end of the stream", |inbox| inbox.closed.then_some(()));
-    }
-
     /// Ends the connection without a word, as a phone does that loses its network.
     pub(crate) fn drop_abruptly(&self) {
         let _ = self.socket.shutdown(Shutdown::Both);
@@ -105,11 +95,7 @@ impl Stream {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || inbox.closed {
                 let got: Vec<&str> = inbox.received.iter().map(|s| s.raw.as_str()).collect();
-                panic!(
-                    "{} waited in vain for {what}; it got\n{}",
-                    self.name,
-                    got.join("\n")
-                );
+                panic!("{} waited in vain for {what}; it got\n{}", self.name, got.join("\n"));
             }
             let waited = self.shared.news.wait_timeout(inbox, left);
             inbox = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;

@@ -44,8 +44,7 @@ impl Authority {
         sign.arg("-CA").arg(&self.certificate);
         sign.arg("-CAkey").arg(&self.key);
         sign.arg("-in").arg(&request).arg("-extfile").arg(names);
-        sign.arg("-out")
-            .arg(directory.write(&format!("{name}.crt"), ""));
+        sign.arg("-out").arg(directory.write(&format!("{name}.crt"), ""));
         run(sign);
     }
 }
