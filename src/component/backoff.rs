@@ -35,10 +35,7 @@ impl Backoff {
 
     fn seeded(seed: u64) -> Self {
         // Zero is the one seed from which a xorshift never gets away.
-        Self {
-            failures: 0,
-            random: seed | 1,
-        }
+        Self { failures: 0, random: seed | 1 }
     }
 
     /// Tells how long the session that just ended had lived, if there was one.
@@ -50,16 +47,10 @@ impl Backoff {
 
     /// The wait before the next attempt; `refused` when asking again soon cannot help.
     pub fn next_wait(&mut self, refused: bool) -> Duration {
-        let step = FIRST_WAIT
-            .saturating_mul(1 << self.failures.min(MOST_DOUBLINGS))
-            .min(LONGEST_WAIT);
+        let step = FIRST_WAIT.saturating_mul(1 << self.failures.min(MOST_DOUBLINGS)).min(LONGEST_WAIT);
         self.failures = self.failures.saturating_add(1);
         let wait = step / 2 + (step / 2).mul_f64(self.fraction());
-        if refused {
-            wait.max(REFUSED_WAIT)
-        } else {
-            wait
-        }
+        if refused { wait.max(REFUSED_WAIT) } else { wait }
     }
 
     /// A number from 0 to 1, by xorshift64.
@@ -87,10 +78,7 @@ mod tests {
             let mut backoff = Backoff::seeded(seed);
             for step in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
                 let wait = backoff.next_wait(false);
-                assert!(
-                    wait >= Duration::from_secs(step) / 2 && wait <= Duration::from_secs(step),
-                    "{step}: {wait:?}"
-                );
+                assert!(wait >= Duration::from_secs(step) / 2 && wait <= Duration::from_secs(step), "{step}: {wait:?}");
             }
             backoff.failures = u32::MAX;
             assert!(backoff.next_wait(false) <= LONGEST_WAIT);
@@ -118,8 +106,7 @@ mod tests {
     #[test]
     fn the_jitter_spreads() {
         let mut backoff = Backoff::seeded(9);
-        let waits: std::collections::BTreeSet<_> =
-            (0..50).map(|_| backoff.next_wait(false)).collect();
+        let waits: std::collections::BTreeSet<_> = (0..50).map(|_| backoff.next_wait(false)).collect();
         assert!(waits.len() > 40);
     }
 }

@@ -47,11 +47,7 @@ pub enum SessionError {
 
 /// A detail put behind a message, if there is one.
 fn text_after(text: &str) -> String {
-    if text.is_empty() {
-        String::new()
-    } else {
-        format!(": {text}")
-    }
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 impl SessionError {
@@ -68,13 +64,7 @@ impl SessionError {
 
     /// Whether asking again soon is pointless, because somebody has to change something first.
     pub fn needs_a_person(&self) -> bool {
-        matches!(
-            self,
-            Self::SecretRefused(_)
-                | Self::Conflict
-                | Self::HostUnknown
-                | Self::NotAComponentPort(_)
-        )
+        matches!(self, Self::SecretRefused(_) | Self::Conflict | Self::HostUnknown | Self::NotAComponentPort(_))
     }
 
     /// The condition as one word, for counters and for telling one outage from another.
@@ -96,12 +86,7 @@ impl SessionError {
 
     /// What happened and what to do about it, in a sentence for the log, `status` and `check`.
     pub fn advice(&self, settings: &Settings) -> String {
-        let Settings {
-            name,
-            address,
-            domain,
-            ..
-        } = settings;
+        let Settings { name, address, domain, .. } = settings;
         match self {
             Self::Unreachable(reason) => format!(
                 "the node at {address} can't be reached ({reason}): check `address` of [[node]] {name}, that the node \
@@ -127,11 +112,7 @@ impl SessionError {
                 "the node at {address} does not know the component {domain}: compare `domain` of [[node]] {name} with \
                  the node's component configuration"
             ),
-            Self::StreamError { .. }
-            | Self::OutOfStep(_)
-            | Self::Silent
-            | Self::NotReading
-            | Self::Closed(_) => {
+            Self::StreamError { .. } | Self::OutOfStep(_) | Self::Silent | Self::NotReading | Self::Closed(_) => {
                 format!("the session of {domain} with the node at {address} ended: {self}")
             }
         }

@@ -39,10 +39,7 @@ impl FakeNode {
 
     /// The next connection, nothing said yet.
     pub(super) async fn accept(&self) -> Talk<TcpStream> {
-        let (socket, _) = timeout(DEADLINE, self.listener.accept())
-            .await
-            .unwrap()
-            .unwrap();
+        let (socket, _) = timeout(DEADLINE, self.listener.accept()).await.unwrap().unwrap();
         Talk::over(socket)
     }
 
@@ -62,10 +59,7 @@ pub(super) struct Talk<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     pub(super) fn over(socket: S) -> Self {
-        Self {
-            socket,
-            unread: String::new(),
-        }
+        Self { socket, unread: String::new() }
     }
 
     pub(super) fn into_socket(self) -> S {
@@ -86,11 +80,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
     pub(super) async fn hear(&mut self, words: &str) -> String {
         while !self.unread.contains(words) {
             let more = self.read().await;
-            assert!(
-                more,
-                "the connection ended before {words:?}; heard {:?}",
-                self.unread
-            );
+            assert!(more, "the connection ended before {words:?}; heard {:?}", self.unread);
         }
         let end = self.unread.find(words).unwrap() + words.len();
         self.unread.drain(..end).collect()
@@ -106,26 +96,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<S> {
         let mut bytes = [0; 4096];
         let reading = timeout(DEADLINE, self.socket.read(&mut bytes)).await;
         let count = reading.expect("nothing was said for too long").unwrap_or(0);
-        self.unread
-            .push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+        self.unread.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
         count > 0
     }
 
     /// Opens the stream from this side, and hears the proof of the secret; tells whether it is right.
     pub(super) async fn open(&mut self) -> bool {
         let header = self.hear("to='archive.example'>").await;
-        assert!(
-            header.contains("xmlns='jabber:component:accept'"),
-            "{header}"
-        );
+        assert!(header.contains("xmlns='jabber:component:accept'"), "{header}");
         self.say(&format!(
             "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
              xmlns:stream='http://etherx.jabber.org/streams' from='archive.example' id='{STREAM_ID}'>"
         ))
         .await;
-        self.hear("</handshake>")
-            .await
-            .contains(&format!(">{DIGEST}<"))
+        self.hear("</handshake>").await.contains(&format!(">{DIGEST}<"))
     }
 
     pub(super) async fn welcome(&mut self) {
@@ -155,9 +139,7 @@ impl Intake for Recorder {
             std::future::pending::<()>().await;
         }
         match self.replies.lock().unwrap().pop() {
-            Some(reply) if mirrored => {
-                Taken::ReplyWhenDurable(Box::pin(async { reply.await.ok().flatten() }))
-            }
+            Some(reply) if mirrored => Taken::ReplyWhenDurable(Box::pin(async { reply.await.ok().flatten() })),
             _ => Taken::Done,
         }
     }
@@ -189,9 +171,7 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
             sleep(Duration::from_millis(2)).await;
         }
     };
-    timeout(DEADLINE, waiting)
-        .await
-        .expect("it did not come to pass");
+    timeout(DEADLINE, waiting).await.expect("it did not come to pass");
 }
 
 /// An archiver of one node.
@@ -207,19 +187,8 @@ impl Archiver {
     pub(super) fn start(settings: Settings) -> Self {
         let (intake, status) = (Arc::new(Recorder::default()), Status::new());
         let (stop, stopping) = watch::channel(false);
-        let running = tokio::spawn(run(
-            settings.clone(),
-            Arc::clone(&intake),
-            status.clone(),
-            stopping,
-        ));
-        Self {
-            intake,
-            status,
-            settings,
-            stop,
-            running,
-        }
+        let running = tokio::spawn(run(settings.clone(), Arc::clone(&intake), status.clone(), stopping));
+        Self { intake, status, settings, stop, running }
     }
 
     /// Why the session ended; by the time one looks, the next attempt may be under way.

@@ -196,9 +196,7 @@ impl Framer {
         let start = self.start;
         self.start = self.position;
         match found {
-            Found::Open { end } => {
-                Frame::StreamOpen(self.buffer.get(start..end).unwrap_or_default())
-            }
+            Found::Open { end } => Frame::StreamOpen(self.buffer.get(start..end).unwrap_or_default()),
             Found::Stanza { end } => Frame::Stanza(self.buffer.get(start..end).unwrap_or_default()),
             Found::Close => Frame::StreamClose,
             Found::Oversize { head, total_bytes } => Frame::Oversize { head, total_bytes },
@@ -264,19 +262,13 @@ impl Framer {
 
     /// Drops the scanned bytes of a stanza that turned out to be over the limit.
     fn skip(&mut self) {
-        let scanned = self
-            .buffer
-            .get(self.start..self.position)
-            .unwrap_or_default();
+        let scanned = self.buffer.get(self.start..self.position).unwrap_or_default();
         let scanned_bytes = scanned.len() as u64;
         match &mut self.skipped {
             Some(skipped) => skipped.bytes += scanned_bytes,
             None => {
                 let head = head_of(scanned, self.start_tag_bytes);
-                self.skipped = Some(Skipped {
-                    head,
-                    bytes: scanned_bytes,
-                });
+                self.skipped = Some(Skipped { head, bytes: scanned_bytes });
             }
         }
         self.start = self.position;
@@ -303,8 +295,7 @@ impl Framer {
         let rest = self.rest();
         let next = memchr(b'<', rest);
         let length = next.unwrap_or(rest.len());
-        let stray =
-            self.depth < 2 && !self.stray_told && !is_space(rest.get(..length).unwrap_or_default());
+        let stray = self.depth < 2 && !self.stray_told && !is_space(rest.get(..length).unwrap_or_default());
         self.position += length;
         if self.depth < 2 {
             self.start = self.position;
@@ -379,8 +370,7 @@ impl Framer {
             _ if closed => Step::Continue,
             depth => {
                 if depth == 1 {
-                    self.start_tag_bytes =
-                        self.skipped.is_none().then_some(self.position - self.start);
+                    self.start_tag_bytes = self.skipped.is_none().then_some(self.position - self.start);
                 }
                 self.depth = depth + 1;
                 Step::Continue
@@ -389,10 +379,7 @@ impl Framer {
     }
 
     fn stream_opened(&mut self) -> Step {
-        let tag = self
-            .buffer
-            .get(self.content..self.position)
-            .unwrap_or_default();
+        let tag = self.buffer.get(self.content..self.position).unwrap_or_default();
         self.stream_name = tag_name(tag).to_vec();
         self.begun = true;
         self.depth = 1;
@@ -420,10 +407,7 @@ impl Framer {
     }
 
     fn stream_ended(&mut self) -> Step {
-        let tag = self
-            .buffer
-            .get(self.content..self.position)
-            .unwrap_or_default();
+        let tag = self.buffer.get(self.content..self.position).unwrap_or_default();
         let ours = self.depth == 1 && tag_name(tag) == self.stream_name;
         if self.is_over_limit() {
             return self.given_up(Violation::EndlessTag);
@@ -445,10 +429,7 @@ impl Framer {
         self.skip();
         self.start_tag_bytes = None;
         match self.skipped.take() {
-            Some(Skipped { head, bytes }) => Step::Found(Found::Oversize {
-                head,
-                total_bytes: bytes,
-            }),
+            Some(Skipped { head, bytes }) => Step::Found(Found::Oversize { head, total_bytes: bytes }),
             None => Step::Continue,
         }
     }
@@ -469,17 +450,13 @@ impl Framer {
 
     /// Whether `ending` stands before the `>` just passed, within the markup in progress.
     fn ends_with(&self, ending: &[u8]) -> bool {
-        let content = self
-            .buffer
-            .get(self.content..self.position.saturating_sub(1));
+        let content = self.buffer.get(self.content..self.position.saturating_sub(1));
         content.unwrap_or_default().ends_with(ending)
     }
 
     fn aside_ended(&mut self) -> Step {
         match self.state {
-            State::Instruction if !self.begun && self.is_over_limit() => {
-                self.given_up(Violation::EndlessTag)
-            }
+            State::Instruction if !self.begun && self.is_over_limit() => self.given_up(Violation::EndlessTag),
             State::Instruction if self.is_xml_declaration() => {
                 self.begun = true;
                 self.pass_by()
@@ -492,10 +469,7 @@ impl Framer {
 
     /// `<?xml …?>` at the very start. Its bytes are still there: `hold` keeps an instruction that comes first.
     fn is_xml_declaration(&self) -> bool {
-        let content = self
-            .buffer
-            .get(self.content..self.position)
-            .unwrap_or_default();
+        let content = self.buffer.get(self.content..self.position).unwrap_or_default();
         self.depth == 0 && !self.begun && tag_name(content) == b"xml"
     }
 
@@ -504,11 +478,7 @@ impl Framer {
         let outside = self.depth < 2;
         self.begun = true;
         let step = self.pass_by();
-        if outside {
-            Step::Found(Found::Violation(violation))
-        } else {
-            step
-        }
+        if outside { Step::Found(Found::Violation(violation)) } else { step }
     }
 
     fn pass_by(&mut self) -> Step {
@@ -522,9 +492,7 @@ impl Framer {
 
 /// The start of a stanza as far as it is kept when the rest is dropped.
 fn head_of(scanned: &[u8], start_tag_bytes: Option<usize>) -> Vec<u8> {
-    let kept = start_tag_bytes
-        .unwrap_or(OVERSIZE_HEAD_BYTES)
-        .min(OVERSIZE_HEAD_BYTES);
+    let kept = start_tag_bytes.unwrap_or(OVERSIZE_HEAD_BYTES).min(OVERSIZE_HEAD_BYTES);
     scanned.get(..kept).unwrap_or(scanned).to_vec()
 }
 
@@ -537,8 +505,7 @@ fn tag_name(tag: &[u8]) -> &[u8] {
 
 /// XML white space only: a keepalive.
 fn is_space(text: &[u8]) -> bool {
-    text.iter()
-        .all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
+    text.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 #[cfg(test)]

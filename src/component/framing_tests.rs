@@ -54,11 +54,7 @@ fn check(body: &str, expected: &[Owned]) {
     for sizes in [&[usize::MAX][..], &[1], &[2], &[3, 1, 7]] {
         let (frames, _) = frames_of(input.as_bytes(), sizes, 8192);
         assert_eq!(frames.first(), Some(&Owned::Open(HEAD.to_owned())));
-        assert_eq!(
-            frames.get(1..),
-            Some(expected),
-            "{body} in chunks of {sizes:?}"
-        );
+        assert_eq!(frames.get(1..), Some(expected), "{body} in chunks of {sizes:?}");
     }
 }
 
@@ -97,36 +93,17 @@ fn the_end_of_the_stream_ends_everything() {
 
 #[test]
 fn white_space_and_comments_between_stanzas_are_ignored() {
-    check(
-        " \r\n\t<a/> <!-- <b/> --> <c/>\n",
-        &[stanza("<a/>"), stanza("<c/>")],
-    );
+    check(" \r\n\t<a/> <!-- <b/> --> <c/>\n", &[stanza("<a/>"), stanza("<c/>")]);
 }
 
 #[test]
 fn what_a_stream_may_not_contain_is_told_and_skipped() {
     use Owned::Violation as Told;
     check("junk <a/>", &[Told(Violation::Text), stanza("<a/>")]);
-    check(
-        "<![CDATA[junk]]><a/>",
-        &[Told(Violation::Text), stanza("<a/>")],
-    );
-    check(
-        "<!DOCTYPE a><a/>",
-        &[Told(Violation::Declaration), stanza("<a/>")],
-    );
-    check(
-        "<!DOCTYPE a [<!ENTITY b 'c>'>]><a/>",
-        &[
-            Told(Violation::Declaration),
-            Told(Violation::Text),
-            stanza("<a/>"),
-        ],
-    );
-    check(
-        "<?xml version='1.0'?><a/>",
-        &[Told(Violation::Instruction), stanza("<a/>")],
-    );
+    check("<![CDATA[junk]]><a/>", &[Told(Violation::Text), stanza("<a/>")]);
+    check("<!DOCTYPE a><a/>", &[Told(Violation::Declaration), stanza("<a/>")]);
+    check("<!DOCTYPE a [<!ENTITY b 'c>'>]><a/>", &[Told(Violation::Declaration), Told(Violation::Text), stanza("<a/>")]);
+    check("<?xml version='1.0'?><a/>", &[Told(Violation::Instruction), stanza("<a/>")]);
     check("<a/></a><b/>", &[stanza("<a/>"), Told(Violation::EndTag)]);
 }
 
@@ -140,10 +117,7 @@ fn an_answer_that_is_no_stream_is_told() {
 
 #[test]
 fn a_stanza_over_the_limit_is_skipped_and_the_next_one_arrives() {
-    let long = format!(
-        "<message from='eve'><body>{}</body></message>",
-        "x<y/>".repeat(4000)
-    );
+    let long = format!("<message from='eve'><body>{}</body></message>", "x<y/>".repeat(4000));
     let told = Owned::Oversize("<message from='eve'>".to_owned(), long.len() as u64);
     check(&format!("{long}<a/>"), &[told, stanza("<a/>")]);
 }
@@ -153,10 +127,7 @@ fn the_kept_head_of_a_long_stanza_is_short() {
     for end in ["/>", ">text<a/></m>"] {
         let long = format!("<m a='{}'{end}", ">".repeat(20_000));
         let head = long.chars().take(OVERSIZE_HEAD_BYTES).collect();
-        check(
-            &format!("{long}<a/>"),
-            &[Owned::Oversize(head, long.len() as u64), stanza("<a/>")],
-        );
+        check(&format!("{long}<a/>"), &[Owned::Oversize(head, long.len() as u64), stanza("<a/>")]);
     }
 }
 
@@ -171,19 +142,7 @@ fn a_stanza_of_exactly_the_limit_passes() {
 #[test]
 fn memory_stays_bounded_whatever_never_ends() {
     let junk = vec![b'x'; 3_000_000];
-    for opening in [
-        "",
-        "<a ",
-        "<a b='",
-        "<a>",
-        "<a><!--",
-        "<a><![CDATA[",
-        "<!--",
-        "<!DOCTYPE",
-        "<?b",
-        "</stream:stream ",
-        "text",
-    ] {
+    for opening in ["", "<a ", "<a b='", "<a>", "<a><!--", "<a><![CDATA[", "<!--", "<!DOCTYPE", "<?b", "</stream:stream ", "text"] {
         let input = [HEAD.as_bytes(), opening.as_bytes(), &junk].concat();
         let (frames, most) = frames_of(&input, &[10_000], 20_000);
         assert!(most <= 20_000 + 2 * 10_000, "{opening}: {most} bytes held");
@@ -241,18 +200,11 @@ fn element() -> impl Strategy<Value = String> {
         "[a-z<>&\"'/! ?]{0,20}".prop_map(|text| format!("<![CDATA[{text}]]>")),
         "[a-z<>&\"'/!? ]{0,20}".prop_map(|text| format!("<!--{text}-->")),
         "[a-z<>&\"'/! ]{0,20}".prop_map(|text| format!("<?p {text}?>")),
-        ("[a-z]{1,5}", "[a-z>/\"=? ]{0,9}")
-            .prop_map(|(name, value)| format!("<{name} a='{value}'/>")),
+        ("[a-z]{1,5}", "[a-z>/\"=? ]{0,9}").prop_map(|(name, value)| format!("<{name} a='{value}'/>")),
     ];
     let content = leaf.prop_recursive(4, 40, 5, |inner| {
-        (
-            "[a-z:]{1,6}",
-            "[a-z>/'=? ]{0,9}",
-            prop::collection::vec(inner, 0..5),
-        )
-            .prop_map(|(name, value, inner)| {
-                format!("<{name} b=\"{value}\" >{}</{name}>", inner.concat())
-            })
+        ("[a-z:]{1,6}", "[a-z>/'=? ]{0,9}", prop::collection::vec(inner, 0..5))
+            .prop_map(|(name, value, inner)| format!("<{name} b=\"{value}\" >{}</{name}>", inner.concat()))
     });
     content.prop_map(|inner| format!("<message>{inner}</message>"))
 }
@@ -322,9 +274,5 @@ fn speed_of_the_scanner() {
         }
     }
     let seconds = started.elapsed().as_secs_f64();
-    println!(
-        "{:.0} stanzas/s, {:.2} GB/s",
-        frames as f64 / seconds,
-        (batch.len() * 2000) as f64 / seconds / 1e9
-    );
+    println!("{:.0} stanzas/s, {:.2} GB/s", frames as f64 / seconds, (batch.len() * 2000) as f64 / seconds / 1e9);
 }

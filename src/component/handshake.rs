@@ -25,11 +25,7 @@ enum Answer {
 }
 
 /// Takes a fresh connection to the point where stanzas flow.
-pub(super) async fn authenticate<S>(
-    stream: &mut S,
-    framer: &mut Framer,
-    settings: &Settings,
-) -> Result<(), SessionError>
+pub(super) async fn authenticate<S>(stream: &mut S, framer: &mut Framer, settings: &Settings) -> Result<(), SessionError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -40,9 +36,7 @@ where
         Answer::Accepted => return Err(not_a_port("a handshake came before the stream")),
         Answer::Refused(error) => return Err(error),
         Answer::Closed => {
-            return Err(not_a_port(
-                "it closed the connection before the stream was open",
-            ));
+            return Err(not_a_port("it closed the connection before the stream was open"));
         }
     };
     send(stream, &proof(id, settings.secret.expose_secret())).await?;
@@ -58,9 +52,7 @@ where
 
 /// Some nodes say nothing: what they close the connection for at this point is a wrong secret.
 fn closed_at_handshake() -> SessionError {
-    SessionError::SecretRefused(
-        "it closed the connection in answer to it, without a reason".to_owned(),
-    )
+    SessionError::SecretRefused("it closed the connection in answer to it, without a reason".to_owned())
 }
 
 fn not_a_port(reason: &str) -> SessionError {
@@ -76,9 +68,7 @@ fn stream_header(domain: &str) -> String {
 }
 
 fn proof(stream_id: String, secret: &str) -> String {
-    String::from(&Element::from(Handshake::from_stream_id_and_password(
-        stream_id, secret,
-    )))
+    String::from(&Element::from(Handshake::from_stream_id_and_password(stream_id, secret)))
 }
 
 async fn send<S: AsyncWrite + Unpin>(stream: &mut S, text: &str) -> Result<(), SessionError> {
@@ -87,10 +77,7 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, text: &str) -> Result<(), S
     stream.flush().await.map_err(lost)
 }
 
-async fn next_answer<S: AsyncRead + Unpin>(
-    stream: &mut S,
-    framer: &mut Framer,
-) -> Result<Answer, SessionError> {
+async fn next_answer<S: AsyncRead + Unpin>(stream: &mut S, framer: &mut Framer) -> Result<Answer, SessionError> {
     loop {
         while let Some(frame) = framer.next_frame() {
             if let Some(answer) = understand(frame)? {
@@ -130,17 +117,13 @@ fn stream_id(tag: &[u8]) -> Result<Option<String>, SessionError> {
 /// An attribute's value, entities resolved.
 pub(super) fn attribute(start: &BytesStart<'_>, name: &str) -> Option<String> {
     let mut attributes = start.attributes();
-    let found = attributes
-        .with_checks(false)
-        .flatten()
-        .find(|attribute| attribute.key.as_ref() == name)?;
+    let found = attributes.with_checks(false).flatten().find(|attribute| attribute.key.as_ref() == name)?;
     Some(unescaped(&found.value))
 }
 
 /// Text with its entities resolved, or as it stands where they can't be.
 pub(super) fn unescaped(raw: &str) -> String {
-    quick_xml::escape::unescape(raw)
-        .map_or_else(|_unknown_entity| raw.to_owned(), |text| text.into_owned())
+    quick_xml::escape::unescape(raw).map_or_else(|_unknown_entity| raw.to_owned(), |text| text.into_owned())
 }
 
 /// Reads a stream error (RFC 6120 section 4.9); none when the element is something else.
@@ -148,12 +131,10 @@ pub(super) fn stream_error(stanza: &[u8]) -> Option<SessionError> {
     let text = String::from_utf8_lossy(stanza);
     let mut reader = Reader::from_str(&text);
     match reader.read_event() {
-        Ok(Event::Start(start))
-            if start.name().as_ref() != "error" && start.local_name().as_ref() == "error" => {}
+        Ok(Event::Start(start)) if start.name().as_ref() != "error" && start.local_name().as_ref() == "error" => {}
         _ => return None,
     }
-    let (mut condition, mut told, mut in_text) =
-        (String::from("undefined-condition"), String::new(), false);
+    let (mut condition, mut told, mut in_text) = (String::from("undefined-condition"), String::new(), false);
     while let Ok(event) = reader.read_event() {
         match event {
             Event::Start(start) | Event::Empty(start) => {
@@ -163,9 +144,7 @@ pub(super) fn stream_error(stanza: &[u8]) -> Option<SessionError> {
                 }
             }
             Event::Text(characters) if in_text => told.push_str(&characters),
-            Event::GeneralRef(entity) if in_text => {
-                told.push_str(&unescaped(&format!("&{};", &*entity)))
-            }
+            Event::GeneralRef(entity) if in_text => told.push_str(&unescaped(&format!("&{};", &*entity))),
             Event::End(_) => in_text = false,
             Event::Eof => break,
             _ => {}
@@ -187,8 +166,7 @@ mod tests {
 
     #[test]
     fn the_id_is_read_with_its_entities() {
-        let id =
-            stream_id(b"<stream:stream xmlns:stream='s' from='a' id='a&amp;b&#x41;'>").unwrap();
+        let id = stream_id(b"<stream:stream xmlns:stream='s' from='a' id='a&amp;b&#x41;'>").unwrap();
         assert_eq!(id.as_deref(), Some("a&bA"));
         assert_eq!(stream_id(b"<stream:stream>").unwrap(), None);
         assert!(stream_id(b"<html>").is_err());
@@ -198,39 +176,18 @@ mod tests {
     #[test]
     fn stream_errors_are_told_apart() {
         let check = |inner: &str, expected: SessionError| {
-            assert_eq!(
-                stream_error(format!("<stream:error>{inner}</stream:error>").as_bytes()),
-                Some(expected)
-            );
+            assert_eq!(stream_error(format!("<stream:error>{inner}</stream:error>").as_bytes()), Some(expected));
         };
         let ns = "xmlns='urn:ietf:params:xml:ns:xmpp-streams'";
-        check(
-            &format!("<not-authorized {ns}/>"),
-            SessionError::SecretRefused("not-authorized".into()),
-        );
-        check(
-            &format!("<not-authorized {ns}/><text {ns}>no &lt;match</text>"),
-            SessionError::SecretRefused("no <match".into()),
-        );
-        check(
-            &format!("<conflict {ns}></conflict>"),
-            SessionError::Conflict,
-        );
+        check(&format!("<not-authorized {ns}/>"), SessionError::SecretRefused("not-authorized".into()));
+        check(&format!("<not-authorized {ns}/><text {ns}>no &lt;match</text>"), SessionError::SecretRefused("no <match".into()));
+        check(&format!("<conflict {ns}></conflict>"), SessionError::Conflict);
         check(&format!("<host-unknown {ns}/>"), SessionError::HostUnknown);
         check(
             &format!("<text {ns}>bye</text><system-shutdown {ns}/>"),
-            SessionError::StreamError {
-                condition: "system-shutdown".into(),
-                text: "bye".into(),
-            },
+            SessionError::StreamError { condition: "system-shutdown".into(), text: "bye".into() },
         );
-        check(
-            "",
-            SessionError::StreamError {
-                condition: "undefined-condition".into(),
-                text: String::new(),
-            },
-        );
+        check("", SessionError::StreamError { condition: "undefined-condition".into(), text: String::new() });
         assert_eq!(stream_error(b"<message/>"), None);
         assert_eq!(stream_error(b"<error/>"), None);
     }

@@ -62,20 +62,10 @@ struct Payload {
 /// Tells stanzas apart by the first bytes of their start tags.
 pub(super) fn sort(stanza: &[u8]) -> Sorted {
     if let Some(rest) = stanza.strip_prefix(b"<iq") {
-        let is_iq = rest
-            .first()
-            .is_some_and(|byte| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/'));
-        return if is_iq {
-            inspect(stanza).map_or(Sorted::Stanza, Sorted::Iq)
-        } else {
-            Sorted::Stanza
-        };
+        let is_iq = rest.first().is_some_and(|byte| byte.is_ascii_whitespace() || matches!(byte, b'>' | b'/'));
+        return if is_iq { inspect(stanza).map_or(Sorted::Stanza, Sorted::Iq) } else { Sorted::Stanza };
     }
-    if stanza.starts_with(b"<stream:") {
-        Sorted::MaybeStreamError
-    } else {
-        Sorted::Stanza
-    }
+    if stanza.starts_with(b"<stream:") { Sorted::MaybeStreamError } else { Sorted::Stanza }
 }
 
 /// Reads the start tag of an iq and of its payload; none when even the first can't be read.
@@ -94,13 +84,7 @@ fn inspect(stanza: &[u8]) -> Option<Iq> {
     };
     let id = attribute(&start, "id").unwrap_or_default();
     let (from, to) = (attribute(&start, "from"), attribute(&start, "to"));
-    Some(Iq {
-        kind,
-        id,
-        from,
-        to,
-        payload: payload(&mut reader),
-    })
+    Some(Iq { kind, id, from, to, payload: payload(&mut reader) })
 }
 
 fn payload(reader: &mut NsReader<&[u8]>) -> Option<Payload> {
@@ -120,11 +104,7 @@ fn described(namespace: &ResolveResult<'_>, start: &BytesStart<'_>) -> Payload {
         ResolveResult::Bound(namespace) => unescaped(namespace.as_ref()),
         _ => String::new(),
     };
-    Payload {
-        namespace,
-        name: start.local_name().as_ref().to_owned(),
-        node: attribute(start, "node"),
-    }
+    Payload { namespace, name: start.local_name().as_ref().to_owned(), node: attribute(start, "node") }
 }
 
 impl Iq {
@@ -134,11 +114,7 @@ impl Iq {
         if !asked || !self.is_for(domain) {
             return None;
         }
-        let answer = if self.kind == Kind::Get {
-            self.answer(started_at)
-        } else {
-            None
-        };
+        let answer = if self.kind == Kind::Get { self.answer(started_at) } else { None };
         let (kind, content) = match answer {
             Some(content) => ("result", content),
             None => ("error", self.refusal()),
@@ -159,11 +135,7 @@ impl Iq {
 
     /// The content of the result, for the requests that we know.
     fn answer(&self, started_at: Instant) -> Option<String> {
-        let Payload {
-            namespace,
-            name,
-            node,
-        } = self.payload.as_ref()?;
+        let Payload { namespace, name, node } = self.payload.as_ref()?;
         match (namespace.as_str(), name.as_str()) {
             (ns::PING, "ping") => Some(String::new()),
             (ns::DISCO_INFO, "query") if node.is_none() => Some(text_of(disco_info())),
@@ -179,19 +151,9 @@ impl Iq {
 
     /// The error to refuse a request with: a node of ours does not exist, or we do not offer the service.
     fn refusal(&self) -> String {
-        let unknown_node = self
-            .payload
-            .as_ref()
-            .is_some_and(|payload| payload.namespace == ns::DISCO_INFO);
-        let condition = if unknown_node {
-            "item-not-found"
-        } else {
-            "service-unavailable"
-        };
-        format!(
-            "<error type='cancel'><{condition} xmlns='{}'/></error>",
-            ns::XMPP_STANZAS
-        )
+        let unknown_node = self.payload.as_ref().is_some_and(|payload| payload.namespace == ns::DISCO_INFO);
+        let condition = if unknown_node { "item-not-found" } else { "service-unavailable" };
+        format!("<error type='cancel'><{condition} xmlns='{}'/></error>", ns::XMPP_STANZAS)
     }
 }
 
@@ -199,12 +161,8 @@ impl Iq {
 fn disco_info() -> DiscoInfoResult {
     let name = env!("CARGO_PKG_NAME");
     let features = [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::VERSION, LAST];
-    let identity = |kind: &str| Identity {
-        category: "component".to_owned(),
-        type_: kind.to_owned(),
-        lang: None,
-        name: Some(name.to_owned()),
-    };
+    let identity =
+        |kind: &str| Identity { category: "component".to_owned(), type_: kind.to_owned(), lang: None, name: Some(name.to_owned()) };
     DiscoInfoResult {
         node: None,
         identities: vec![identity("archive"), identity("generic")],
@@ -214,21 +172,13 @@ fn disco_info() -> DiscoInfoResult {
 }
 
 fn disco_items(node: Option<String>) -> DiscoItemsResult {
-    DiscoItemsResult {
-        node,
-        items: Vec::new(),
-        rsm: None,
-    }
+    DiscoItemsResult { node, items: Vec::new(), rsm: None }
 }
 
 /// XEP-0092; the operating system is nobody's business.
 fn version() -> VersionResult {
     let (name, version) = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
-    VersionResult {
-        name: name.to_owned(),
-        version: version.to_owned(),
-        os: None,
-    }
+    VersionResult { name: name.to_owned(), version: version.to_owned(), os: None }
 }
 
 fn text_of(payload: impl Into<Element>) -> String {
@@ -241,16 +191,8 @@ pub(super) fn ping(id: &str, from: &str, to: &str) -> Vec<u8> {
 }
 
 /// An iq around its content.
-pub(super) fn envelope(
-    kind: &str,
-    id: &str,
-    from: &str,
-    to: Option<&str>,
-    content: &str,
-) -> String {
-    let to = to
-        .map(|to| format!(" to='{}'", attribute_text(to)))
-        .unwrap_or_default();
+pub(super) fn envelope(kind: &str, id: &str, from: &str, to: Option<&str>, content: &str) -> String {
+    let to = to.map(|to| format!(" to='{}'", attribute_text(to))).unwrap_or_default();
     let (id, from) = (attribute_text(id), attribute_text(from));
     format!("<iq type='{kind}' id='{id}' from='{from}'{to}>{content}</iq>")
 }
@@ -267,121 +209,63 @@ mod tests {
     use super::*;
 
     fn reply(stanza: &str) -> Option<String> {
-        let Sorted::Iq(iq) = sort(stanza.as_bytes()) else {
-            panic!("{stanza} is no iq")
-        };
-        iq.reply("archive.example", Instant::now())
-            .map(|bytes| String::from_utf8(bytes).unwrap())
+        let Sorted::Iq(iq) = sort(stanza.as_bytes()) else { panic!("{stanza} is no iq") };
+        iq.reply("archive.example", Instant::now()).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     fn parsed(stanza: &str) -> Element {
-        let reply =
-            reply(stanza)
-                .unwrap()
-                .replacen("<iq ", "<iq xmlns='jabber:component:accept' ", 1);
+        let reply = reply(stanza).unwrap().replacen("<iq ", "<iq xmlns='jabber:component:accept' ", 1);
         reply.parse().unwrap()
     }
 
     #[test]
     fn messages_presence_and_unreadable_stanzas_go_to_the_intake() {
-        for stanza in [
-            "<message/>",
-            "<presence/>",
-            "<iqs/>",
-            "<x:iq/>",
-            "<iq>",
-            "<iq/>",
-            "<iq type='gte'/>",
-            "<iq type='get",
-            "<iq",
-            "<",
-            "",
-        ] {
-            assert!(
-                matches!(sort(stanza.as_bytes()), Sorted::Stanza),
-                "{stanza}"
-            );
+        for stanza in
+            ["<message/>", "<presence/>", "<iqs/>", "<x:iq/>", "<iq>", "<iq/>", "<iq type='gte'/>", "<iq type='get", "<iq", "<", ""]
+        {
+            assert!(matches!(sort(stanza.as_bytes()), Sorted::Stanza), "{stanza}");
         }
         assert!(matches!(sort(b"<stream:error/>"), Sorted::MaybeStreamError));
     }
 
     #[test]
     fn a_ping_is_answered_from_the_address_it_was_sent_to() {
-        let told = reply(
-            "<iq type='get' id='1' from='example' to='Archive.example'><ping xmlns='urn:xmpp:ping'/></iq>",
-        );
-        assert_eq!(
-            told.as_deref(),
-            Some("<iq type='result' id='1' from='Archive.example' to='example'></iq>")
-        );
+        let told = reply("<iq type='get' id='1' from='example' to='Archive.example'><ping xmlns='urn:xmpp:ping'/></iq>");
+        assert_eq!(told.as_deref(), Some("<iq type='result' id='1' from='Archive.example' to='example'></iq>"));
     }
 
     #[test]
     fn discovery_tells_that_this_is_an_archive() {
         let query = "<iq type='get' id='1' from='a'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>";
-        let query = parsed(query)
-            .get_child("query", ns::DISCO_INFO)
-            .unwrap()
-            .clone();
+        let query = parsed(query).get_child("query", ns::DISCO_INFO).unwrap().clone();
         let info = DiscoInfoResult::try_from(query).unwrap();
-        let kinds: Vec<_> = info
-            .identities
-            .iter()
-            .map(|one| (one.category.as_str(), one.type_.as_str()))
-            .collect();
+        let kinds: Vec<_> = info.identities.iter().map(|one| (one.category.as_str(), one.type_.as_str())).collect();
         assert_eq!(kinds, [("component", "archive"), ("component", "generic")]);
-        assert!(
-            info.identities
-                .iter()
-                .all(|one| one.name.as_deref() == Some("xmpp-archiver"))
-        );
+        assert!(info.identities.iter().all(|one| one.name.as_deref() == Some("xmpp-archiver")));
         assert!(info.features.contains(ns::PING) && info.features.contains(ns::VERSION));
     }
 
     #[test]
     fn items_version_and_last_activity_are_answered() {
-        let items = parsed(
-            "<iq type='get' id='1'><query xmlns='http://jabber.org/protocol/disco#items' node='x'/></iq>",
-        );
-        let items =
-            DiscoItemsResult::try_from(items.get_child("query", ns::DISCO_ITEMS).unwrap().clone())
-                .unwrap();
+        let items = parsed("<iq type='get' id='1'><query xmlns='http://jabber.org/protocol/disco#items' node='x'/></iq>");
+        let items = DiscoItemsResult::try_from(items.get_child("query", ns::DISCO_ITEMS).unwrap().clone()).unwrap();
         assert_eq!((items.items.len(), items.node.as_deref()), (0, Some("x")));
         let told = parsed("<iq type='get' id='1'><v:query xmlns:v='jabber:iq:version'/></iq>");
-        let told =
-            VersionResult::try_from(told.get_child("query", ns::VERSION).unwrap().clone()).unwrap();
-        assert_eq!(
-            (told.name.as_str(), told.version.as_str()),
-            ("xmpp-archiver", env!("CARGO_PKG_VERSION"))
-        );
+        let told = VersionResult::try_from(told.get_child("query", ns::VERSION).unwrap().clone()).unwrap();
+        assert_eq!((told.name.as_str(), told.version.as_str()), ("xmpp-archiver", env!("CARGO_PKG_VERSION")));
         let last = parsed("<iq type='get' id='1'><query xmlns='jabber:iq:last'/></iq>");
-        assert_eq!(
-            last.get_child("query", LAST).unwrap().attr("seconds"),
-            Some("0")
-        );
+        assert_eq!(last.get_child("query", LAST).unwrap().attr("seconds"), Some("0"));
     }
 
     #[test]
     fn what_we_do_not_offer_is_refused() {
         for (stanza, condition) in [
-            (
-                "<iq type='set' id='1'><query xmlns='jabber:iq:register'/></iq>",
-                "service-unavailable",
-            ),
-            (
-                "<iq type='set' id='1'><ping xmlns='urn:xmpp:ping'/></iq>",
-                "service-unavailable",
-            ),
+            ("<iq type='set' id='1'><query xmlns='jabber:iq:register'/></iq>", "service-unavailable"),
+            ("<iq type='set' id='1'><ping xmlns='urn:xmpp:ping'/></iq>", "service-unavailable"),
             ("<iq type='get' id='1'/>", "service-unavailable"),
             ("<iq type='get' id='1'>text", "service-unavailable"),
-            (
-                "<iq type='get' id='1'><un:bound/></iq>",
-                "service-unavailable",
-            ),
-            (
-                "<iq type='get' id='1'><query node='x' xmlns='http://jabber.org/protocol/disco#info'/></iq>",
-                "item-not-found",
-            ),
+            ("<iq type='get' id='1'><un:bound/></iq>", "service-unavailable"),
+            ("<iq type='get' id='1'><query node='x' xmlns='http://jabber.org/protocol/disco#info'/></iq>", "item-not-found"),
         ] {
             let error = parsed(stanza);
             assert_eq!(error.attr("type"), Some("error"), "{stanza}");

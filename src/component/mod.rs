@@ -57,12 +57,7 @@ pub trait Intake: Send + Sync + 'static {
     /// received, without the stream's default namespace. Waits only while the spool is at its disk limit.
     fn take(&self, stanza: &[u8], arrived_at: Micros) -> impl Future<Output = Taken> + Send;
     /// A stanza over the size limit: it was skipped, only its head (start tag, at most 4 KiB) is known.
-    fn oversize(
-        &self,
-        head: &[u8],
-        total_bytes: u64,
-        arrived_at: Micros,
-    ) -> impl Future<Output = ()> + Send;
+    fn oversize(&self, head: &[u8], total_bytes: u64, arrived_at: Micros) -> impl Future<Output = ()> + Send;
     /// The stream was opened: sequence state, such as known sessions, is reset.
     fn connected(&self);
     /// The stream was closed.
@@ -137,22 +132,13 @@ impl Settings {
 
     /// The node's own domain: the first of its hosts, else the parent of the component's domain.
     pub fn node_domain(&self) -> &str {
-        let parent = || {
-            self.domain
-                .split_once('.')
-                .map_or(self.domain.as_str(), |(_, parent)| parent)
-        };
+        let parent = || self.domain.split_once('.').map_or(self.domain.as_str(), |(_, parent)| parent);
         self.hosts.first().map_or_else(parent, String::as_str)
     }
 }
 
 /// Keeps a session with the node up until `shutdown` says true (or its sender is gone), then closes it politely.
-pub async fn run<I: Intake>(
-    settings: Settings,
-    intake: Arc<I>,
-    status: Status,
-    mut shutdown: watch::Receiver<bool>,
-) {
+pub async fn run<I: Intake>(settings: Settings, intake: Arc<I>, status: Status, mut shutdown: watch::Receiver<bool>) {
     let mut backoff = Backoff::new();
     loop {
         status.connecting();
@@ -161,17 +147,7 @@ pub async fn run<I: Intake>(
             () = stopped(&mut shutdown) => break,
         };
         let ended = match attempt {
-            Ok(connection) => {
-                live(
-                    connection,
-                    &settings,
-                    &intake,
-                    &status,
-                    &mut shutdown,
-                    &mut backoff,
-                )
-                .await
-            }
+            Ok(connection) => live(connection, &settings, &intake, &status, &mut shutdown, &mut backoff).await,
             Err(error) => Err(error),
         };
         let Err(error) = ended else { break };

@@ -92,13 +92,7 @@ impl Subscription {
     /// One that is to be asked for at once.
     pub(super) fn new(domain: &str, server: &str) -> Self {
         let (domain, server) = (domain.to_owned(), server.to_owned());
-        Self {
-            domain,
-            server,
-            step: Step::Waiting,
-            id: String::new(),
-            deadline: Instant::now(),
-        }
+        Self { domain, server, step: Step::Waiting, id: String::new(), deadline: Instant::now() }
     }
 
     /// When [`Self::overdue`] wants to be called; none when all is done.
@@ -113,8 +107,7 @@ impl Subscription {
         }
         match self.step {
             Step::Waiting => {
-                let execute =
-                    format!("<command xmlns='{NAMESPACE}' node='{COMMAND}' action='execute'/>");
+                let execute = format!("<command xmlns='{NAMESPACE}' node='{COMMAND}' action='execute'/>");
                 Outcome::Send(self.request(Step::Asked, &execute))
             }
             Step::Asked | Step::Submitted => self.refused("it did not answer".to_owned()),
@@ -125,32 +118,21 @@ impl Subscription {
     /// Looks whether an iq result or error is the answer we wait for.
     pub(super) fn answer(&mut self, iq: &Iq, stanza: &[u8]) -> Outcome {
         let awaited = matches!(self.step, Step::Asked | Step::Submitted);
-        let from_server = iq
-            .from
-            .as_deref()
-            .is_some_and(|from| from.eq_ignore_ascii_case(&self.server));
+        let from_server = iq.from.as_deref().is_some_and(|from| from.eq_ignore_ascii_case(&self.server));
         if !awaited || iq.id != self.id || !from_server || stanza.len() > MAX_ANSWER_BYTES {
             return Outcome::Nothing;
         }
         let told = Told::read(stanza);
         if iq.kind == Kind::Error {
-            return self.refused(
-                told.condition
-                    .unwrap_or_else(|| "an error without a condition".to_owned()),
-            );
+            return self.refused(told.condition.unwrap_or_else(|| "an error without a condition".to_owned()));
         }
         match (self.step, told.status.as_deref(), told.session_id) {
             (_, Some("completed"), _) => {
                 self.step = Step::Subscribed;
                 Outcome::Subscribed
             }
-            (Step::Asked, Some("executing"), Some(session_id)) => {
-                Outcome::Send(self.request(Step::Submitted, &submission(&session_id)))
-            }
-            (_, status, _) => self.refused(format!(
-                "an answer of status {}",
-                status.unwrap_or("unknown")
-            )),
+            (Step::Asked, Some("executing"), Some(session_id)) => Outcome::Send(self.request(Step::Submitted, &submission(&session_id))),
+            (_, status, _) => self.refused(format!("an answer of status {}", status.unwrap_or("unknown"))),
         }
     }
 
@@ -175,15 +157,9 @@ fn submission(session_id: &str) -> String {
         Field::new("direction", FieldType::ListSingle).with_value("incoming"),
         Field::new("processed", FieldType::ListSingle).with_value("true"),
     ];
-    let form = String::from(&Element::from(DataForm::new(
-        DataFormType::Submit,
-        FORM_TYPE,
-        fields,
-    )));
+    let form = String::from(&Element::from(DataForm::new(DataFormType::Submit, FORM_TYPE, fields)));
     let session_id = attribute_text(session_id);
-    format!(
-        "<command xmlns='{NAMESPACE}' node='{COMMAND}' sessionid='{session_id}' action='complete'>{form}</command>"
-    )
+    format!("<command xmlns='{NAMESPACE}' node='{COMMAND}' sessionid='{session_id}' action='complete'>{form}</command>")
 }
 
 /// What an answer to a command says (XEP-0050 section 3), as far as we need it.
@@ -212,9 +188,7 @@ impl Told {
                     told.session_id = attribute(&start, "sessionid");
                 }
                 "error" => in_error = true,
-                condition if in_error && told.condition.is_none() => {
-                    told.condition = Some(unescaped(condition))
-                }
+                condition if in_error && told.condition.is_none() => told.condition = Some(unescaped(condition)),
                 _ => {}
             }
         }
@@ -228,26 +202,19 @@ mod tests {
     use super::*;
 
     fn answer(subscription: &mut Subscription, stanza: &str) -> Outcome {
-        let Sorted::Iq(iq) = sort(stanza.as_bytes()) else {
-            panic!("{stanza} is no iq")
-        };
+        let Sorted::Iq(iq) = sort(stanza.as_bytes()) else { panic!("{stanza} is no iq") };
         subscription.answer(&iq, stanza.as_bytes())
     }
 
     fn sent(outcome: Outcome) -> String {
-        let Outcome::Send(bytes) = outcome else {
-            panic!("{outcome:?}")
-        };
+        let Outcome::Send(bytes) = outcome else { panic!("{outcome:?}") };
         String::from_utf8(bytes).unwrap()
     }
 
     fn asked() -> Subscription {
         let mut subscription = Subscription::new("archive.example", "example");
         let request = sent(subscription.overdue());
-        assert!(
-            request.contains("type='set'") && request.contains("to='example'"),
-            "{request}"
-        );
+        assert!(request.contains("type='set'") && request.contains("to='example'"), "{request}");
         assert!(request.contains(&format!("node='{COMMAND}'")), "{request}");
         subscription
     }
@@ -265,28 +232,13 @@ mod tests {
         let mut subscription = asked();
         let form = executing(&subscription.id, "example");
         let request = sent(answer(&mut subscription, &form));
-        assert!(
-            request.contains("sessionid='s&amp;1'") && request.contains("action='complete'"),
-            "{request}"
-        );
+        assert!(request.contains("sessionid='s&amp;1'") && request.contains("action='complete'"), "{request}");
         let request = request.replacen("<iq ", "<iq xmlns='jabber:component:accept' ", 1);
         let request: Element = request.parse().unwrap();
-        let form = request
-            .get_child("command", NAMESPACE)
-            .unwrap()
-            .get_child("x", "jabber:x:data")
-            .unwrap();
+        let form = request.get_child("command", NAMESPACE).unwrap().get_child("x", "jabber:x:data").unwrap();
         let form = DataForm::try_from(form.clone()).unwrap();
-        let values: Vec<_> = form
-            .fields
-            .iter()
-            .map(|one| (one.var.as_deref().unwrap(), one.values.concat()))
-            .collect();
-        for (field, value) in [
-            ("packet_type", "message"),
-            ("direction", "incoming"),
-            ("processed", "true"),
-        ] {
+        let values: Vec<_> = form.fields.iter().map(|one| (one.var.as_deref().unwrap(), one.values.concat())).collect();
+        for (field, value) in [("packet_type", "message"), ("direction", "incoming"), ("processed", "true")] {
             assert!(values.contains(&(field, value.to_owned())), "{values:?}");
         }
         let done = form_done(&subscription.id);
@@ -305,11 +257,7 @@ mod tests {
     fn answers_of_others_are_no_answers() {
         let mut subscription = asked();
         let id = subscription.id.clone();
-        for stanza in [
-            executing("other", "example"),
-            executing(&id, "eve@example"),
-            executing(&id, "example.org"),
-        ] {
+        for stanza in [executing("other", "example"), executing(&id, "eve@example"), executing(&id, "example.org")] {
             assert_eq!(answer(&mut subscription, &stanza), Outcome::Nothing);
         }
     }
@@ -322,17 +270,11 @@ mod tests {
              <forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>",
             subscription.id
         );
-        assert_eq!(
-            answer(&mut subscription, &stanza),
-            Outcome::Refused("forbidden".to_owned())
-        );
+        assert_eq!(answer(&mut subscription, &stanza), Outcome::Refused("forbidden".to_owned()));
         assert!(subscription.deadline().is_some());
         subscription.deadline = Instant::now();
         sent(subscription.overdue());
         subscription.deadline = Instant::now();
-        assert_eq!(
-            subscription.overdue(),
-            Outcome::Refused("it did not answer".to_owned())
-        );
+        assert_eq!(subscription.overdue(), Outcome::Refused("it did not answer".to_owned()));
     }
 }

@@ -56,17 +56,11 @@ impl Connection {
     pub(super) async fn open(settings: &Settings) -> Result<Self, SessionError> {
         let seconds = settings.connect_timeout.as_secs_f64();
         let socket = timeout(settings.connect_timeout, dial(settings)).await;
-        let late =
-            |_elapsed| SessionError::Unreachable(format!("no connection within {seconds} s"));
+        let late = |_elapsed| SessionError::Unreachable(format!("no connection within {seconds} s"));
         let mut socket = socket.map_err(late)??;
         let mut framer = Framer::new(settings.max_stanza_bytes);
-        let opened = timeout(
-            settings.connect_timeout,
-            handshake::authenticate(&mut socket, &mut framer, settings),
-        )
-        .await;
-        let mute =
-            |_elapsed| SessionError::NotAComponentPort(format!("no answer within {seconds} s"));
+        let opened = timeout(settings.connect_timeout, handshake::authenticate(&mut socket, &mut framer, settings)).await;
+        let mute = |_elapsed| SessionError::NotAComponentPort(format!("no answer within {seconds} s"));
         opened.map_err(mute)??;
         Ok(Self { socket, framer })
     }
@@ -82,9 +76,7 @@ impl Connection {
 }
 
 async fn dial(settings: &Settings) -> Result<Box<dyn Socket>, SessionError> {
-    let stream = connect(&settings.address)
-        .await
-        .map_err(|error| SessionError::Unreachable(error.to_string()))?;
+    let stream = connect(&settings.address).await.map_err(|error| SessionError::Unreachable(error.to_string()))?;
     match &settings.tls {
         None => Ok(Box::new(stream)),
         Some(tls) => Ok(Box::new(tls::wrap(stream, settings, tls).await?)),
@@ -95,11 +87,7 @@ async fn dial(settings: &Settings) -> Result<Box<dyn Socket>, SessionError> {
 async fn connect(address: &str) -> std::io::Result<TcpStream> {
     let mut last = std::io::Error::other("the host has no address");
     for candidate in lookup_host(address).await? {
-        let socket = if candidate.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
+        let socket = if candidate.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_keepalive(true)?;
         socket.set_nodelay(true)?;
         match socket.connect(candidate).await {
@@ -122,9 +110,7 @@ pub(super) async fn serve<I: Intake>(
     let (mut reader, writer) = tokio::io::split(socket);
     let (outgoing, mut written) = Outgoing::start(writer);
     let mut session = Session::new(settings, intake, status, outgoing);
-    let ended = session
-        .read_on(&mut reader, &mut framer, &mut written, shutdown)
-        .await;
+    let ended = session.read_on(&mut reader, &mut framer, &mut written, shutdown).await;
     // With the last sender gone the writer writes what it has, shuts the socket down and ends.
     drop(session);
     if !written.is_finished() {
@@ -146,16 +132,8 @@ impl Outgoing {
     fn start(socket: WriteHalf<Box<dyn Socket>>) -> (Self, JoinHandle<()>) {
         let (queue, queued) = mpsc::channel(MAX_OUTGOING);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let writer = Writer {
-            socket,
-            queued,
-            waiting_bytes: Arc::clone(&waiting_bytes),
-        };
-        let outgoing = Self {
-            queue,
-            waiting_bytes,
-            overflow: Arc::new(Notify::new()),
-        };
+        let writer = Writer { socket, queued, waiting_bytes: Arc::clone(&waiting_bytes) };
+        let outgoing = Self { queue, waiting_bytes, overflow: Arc::new(Notify::new()) };
         (outgoing, tokio::spawn(writer.write_all()))
     }
 
@@ -163,8 +141,7 @@ impl Outgoing {
     fn send(&self, bytes: Vec<u8>) -> bool {
         let length = bytes.len();
         let waiting_bytes = self.waiting_bytes.fetch_add(length, Ordering::Relaxed);
-        let queued =
-            waiting_bytes + length <= MAX_OUTGOING_BYTES && self.queue.try_send(bytes).is_ok();
+        let queued = waiting_bytes + length <= MAX_OUTGOING_BYTES && self.queue.try_send(bytes).is_ok();
         if !queued {
             self.waiting_bytes.fetch_sub(length, Ordering::Relaxed);
             self.overflow.notify_one();
@@ -186,9 +163,7 @@ impl Writer {
         let (mut replies, mut bytes) = (Vec::new(), Vec::new());
         while self.queued.recv_many(&mut replies, REPLIES_A_WRITE).await > 0 {
             bytes.clear();
-            replies
-                .drain(..)
-                .for_each(|reply| bytes.extend_from_slice(&reply));
+            replies.drain(..).for_each(|reply| bytes.extend_from_slice(&reply));
             if let Err(error) = self.write(&bytes).await {
                 debug!("writing to the node failed: {error}");
                 return;
@@ -220,10 +195,7 @@ impl Liveness {
     }
 
     fn deadline(&self) -> Instant {
-        self.pinged_at
-            .map_or(self.heard_at + self.interval, |pinged_at| {
-                pinged_at + self.timeout
-            })
+        self.pinged_at.map_or(self.heard_at + self.interval, |pinged_at| pinged_at + self.timeout)
     }
 }
 
@@ -245,30 +217,11 @@ struct Session<'a, I> {
 impl<'a, I: Intake> Session<'a, I> {
     fn new(settings: &'a Settings, intake: &'a I, status: &'a Status, outgoing: Outgoing) -> Self {
         let now = Instant::now();
-        let subscription = settings
-            .kind_openfire
-            .then(|| Subscription::new(&settings.domain, settings.node_domain()));
+        let subscription = settings.kind_openfire.then(|| Subscription::new(&settings.domain, settings.node_domain()));
         let (interval, timeout) = (settings.ping_interval, settings.ping_timeout);
-        let liveness = Liveness {
-            interval,
-            timeout,
-            heard_at: now,
-            pinged_at: None,
-            pings: 0,
-        };
+        let liveness = Liveness { interval, timeout, heard_at: now, pinged_at: None, pings: 0 };
         let pending = JoinSet::new();
-        Self {
-            settings,
-            intake,
-            status,
-            outgoing,
-            pending,
-            liveness,
-            subscription,
-            began_at: now,
-            violation_told: false,
-            closing: None,
-        }
+        Self { settings, intake, status, outgoing, pending, liveness, subscription, began_at: now, violation_told: false, closing: None }
     }
 
     async fn read_on(
@@ -305,11 +258,7 @@ impl<'a, I: Intake> Session<'a, I> {
 
     /// The connection has ended: fine if that was wanted.
     fn over(&self, reason: &str) -> Result<(), SessionError> {
-        if self.closing.is_some() {
-            Ok(())
-        } else {
-            Err(SessionError::Closed(reason.to_owned()))
-        }
+        if self.closing.is_some() { Ok(()) } else { Err(SessionError::Closed(reason.to_owned())) }
     }
 
     fn heard(&mut self, bytes: usize) {
@@ -329,10 +278,7 @@ impl<'a, I: Intake> Session<'a, I> {
     fn next_deadline(&self) -> Instant {
         let asking = self.subscription.as_ref().and_then(Subscription::deadline);
         let deadlines = [asking, self.closing];
-        deadlines
-            .into_iter()
-            .flatten()
-            .fold(self.liveness.deadline(), Instant::min)
+        deadlines.into_iter().flatten().fold(self.liveness.deadline(), Instant::min)
     }
 
     /// Does what is due; true when the time for closing is over.
@@ -344,10 +290,7 @@ impl<'a, I: Intake> Session<'a, I> {
         if now >= self.liveness.deadline() {
             self.ping_or_give_up(now)?;
         }
-        let outcome = self
-            .subscription
-            .as_mut()
-            .map_or(Outcome::Nothing, Subscription::overdue);
+        let outcome = self.subscription.as_mut().map_or(Outcome::Nothing, Subscription::overdue);
         self.subscription_came_to(outcome);
         Ok(false)
     }
@@ -360,20 +303,12 @@ impl<'a, I: Intake> Session<'a, I> {
         self.liveness.pings += 1;
         self.status.counters().pings_sent.add(1);
         let id = format!("ping-{}", self.liveness.pings);
-        self.outgoing.send(iq::ping(
-            &id,
-            &self.settings.domain,
-            self.settings.node_domain(),
-        ));
+        self.outgoing.send(iq::ping(&id, &self.settings.domain, self.settings.node_domain()));
         Ok(())
     }
 
     /// Works through what was read; true when the node closed the stream.
-    async fn drain(
-        &mut self,
-        framer: &mut Framer,
-        shutdown: &mut watch::Receiver<bool>,
-    ) -> Result<bool, SessionError> {
+    async fn drain(&mut self, framer: &mut Framer, shutdown: &mut watch::Receiver<bool>) -> Result<bool, SessionError> {
         let mut worked = false;
         while let Some(frame) = framer.next_frame() {
             worked = true;
@@ -405,18 +340,13 @@ impl<'a, I: Intake> Session<'a, I> {
             return Ok(());
         }
         self.status.counters().oversize.add(1);
-        Err(SessionError::OutOfStep(format!(
-            "a stanza did not end after {skipped_bytes} bytes"
-        )))
+        Err(SessionError::OutOfStep(format!("a stanza did not end after {skipped_bytes} bytes")))
     }
 
     async fn oversize(&mut self, head: &[u8], total_bytes: u64) {
         self.status.counters().oversize.add(1);
         let limit_bytes = self.settings.max_stanza_bytes;
-        error!(
-            "node {}: a stanza of {total_bytes} bytes is lost: the limit is {limit_bytes}",
-            self.settings.name
-        );
+        error!("node {}: a stanza of {total_bytes} bytes is lost: the limit is {limit_bytes}", self.settings.name);
         self.intake.oversize(head, total_bytes, time::now()).await;
     }
 
@@ -434,11 +364,7 @@ impl<'a, I: Intake> Session<'a, I> {
         Ok(())
     }
 
-    async fn stanza(
-        &mut self,
-        stanza: &[u8],
-        shutdown: &mut watch::Receiver<bool>,
-    ) -> Result<(), SessionError> {
+    async fn stanza(&mut self, stanza: &[u8], shutdown: &mut watch::Receiver<bool>) -> Result<(), SessionError> {
         match iq::sort(stanza) {
             Sorted::Stanza => self.offer(stanza, shutdown).await,
             Sorted::MaybeStreamError => match handshake::stream_error(stanza) {
@@ -447,9 +373,7 @@ impl<'a, I: Intake> Session<'a, I> {
             },
             Sorted::Iq(iq) => match iq.kind {
                 Kind::Result | Kind::Error => self.answered(&iq, stanza),
-                Kind::Get | Kind::Set
-                    if memchr::memmem::find(stanza, MIRROR_NAMESPACE.as_bytes()).is_some() =>
-                {
+                Kind::Get | Kind::Set if memchr::memmem::find(stanza, MIRROR_NAMESPACE.as_bytes()).is_some() => {
                     self.offer(stanza, shutdown).await;
                 }
                 Kind::Get | Kind::Set => self.request(&iq),
@@ -467,10 +391,7 @@ impl<'a, I: Intake> Session<'a, I> {
 
     /// Results of our own requests; a ping's has done its work by having come.
     fn answered(&mut self, iq: &Iq, stanza: &[u8]) {
-        let outcome = self
-            .subscription
-            .as_mut()
-            .map_or(Outcome::Nothing, |one| one.answer(iq, stanza));
+        let outcome = self.subscription.as_mut().map_or(Outcome::Nothing, |one| one.answer(iq, stanza));
         self.subscription_came_to(outcome);
     }
 
@@ -483,10 +404,7 @@ impl<'a, I: Intake> Session<'a, I> {
             }
             Outcome::Subscribed => {
                 self.status.set_mirror(Mirror::Subscribed);
-                info!(
-                    "node {name}: Openfire mirrors messages to {}",
-                    self.settings.domain
-                );
+                info!("node {name}: Openfire mirrors messages to {}", self.settings.domain);
             }
             Outcome::Refused(reason) => {
                 let advice = format!(
@@ -513,10 +431,7 @@ impl<'a, I: Intake> Session<'a, I> {
         match taken {
             Some(Taken::ReplyWhenDurable(reply)) => self.reply_when_durable(reply),
             Some(Taken::Done) => {}
-            None => warn!(
-                "node {}: a stanza could not be taken before the archiver stopped",
-                self.settings.name
-            ),
+            None => warn!("node {}: a stanza could not be taken before the archiver stopped", self.settings.name),
         }
     }
 
@@ -526,11 +441,7 @@ impl<'a, I: Intake> Session<'a, I> {
             self.status.counters().unacknowledged.add(1);
             return;
         }
-        self.pending.spawn(send_when_durable(
-            reply,
-            self.outgoing.clone(),
-            self.status.clone(),
-        ));
+        self.pending.spawn(send_when_durable(reply, self.outgoing.clone(), self.status.clone()));
     }
 }
 

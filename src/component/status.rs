@@ -121,11 +121,7 @@ impl Status {
 
     /// Whether the node agreed to mirror.
     pub fn mirror(&self) -> Mirror {
-        self.0
-            .mirror
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.mirror.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was counted.
@@ -145,10 +141,7 @@ impl Status {
     pub(super) fn online(&self, settings: &Settings) {
         self.counters().sessions.add(1);
         *self.lock() = State::Online { since: time::now() };
-        info!(
-            "node {}: connected to {} as {}",
-            settings.name, settings.address, settings.domain
-        );
+        info!("node {}: connected to {} as {}", settings.name, settings.address, settings.domain);
     }
 
     pub(super) fn down(&self, settings: &Settings, error: SessionError, wait: Duration) {
@@ -157,25 +150,13 @@ impl Status {
         let again = matches!(&*state, State::Connecting(Some(last)) if last.word() == error.word());
         let wait_seconds = wait.as_secs_f64();
         if again {
-            debug!(
-                "node {}: {advice}; next attempt in {wait_seconds:.1} s",
-                settings.name
-            );
+            debug!("node {}: {advice}; next attempt in {wait_seconds:.1} s", settings.name);
         } else {
-            warn!(
-                "node {}: {advice}; next attempt in {wait_seconds:.1} s, and so on until it works",
-                settings.name
-            );
+            warn!("node {}: {advice}; next attempt in {wait_seconds:.1} s, and so on until it works", settings.name);
         }
         let since = time::now();
-        let next_attempt =
-            since.saturating_add(Micros::try_from(wait.as_micros()).unwrap_or(Micros::MAX));
-        *state = State::Down {
-            error,
-            advice,
-            since,
-            next_attempt,
-        };
+        let next_attempt = since.saturating_add(Micros::try_from(wait.as_micros()).unwrap_or(Micros::MAX));
+        *state = State::Down { error, advice, since, next_attempt };
     }
 
     pub(super) fn stopped(&self) {

@@ -16,22 +16,11 @@ use tokio_rustls::client::TlsStream;
 use super::{SessionError, Settings, TlsSettings};
 
 /// Puts TLS around a connection.
-pub(super) async fn wrap(
-    stream: TcpStream,
-    settings: &Settings,
-    tls: &TlsSettings,
-) -> Result<TlsStream<TcpStream>, SessionError> {
-    let name = tls
-        .server_name
-        .as_deref()
-        .unwrap_or_else(|| host_of(&settings.address));
-    let server_name = ServerName::try_from(name.to_owned())
-        .map_err(|error| failed(&format!("{name:?}: {error}")))?;
+pub(super) async fn wrap(stream: TcpStream, settings: &Settings, tls: &TlsSettings) -> Result<TlsStream<TcpStream>, SessionError> {
+    let name = tls.server_name.as_deref().unwrap_or_else(|| host_of(&settings.address));
+    let server_name = ServerName::try_from(name.to_owned()).map_err(|error| failed(&format!("{name:?}: {error}")))?;
     let connector = TlsConnector::from(Arc::new(client_config(tls)?));
-    connector
-        .connect(server_name, stream)
-        .await
-        .map_err(|error| failed(&error.to_string()))
+    connector.connect(server_name, stream).await.map_err(|error| failed(&error.to_string()))
 }
 
 fn client_config(tls: &TlsSettings) -> Result<ClientConfig, SessionError> {
@@ -40,25 +29,19 @@ fn client_config(tls: &TlsSettings) -> Result<ClientConfig, SessionError> {
         None => roots_of_system()?,
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(&error.to_string()))?;
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(|error| failed(&error.to_string()))?;
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn roots_of_file(file: &Path) -> Result<RootCertStore, SessionError> {
-    let unreadable =
-        |error: &dyn std::fmt::Display| failed(&format!("{}: {error}", file.display()));
+    let unreadable = |error: &dyn std::fmt::Display| failed(&format!("{}: {error}", file.display()));
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
         let certificate = certificate.map_err(|error| unreadable(&error))?;
         roots.add(certificate).map_err(|error| unreadable(&error))?;
     }
-    if roots.is_empty() {
-        Err(unreadable(&"no certificate in it"))
-    } else {
-        Ok(roots)
-    }
+    if roots.is_empty() { Err(unreadable(&"no certificate in it")) } else { Ok(roots) }
 }
 
 fn roots_of_system() -> Result<RootCertStore, SessionError> {
@@ -66,9 +49,7 @@ fn roots_of_system() -> Result<RootCertStore, SessionError> {
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err(failed(
-            "the system has no trusted certificates; name a file with `ca_file`",
-        ));
+        return Err(failed("the system has no trusted certificates; name a file with `ca_file`"));
     }
     Ok(roots)
 }
@@ -89,11 +70,7 @@ mod tests {
 
     #[test]
     fn the_host_is_what_stands_before_the_port() {
-        for (address, host) in [
-            ("a.example:5347", "a.example"),
-            ("[::1]:5347", "::1"),
-            ("127.0.0.1:1", "127.0.0.1"),
-        ] {
+        for (address, host) in [("a.example:5347", "a.example"), ("[::1]:5347", "::1"), ("127.0.0.1:1", "127.0.0.1")] {
             assert_eq!(host_of(address), host);
         }
     }

@@ -46,7 +46,10 @@ enum Look {
     /// Into the spool, though nothing could be read.
     Unreadable,
     /// A room was said to be persistent or not.
-    RoomKind { room: String, persistent: bool },
+    RoomKind {
+        room: String,
+        persistent: bool,
+    },
     Skip(&'static str),
     Forged(&'static str),
 }
@@ -211,7 +214,8 @@ fn acknowledge(stanza: &[u8], durable: Option<(Appender, u64)>) -> Taken {
 fn head_sender(head: &[u8]) -> String {
     let head = String::from_utf8_lossy(head);
     let inner = head.split_once(FORWARD_NS).map_or(head.as_ref(), |(_, inner)| inner);
-    let from = inner.split_once("from='").map(|(_, rest)| (rest, '\'')).or_else(|| inner.split_once("from=\"").map(|(_, rest)| (rest, '"')));
+    let from =
+        inner.split_once("from='").map(|(_, rest)| (rest, '\'')).or_else(|| inner.split_once("from=\"").map(|(_, rest)| (rest, '"')));
     let shown = from.and_then(|(rest, quote)| rest.split(quote).next()).unwrap_or("somebody");
     shown.chars().take(200).map(|character| if character.is_control() { '?' } else { character }).collect()
 }

@@ -150,7 +150,8 @@ pub fn read(message: Element<'_, '_>) -> Option<Content> {
 
 /// Whether [`read`] would find anything, for less work.
 pub fn says_something(message: Element<'_, '_>) -> bool {
-    find_kind(message, pick(message, "body").as_deref(), pick(message, "subject").as_deref(), encrypted_payload(message).is_some()).is_some()
+    find_kind(message, pick(message, "body").as_deref(), pick(message, "subject").as_deref(), encrypted_payload(message).is_some())
+        .is_some()
 }
 
 struct Found {

@@ -93,7 +93,8 @@ pub fn recognise<'d, 'a>(outer: Element<'d, 'a>, node: &Node) -> Recognised<'d, 
         return Recognised::Forged("wrapper from an address that is not trusted");
     }
     let Some(stanza) = stanza else { return Recognised::Forged("wrapper without a stanza") };
-    let copy = Copy { method, source: Source::Direct, stanza, owner: None, sent_carbon: false, archive_id: None, stamp: openfire::date(outer) };
+    let copy =
+        Copy { method, source: Source::Direct, stanza, owner: None, sent_carbon: false, archive_id: None, stamp: openfire::date(outer) };
     if stanza.name() != "message" {
         return Recognised::Copy(copy);
     }

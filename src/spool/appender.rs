@@ -77,9 +77,7 @@ impl Drop for Handle {
 
 impl Appender {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            handle: Arc::new(Handle { shared }),
-        }
+        Self { handle: Arc::new(Handle { shared }) }
     }
 
     /// Appends a record and answers its sequence number; it is durable only when [`Appender::durable`] says so.
@@ -90,18 +88,13 @@ impl Appender {
         let shared = &*self.handle.shared;
         let max = shared.options.max_record_bytes;
         if record.len() > max {
-            return Err(AppendError::TooLong {
-                bytes: record.len(),
-                max,
-            });
+            return Err(AppendError::TooLong { bytes: record.len(), max });
         }
         let sum = shared.key.sum(record);
         if let Some(result) = attempt(shared, &mut shared.lock(), record, sum) {
             return result;
         }
-        shared
-            .wait(&shared.space, |state| attempt(shared, state, record, sum))
-            .await
+        shared.wait(&shared.space, |state| attempt(shared, state, record, sum)).await
     }
 
     /// Resolves when the record, and every record before it, would survive the loss of power.
@@ -119,21 +112,12 @@ impl Appender {
     pub fn depth(&self) -> Depth {
         let shared = &*self.handle.shared;
         let state = shared.lock();
-        let stored: u64 = state
-            .segments
-            .iter()
-            .map(|one| one.records_from(state.released_seq))
-            .sum();
-        let first = state
-            .segments
-            .iter()
-            .find(|one| one.end_seq > state.released_seq);
+        let stored: u64 = state.segments.iter().map(|one| one.records_from(state.released_seq)).sum();
+        let first = state.segments.iter().find(|one| one.end_seq > state.released_seq);
         Depth {
             records: stored + (state.next_seq - state.durable_seq),
             bytes: state.disk_bytes,
-            oldest_seq: first.map_or(state.durable_seq, |one| {
-                one.first_seq.max(state.released_seq)
-            }),
+            oldest_seq: first.map_or(state.durable_seq, |one| one.first_seq.max(state.released_seq)),
             next_seq: state.next_seq,
             durable_seq: state.durable_seq,
             limit_bytes: shared.options.limit_bytes,
@@ -164,19 +148,13 @@ impl Appender {
 }
 
 /// Appends if that is possible now; `None` when it has to wait.
-fn attempt(
-    shared: &Shared,
-    state: &mut State,
-    record: &[u8],
-    sum: Unnumbered,
-) -> Option<Result<u64, AppendError>> {
+fn attempt(shared: &Shared, state: &mut State, record: &[u8], sum: Unnumbered) -> Option<Result<u64, AppendError>> {
     let framed_bytes = RECORD_HEAD_BYTES + record.len();
     let refusal = match state.admit(framed_bytes, &shared.options) {
         Admission::Yes => {
             let before = state.pending.len();
             let seq = state.push(record, sum);
-            let crossed = before < shared.options.commit_bytes
-                && state.pending.len() >= shared.options.commit_bytes;
+            let crossed = before < shared.options.commit_bytes && state.pending.len() >= shared.options.commit_bytes;
             if before == 0 || crossed {
                 shared.work.notify_one();
             }

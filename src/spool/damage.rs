@@ -29,58 +29,28 @@ pub struct Damage {
 impl Damage {
     /// A gap in the numbers, with no bytes to show for it.
     pub(crate) fn hole(segment: u64, offset: u64, missing: Range<u64>) -> Self {
-        Self {
-            segment,
-            offset,
-            length: 0,
-            missing,
-            copy: None,
-        }
+        Self { segment, offset, length: 0, missing, copy: None }
     }
 }
 
 /// Copies a damaged range, and describes it. A copy that fails is logged: reading goes on all the same.
-pub(crate) fn set_aside(
-    disk: &dyn Disk,
-    file: &dyn DiskFile,
-    segment: u64,
-    range: Range<u64>,
-    missing: Range<u64>,
-) -> Damage {
+pub(crate) fn set_aside(disk: &dyn Disk, file: &dyn DiskFile, segment: u64, range: Range<u64>, missing: Range<u64>) -> Damage {
     let copy = match copy_range(disk, file, segment, &range) {
         Ok(copy) => copy,
         Err(error) => {
-            log::error!(
-                "a damaged range of the spool could not be copied: segment {segment:016x}, offset {}: {error}",
-                range.start
-            );
+            log::error!("a damaged range of the spool could not be copied: segment {segment:016x}, offset {}: {error}", range.start);
             None
         }
     };
-    Damage {
-        segment,
-        offset: range.start,
-        length: range.end - range.start,
-        missing,
-        copy,
-    }
+    Damage { segment, offset: range.start, length: range.end - range.start, missing, copy }
 }
 
 /// Copies a range into `damaged/`; `None` when there is nothing to copy or the directory is full.
-fn copy_range(
-    disk: &dyn Disk,
-    file: &dyn DiskFile,
-    segment: u64,
-    range: &Range<u64>,
-) -> io::Result<Option<String>> {
+fn copy_range(disk: &dyn Disk, file: &dyn DiskFile, segment: u64, range: &Range<u64>) -> io::Result<Option<String>> {
     if range.is_empty() {
         return Ok(None);
     }
-    let name = format!(
-        "{}-{:x}.bin",
-        segment_name(segment).trim_end_matches(".log"),
-        range.start
-    );
+    let name = format!("{}-{:x}.bin", segment_name(segment).trim_end_matches(".log"), range.start);
     let path = format!("{DAMAGED_DIR}/{name}");
     let present = disk.list(DAMAGED_DIR)?;
     if present.contains(&name) {
@@ -103,9 +73,7 @@ fn copy_bytes(from: &dyn DiskFile, to: &dyn DiskFile, range: &Range<u64>) -> io:
     let mut piece = vec![0; COPY_BYTES];
     let mut offset = range.start;
     while offset < range.end {
-        let wanted = usize::try_from(range.end - offset)
-            .unwrap_or(COPY_BYTES)
-            .min(COPY_BYTES);
+        let wanted = usize::try_from(range.end - offset).unwrap_or(COPY_BYTES).min(COPY_BYTES);
         let room = piece.get_mut(..wanted).unwrap_or_default();
         let count = read_full(from, room, offset)?;
         if count == 0 {

@@ -70,9 +70,7 @@ impl RealDisk {
         if let Some(parent) = dir.canonicalize()?.parent() {
             File::open(parent)?.sync_all()?;
         }
-        let disk = Self {
-            dir: dir.to_owned(),
-        };
+        let disk = Self { dir: dir.to_owned() };
         disk.sync_names("")?;
         Ok(disk)
     }
@@ -88,9 +86,7 @@ impl Disk for RealDisk {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        Ok(Arc::new(
-            options.read(true).write(true).open(self.dir.join(name))?,
-        ))
+        Ok(Arc::new(options.read(true).write(true).open(self.dir.join(name))?))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

@@ -156,9 +156,7 @@ impl Options {
         } else if self.limit_bytes < 2 * HEADER_BYTES + longest as u64 {
             "limit_bytes does not hold the longest record"
         } else {
-            self.segment_bytes = self
-                .segment_bytes
-                .min(self.limit_bytes / SEGMENTS_IN_LIMIT_MIN);
+            self.segment_bytes = self.segment_bytes.min(self.limit_bytes / SEGMENTS_IN_LIMIT_MIN);
             return Ok(self);
         };
         Err(SpoolError::Options(wrong))
@@ -193,18 +191,11 @@ impl Spool {
     /// Opens the spool in a directory, which is made if it is not there. It reads the last segment, so it blocks for a moment.
     pub fn open(dir: &Path, options: Options) -> Result<(Appender, Reader, Recovered), SpoolError> {
         let options = options.checked()?;
-        let failed = |error| SpoolError::Io {
-            dir: dir.to_owned(),
-            error,
-        };
+        let failed = |error| SpoolError::Io { dir: dir.to_owned(), error };
         let disk = Arc::new(RealDisk::open(dir).map_err(failed)?);
         let parts = open_on(disk, options).map_err(failed)?;
-        let (appender, reader, recovered, writer) =
-            parts.ok_or_else(|| SpoolError::InUse(dir.to_owned()))?;
-        std::thread::Builder::new()
-            .name("spool".to_owned())
-            .spawn(move || writer.run())
-            .map_err(failed)?;
+        let (appender, reader, recovered, writer) = parts.ok_or_else(|| SpoolError::InUse(dir.to_owned()))?;
+        std::thread::Builder::new().name("spool".to_owned()).spawn(move || writer.run()).map_err(failed)?;
         Ok((appender, reader, recovered))
     }
 }

@@ -104,10 +104,7 @@ impl Model {
                 self.position = self.released_seq;
                 let seq = self.position;
                 self.parts().1.rewind(seq);
-                let confirmed = self
-                    .confirmed
-                    .range(seq..)
-                    .map(|(seq, bytes)| (*seq, bytes.clone()));
+                let confirmed = self.confirmed.range(seq..).map(|(seq, bytes)| (*seq, bytes.clone()));
                 self.owed = confirmed.collect();
             }
             Action::Flip(seed) => self.flip(seed),
@@ -141,9 +138,7 @@ impl Model {
     fn commit(&mut self) {
         self.parts().3.commit();
         let durable_seq = self.parts().0.depth().durable_seq;
-        let new = self
-            .appended
-            .range(self.settled_seq.min(durable_seq)..durable_seq);
+        let new = self.appended.range(self.settled_seq.min(durable_seq)..durable_seq);
         for (seq, record) in new {
             self.confirmed.insert(*seq, record.clone());
             self.owed.insert(*seq, record.clone());
@@ -155,15 +150,10 @@ impl Model {
         let Some(batch) = self.parts().1.read_now(count, 500).unwrap() else {
             return;
         };
-        self.missing
-            .extend(batch.damage.iter().map(|damage| damage.missing.clone()));
+        self.missing.extend(batch.damage.iter().map(|damage| damage.missing.clone()));
         for (seq, bytes) in batch.iter() {
             assert!(seq >= self.position, "record {seq} comes out of order");
-            assert_eq!(
-                self.appended.get(&seq).map(Vec::as_slice),
-                Some(bytes),
-                "record {seq} is invented"
-            );
+            assert_eq!(self.appended.get(&seq).map(Vec::as_slice), Some(bytes), "record {seq} is invented");
             self.pass(self.position..seq);
             self.owed.remove(&seq);
             // Only durable records are read: a killed process's too, once they are given to us.
@@ -182,10 +172,7 @@ impl Model {
             self.owed.remove(&seq);
             self.confirmed.remove(&seq);
             self.lost += 1;
-            assert!(
-                self.missing.iter().any(|range| range.contains(&seq)),
-                "record {seq} is passed over in silence"
-            );
+            assert!(self.missing.iter().any(|range| range.contains(&seq)), "record {seq} is passed over in silence");
         }
     }
 
@@ -209,37 +196,19 @@ impl Model {
     fn reopen(&mut self) {
         let parts = open_sim(&self.disk, small());
         let recovered = &parts.2;
-        self.missing.extend(
-            recovered
-                .damaged
-                .iter()
-                .map(|damage| damage.missing.clone()),
-        );
-        assert!(
-            recovered.next_seq >= self.settled_seq,
-            "numbers would be used again"
-        );
+        self.missing.extend(recovered.damaged.iter().map(|damage| damage.missing.clone()));
+        assert!(recovered.next_seq >= self.settled_seq, "numbers would be used again");
         // Records that were never confirmed may be gone; those that are there count from now on.
         self.appended.retain(|seq, _| *seq < recovered.next_seq);
         if recovered.torn_tail_bytes > 0 && self.flips > 0 {
             // A flip in the last record cannot be told from a torn tail: it is cut and its copy kept.
-            self.missing
-                .push(recovered.next_seq - SKIP_AFTER_CRASH..recovered.next_seq);
-            self.missing.extend(
-                self.confirmed
-                    .keys()
-                    .next_back()
-                    .map(|last| *last..*last + 1),
-            );
+            self.missing.push(recovered.next_seq - SKIP_AFTER_CRASH..recovered.next_seq);
+            self.missing.extend(self.confirmed.keys().next_back().map(|last| *last..*last + 1));
         }
         self.position = recovered.first_seq.min(self.released_seq);
         self.settled_seq = self.settled_seq.max(recovered.next_seq);
         let position = self.position;
-        self.owed = self
-            .confirmed
-            .range(self.released_seq..)
-            .map(|(seq, bytes)| (*seq, bytes.clone()))
-            .collect();
+        self.owed = self.confirmed.range(self.released_seq..).map(|(seq, bytes)| (*seq, bytes.clone())).collect();
         self.parts = Some(parts);
         self.parts().1.rewind(position);
     }
@@ -254,12 +223,7 @@ impl Model {
             self.read(100);
         }
         let lost = self.lost + self.owed.len();
-        assert!(
-            lost <= self.flips,
-            "{lost} lost, by {} flips; unread: {:?}",
-            self.flips,
-            self.owed.keys()
-        );
+        assert!(lost <= self.flips, "{lost} lost, by {} flips; unread: {:?}", self.flips, self.owed.keys());
     }
 }
 

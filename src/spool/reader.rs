@@ -54,10 +54,7 @@ impl Batch {
     /// A record's number and bytes.
     pub fn get(&self, index: usize) -> Option<(u64, &[u8])> {
         let (seq, end) = *self.ends.get(index)?;
-        let start = index
-            .checked_sub(1)
-            .and_then(|before| self.ends.get(before))
-            .map_or(0, |(_, end)| *end);
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |(_, end)| *end);
         Some((seq, self.bytes.get(start..end)?))
     }
 
@@ -108,38 +105,20 @@ impl Drop for Reader {
 
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, seq: u64) -> Self {
-        let position = Position {
-            segment: u64::MAX,
-            offset: HEADER_BYTES,
-            place_seq: seq,
-            seq,
-        };
-        Self {
-            shared,
-            disk,
-            position,
-            scan: None,
-        }
+        let position = Position { segment: u64::MAX, offset: HEADER_BYTES, place_seq: seq, seq };
+        Self { shared, disk, position, scan: None }
     }
 
     /// The next durable records: at least one, or at least one damage; more than `max_bytes` only when a single record is longer.
     ///
     /// Waits until there are some. Dropping the future loses nothing. The last error is [`ReadError::Closed`].
-    pub async fn next_batch(
-        &mut self,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> Result<Batch, ReadError> {
-        let measure = Measure {
-            records: max_records.max(1),
-            bytes: max_bytes,
-        };
+    pub async fn next_batch(&mut self, max_records: usize, max_bytes: usize) -> Result<Batch, ReadError> {
+        let measure = Measure { records: max_records.max(1), bytes: max_bytes };
         loop {
             let seq = self.position.seq;
             let look = |state: &mut State| match state.segment_for(seq) {
                 Some(meta) => Some(Some(meta)),
-                None => (state.stopped || (state.closing && state.durable_seq == state.next_seq))
-                    .then_some(None),
+                None => (state.stopped || (state.closing && state.durable_seq == state.next_seq)).then_some(None),
             };
             let Some(meta) = self.shared.wait(&self.shared.durable, look).await else {
                 return Err(ReadError::Closed);
@@ -155,15 +134,8 @@ impl Reader {
 
     /// The same without waiting: `None` when nothing durable is left to read.
     #[cfg(test)]
-    pub(crate) fn read_now(
-        &mut self,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> io::Result<Option<Batch>> {
-        let measure = Measure {
-            records: max_records,
-            bytes: max_bytes,
-        };
+    pub(crate) fn read_now(&mut self, max_records: usize, max_bytes: usize) -> io::Result<Option<Batch>> {
+        let measure = Measure { records: max_records, bytes: max_bytes };
         loop {
             let meta = self.shared.lock().segment_for(self.position.seq);
             let Some(meta) = meta else { return Ok(None) };
@@ -192,17 +164,11 @@ impl Reader {
     pub fn release(&mut self, before_seq: u64) {
         let mut state = self.shared.lock();
         if before_seq > state.next_seq && state.durable_seq == state.next_seq {
-            log::warn!(
-                "the store holds records up to {before_seq}, the spool only up to {}: numbering goes on there",
-                state.next_seq
-            );
+            log::warn!("the store holds records up to {before_seq}, the spool only up to {}: numbering goes on there", state.next_seq);
             (state.next_seq, state.durable_seq) = (before_seq, before_seq);
         }
         if before_seq > state.durable_seq {
-            log::error!(
-                "records up to {before_seq} were released, but only those up to {} are durable",
-                state.durable_seq
-            );
+            log::error!("records up to {before_seq} were released, but only those up to {} are durable", state.durable_seq);
         }
         let unnoted = state.released_seq == state.persisted_seq;
         state.released_seq = before_seq.min(state.durable_seq).max(state.released_seq);
@@ -216,40 +182,21 @@ impl Reader {
         self.shared.lock().reader_gone = true;
         self.shared.work.notify_one();
         self.shared.durable.notify_waiters();
-        self.shared
-            .wait(&self.shared.durable, |state| {
-                (state.stopped || !state.closing).then_some(())
-            })
-            .await;
+        self.shared.wait(&self.shared.durable, |state| (state.stopped || !state.closing).then_some(())).await;
     }
 
     fn begin(&mut self, meta: SegmentMeta) -> Reading {
         if self.position.segment != meta.first_seq {
             self.scan = None;
             let seq = self.position.seq.max(meta.first_seq);
-            self.position = Position {
-                segment: meta.first_seq,
-                offset: HEADER_BYTES,
-                place_seq: meta.first_seq,
-                seq,
-            };
+            self.position = Position { segment: meta.first_seq, offset: HEADER_BYTES, place_seq: meta.first_seq, seq };
         }
         let (shared, disk) = (self.shared.clone(), self.disk.clone());
-        Reading {
-            key: shared.key,
-            shared,
-            disk,
-            meta,
-            position: self.position,
-            scan: self.scan.take(),
-        }
+        Reading { key: shared.key, shared, disk, meta, position: self.position, scan: self.scan.take() }
     }
 
     /// Takes over the new position, and only now counts damage as reported; `None` when there is nothing to tell.
-    fn finish(
-        &mut self,
-        (batch, scan, position): (Batch, Option<Scan>, Position),
-    ) -> Option<Batch> {
+    fn finish(&mut self, (batch, scan, position): (Batch, Option<Scan>, Position)) -> Option<Batch> {
         self.scan = scan;
         self.position = position;
         self.shared.lock().note_damage(&batch.damage);
@@ -273,12 +220,7 @@ impl Reading {
         let mut scan = match self.scan.take() {
             Some(scan) => scan,
             None => match self.disk.open(&segment_name(self.meta.first_seq)) {
-                Ok(file) => Scan::new(
-                    file,
-                    self.key,
-                    self.position.offset,
-                    self.position.place_seq,
-                ),
+                Ok(file) => Scan::new(file, self.key, self.position.offset, self.position.place_seq),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Ok(self.vanished(batch));
                 }
@@ -297,9 +239,7 @@ impl Reading {
     fn gather(&mut self, scan: &mut Scan, batch: &mut Batch, measure: Measure) -> io::Result<()> {
         while batch.len() < measure.records {
             match scan.next()? {
-                Found::Record { length, .. }
-                    if !batch.is_empty() && batch.bytes() + length > measure.bytes =>
-                {
+                Found::Record { length, .. } if !batch.is_empty() && batch.bytes() + length > measure.bytes => {
                     break;
                 }
                 Found::Record { seq, length } => {
@@ -342,20 +282,9 @@ impl Reading {
     /// Somebody deleted the file under us.
     fn vanished(mut self, mut batch: Batch) -> (Batch, Option<Scan>, Position) {
         let missing = self.position.seq..self.meta.end_seq;
-        if !self
-            .shared
-            .lock()
-            .knows(self.meta.first_seq, self.position.offset, missing.end)
-        {
-            log::error!(
-                "a segment of the spool has vanished: {:016x}, records {missing:?}",
-                self.meta.first_seq
-            );
-            batch.damage.push(Damage::hole(
-                self.meta.first_seq,
-                self.position.offset,
-                missing,
-            ));
+        if !self.shared.lock().knows(self.meta.first_seq, self.position.offset, missing.end) {
+            log::error!("a segment of the spool has vanished: {:016x}, records {missing:?}", self.meta.first_seq);
+            batch.damage.push(Damage::hole(self.meta.first_seq, self.position.offset, missing));
         }
         self.position.seq = self.meta.end_seq;
         batch.next_seq = self.position.seq;

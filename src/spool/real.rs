@@ -7,26 +7,16 @@ use super::tests::{numbers, poll_once, read_all, small};
 use super::*;
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
 #[test]
 fn a_real_directory_takes_and_gives_back_across_an_orderly_restart() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let options = Options {
-            segment_bytes: 64 * 1024,
-            ..Options::default()
-        };
+        let options = Options { segment_bytes: 64 * 1024, ..Options::default() };
         let (appender, mut reader, _) = Spool::open(dir.path(), options.clone()).unwrap();
-        assert!(matches!(
-            Spool::open(dir.path(), options.clone()),
-            Err(SpoolError::InUse(_))
-        ));
+        assert!(matches!(Spool::open(dir.path(), options.clone()), Err(SpoolError::InUse(_))));
         let feeding = appender.clone();
         let feeder = tokio::spawn(async move {
             for seq in 0..2000_u64 {
@@ -38,10 +28,7 @@ fn a_real_directory_takes_and_gives_back_across_an_orderly_restart() {
         while expected < 1000 {
             let batch = reader.next_batch(100, 1 << 20).await.unwrap();
             for (seq, bytes) in batch.iter() {
-                assert_eq!(
-                    (seq, bytes),
-                    (expected, seq.to_le_bytes().repeat(20).as_slice())
-                );
+                assert_eq!((seq, bytes), (expected, seq.to_le_bytes().repeat(20).as_slice()));
                 expected += 1;
             }
             reader.release(batch.next_seq);
@@ -86,11 +73,7 @@ fn a_cancelled_read_loses_nothing() {
 fn appending_at_the_limit_goes_on_by_itself_when_the_reader_releases() {
     let dir = tempfile::tempdir().unwrap();
     runtime().block_on(async {
-        let options = Options {
-            limit_bytes: 20_000,
-            segment_bytes: 4000,
-            ..small()
-        };
+        let options = Options { limit_bytes: 20_000, segment_bytes: 4000, ..small() };
         let (appender, mut reader, _) = Spool::open(dir.path(), options).unwrap();
         let feeding = appender.clone();
         let feeder = tokio::spawn(async move {
@@ -119,10 +102,7 @@ fn the_process_that_is_killed() {
         return;
     };
     runtime().block_on(async {
-        let options = Options {
-            segment_bytes: 256 * 1024,
-            ..Options::default()
-        };
+        let options = Options { segment_bytes: 256 * 1024, ..Options::default() };
         let (appender, _reader, _) = Spool::open(Path::new(&dir), options).unwrap();
         loop {
             let mut last = 0;
@@ -141,30 +121,20 @@ fn a_killed_process_loses_nothing_that_was_confirmed() {
     let mut confirmed = Vec::new();
     for round in 1..4 {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "spool::real::the_process_that_is_killed",
-                "--nocapture",
-            ])
+            .args(["--exact", "spool::real::the_process_that_is_killed", "--nocapture"])
             .env(CHILD_VARIABLE, dir.path())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let durable = lines
-            .map_while(Result::ok)
-            .filter_map(|line| line.rsplit_once("durable ")?.1.parse::<u64>().ok());
+        let durable = lines.map_while(Result::ok).filter_map(|line| line.rsplit_once("durable ")?.1.parse::<u64>().ok());
         let last = durable.take(5 * round).last().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         confirmed.push(last + 1 - 2500 * round as u64..last + 1);
     }
-    let (_appender, mut reader, recovered, _writer) = open_on(
-        Arc::new(RealDisk::open(dir.path()).unwrap()),
-        Options::default(),
-    )
-    .unwrap()
-    .unwrap();
+    let (_appender, mut reader, recovered, _writer) =
+        open_on(Arc::new(RealDisk::open(dir.path()).unwrap()), Options::default()).unwrap().unwrap();
     assert_eq!(recovered.damaged, []);
     let (records, damage) = read_all(&mut reader);
     assert_eq!(damage, []);

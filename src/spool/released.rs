@@ -94,8 +94,7 @@ impl ReleasedFile {
     /// Writes into the older slot and makes it durable.
     pub(crate) fn write(&mut self, released: &Released) -> io::Result<()> {
         let turn = self.turn + 1;
-        self.file
-            .write_at(&released.encode(turn), turn % 2 * SLOT_STRIDE_BYTES)?;
+        self.file.write_at(&released.encode(turn), turn % 2 * SLOT_STRIDE_BYTES)?;
         self.file.sync()?;
         self.turn = turn;
         Ok(())

@@ -110,11 +110,7 @@ impl Header {
         let sound = crc32c::crc32c(bytes.get(..sum_at)?) == u32_at(bytes, sum_at)?;
         let ours = bytes.starts_with(&MAGIC) && u32_at(bytes, 8)? == VERSION;
         (sound && ours).then_some(())?;
-        Some(Self {
-            spool_id: bytes_at(bytes, 12)?,
-            first_seq: u64_at(bytes, 28)?,
-            follows_seq: u64_at(bytes, 36)?,
-        })
+        Some(Self { spool_id: bytes_at(bytes, 12)?, first_seq: u64_at(bytes, 28)?, follows_seq: u64_at(bytes, 36)? })
     }
 }
 
@@ -126,9 +122,7 @@ pub(crate) fn segment_name(first_seq: u64) -> String {
 /// The first record's number out of a segment's file name; `None` for any other file.
 pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
     let hex = name.strip_suffix(".log").filter(|hex| hex.len() == 16)?;
-    u64::from_str_radix(hex, 16)
-        .ok()
-        .filter(|first_seq| segment_name(*first_seq) == name)
+    u64::from_str_radix(hex, 16).ok().filter(|first_seq| segment_name(*first_seq) == name)
 }
 
 /// What a scan meets next.
@@ -175,16 +169,7 @@ pub(crate) struct Scan {
 impl Scan {
     /// Begins at a record's place.
     pub(crate) fn new(file: Arc<dyn DiskFile>, key: Key, offset: u64, next_seq: u64) -> Self {
-        Self {
-            file,
-            key,
-            end: offset,
-            limit_seq: next_seq,
-            next_seq,
-            offset,
-            buffer: Vec::new(),
-            passed: 0,
-        }
+        Self { file, key, end: offset, limit_seq: next_seq, next_seq, offset, buffer: Vec::new(), passed: 0 }
     }
 
     /// Says how far the segment is known to reach.
@@ -207,9 +192,7 @@ impl Scan {
     pub(crate) fn next(&mut self) -> io::Result<Found> {
         // Behind the last number there may be a torn tail, or records that were written again into the next segment.
         if self.next_seq >= self.limit_seq {
-            return Ok(Found::End {
-                rest: self.offset..self.end.max(self.offset),
-            });
+            return Ok(Found::End { rest: self.offset..self.end.max(self.offset) });
         }
         match self.record_here()? {
             Some((seq, length)) if seq == self.next_seq => Ok(Found::Record { seq, length }),
@@ -269,8 +252,7 @@ impl Scan {
         let key = self.key;
         let window = self.window(RECORD_HEAD_BYTES + length)?;
         let payload = window.get(RECORD_HEAD_BYTES..RECORD_HEAD_BYTES + length);
-        let sound =
-            payload.is_some_and(|payload| u32_at(window, 4) == Some(key.sum(payload).number(seq)));
+        let sound = payload.is_some_and(|payload| u32_at(window, 4) == Some(key.sum(payload).number(seq)));
         Ok(sound.then_some((seq, length)))
     }
 
@@ -290,13 +272,7 @@ impl Scan {
             let Some(last) = window.len().checked_sub(RECORD_HEAD_BYTES) else {
                 break;
             };
-            let head_at = |at: usize| {
-                plausible_head(
-                    window.get(at..).unwrap_or_default(),
-                    &seqs,
-                    left - at as u64,
-                )
-            };
+            let head_at = |at: usize| plausible_head(window.get(at..).unwrap_or_default(), &seqs, left - at as u64);
             match (0..=last).find(|at| head_at(*at).is_some()) {
                 None => self.skip(last),
                 Some(at) => {
@@ -310,18 +286,13 @@ impl Scan {
         self.offset = start;
         self.buffer.clear();
         self.passed = 0;
-        Ok(Found::End {
-            rest: start..self.end.max(start),
-        })
+        Ok(Found::End { rest: start..self.end.max(start) })
     }
 
     fn damaged(&mut self, start: u64, found_seq: u64) -> Found {
         let missing = self.next_seq..found_seq;
         self.next_seq = found_seq;
-        Found::Damaged {
-            range: start..self.offset,
-            missing,
-        }
+        Found::Damaged { range: start..self.offset, missing }
     }
 }
 

@@ -77,10 +77,7 @@ fn tear(bytes: &mut Vec<u8>, change: &Change, dice: &mut Dice) {
         }
         (Change::Write(offset, data), 2) => {
             let lost = dice.below(data.len() as u64 + 1);
-            apply(
-                bytes,
-                &Change::Write(offset + lost, data[lost as usize..].to_vec()),
-            );
+            apply(bytes, &Change::Write(offset + lost, data[lost as usize..].to_vec()));
         }
         (change, _) => apply(bytes, change),
     }
@@ -93,11 +90,7 @@ impl SimDisk {
 
     fn alive(&self) -> io::Result<MutexGuard<'_, Inner>> {
         let inner = self.lock();
-        if inner.dead {
-            Err(io::Error::other("the machine is gone"))
-        } else {
-            Ok(inner)
-        }
+        if inner.dead { Err(io::Error::other("the machine is gone")) } else { Ok(inner) }
     }
 
     /// The power fails: answers the disk as the next boot finds it.
@@ -106,12 +99,7 @@ impl SimDisk {
         let mut inner = self.lock();
         inner.dead = true;
         let mut names = inner.durable_names.clone();
-        let all: Vec<String> = inner
-            .names
-            .keys()
-            .chain(inner.durable_names.keys())
-            .cloned()
-            .collect();
+        let all: Vec<String> = inner.names.keys().chain(inner.durable_names.keys()).cloned().collect();
         for name in all {
             match inner.names.get(&name) {
                 Some(inode) if dice.below(2) == 0 => _ = names.insert(name, *inode),
@@ -127,12 +115,7 @@ impl SimDisk {
             inode.live = inode.durable.clone();
         }
         let durable_names = names.clone();
-        let next = Inner {
-            names,
-            durable_names,
-            inodes,
-            ..Inner::default()
-        };
+        let next = Inner { names, durable_names, inodes, ..Inner::default() };
         Self(Arc::new(Mutex::new(next)))
     }
 
@@ -141,12 +124,7 @@ impl SimDisk {
         let mut inner = self.lock();
         inner.dead = true;
         let (names, durable_names) = (inner.names.clone(), inner.durable_names.clone());
-        let next = Inner {
-            names,
-            durable_names,
-            inodes: inner.inodes.clone(),
-            ..Inner::default()
-        };
+        let next = Inner { names, durable_names, inodes: inner.inodes.clone(), ..Inner::default() };
         Self(Arc::new(Mutex::new(next)))
     }
 
@@ -160,12 +138,7 @@ impl SimDisk {
 
     /// The names that end in this.
     pub(super) fn names(&self, suffix: &str) -> Vec<String> {
-        self.lock()
-            .names
-            .keys()
-            .filter(|name| name.ends_with(suffix))
-            .cloned()
-            .collect()
+        self.lock().names.keys().filter(|name| name.ends_with(suffix)).cloned().collect()
     }
 
     /// Bytes in all files.
@@ -208,11 +181,7 @@ impl SimDisk {
 }
 
 fn used(inner: &Inner) -> u64 {
-    inner
-        .names
-        .values()
-        .map(|inode| inner.inodes[*inode].live.len() as u64)
-        .sum()
+    inner.names.values().map(|inode| inner.inodes[*inode].live.len() as u64).sum()
 }
 
 /// Gives the lock back.
@@ -230,19 +199,13 @@ impl Disk for SimDisk {
         inner.inodes.push(Inode::default());
         let inode = inner.inodes.len() - 1;
         inner.names.insert(name.to_owned(), inode);
-        Ok(Arc::new(SimFile {
-            disk: self.clone(),
-            inode,
-        }))
+        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let inner = self.alive()?;
         let inode = *inner.names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(SimFile {
-            disk: self.clone(),
-            inode,
-        }))
+        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -264,12 +227,7 @@ impl Disk for SimDisk {
         let mut inner = self.alive()?;
         let here = |name: &String| name.split_once('/').map_or("", |(dir, _)| dir) == sub;
         inner.durable_names.retain(|name, _| !here(name));
-        let new: Vec<_> = inner
-            .names
-            .iter()
-            .filter(|(name, _)| here(name))
-            .map(|(name, inode)| (name.clone(), *inode))
-            .collect();
+        let new: Vec<_> = inner.names.iter().filter(|(name, _)| here(name)).map(|(name, inode)| (name.clone(), *inode)).collect();
         inner.durable_names.extend(new);
         Ok(())
     }
@@ -292,10 +250,7 @@ struct SimFile {
 impl DiskFile for SimFile {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         let inner = self.disk.alive()?;
-        let rest = inner.inodes[self.inode]
-            .live
-            .get(offset as usize..)
-            .unwrap_or_default();
+        let rest = inner.inodes[self.inode].live.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(into.len());
         into[..count].copy_from_slice(&rest[..count]);
         Ok(count)
@@ -303,22 +258,14 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut inner = self.disk.alive()?;
-        let free = inner
-            .capacity
-            .map_or(u64::MAX, |capacity| capacity.saturating_sub(used(&inner)));
+        let free = inner.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used(&inner)));
         let inode = &mut inner.inodes[self.inode];
-        let room = free
-            .saturating_add(inode.live.len() as u64)
-            .saturating_sub(offset);
+        let room = free.saturating_add(inode.live.len() as u64).saturating_sub(offset);
         let written = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         let change = Change::Write(offset, written.to_vec());
         apply(&mut inode.live, &change);
         inode.unsynced.push(change);
-        if written.len() < bytes.len() {
-            Err(io::ErrorKind::StorageFull.into())
-        } else {
-            Ok(())
-        }
+        if written.len() < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {

@@ -78,18 +78,12 @@ impl State {
             return Admission::Closed;
         }
         // What is pending and what is being written may each begin a segment.
-        let wanted =
-            self.disk_bytes + (self.buffered_bytes + framed_bytes) as u64 + 2 * HEADER_BYTES;
-        self.paused =
-            wanted > options.limit_bytes && self.disk_bytes + self.buffered_bytes as u64 > 0;
-        let crowded =
-            self.buffered_bytes + framed_bytes > options.buffer_bytes && self.buffered_bytes > 0;
+        let wanted = self.disk_bytes + (self.buffered_bytes + framed_bytes) as u64 + 2 * HEADER_BYTES;
+        self.paused = wanted > options.limit_bytes && self.disk_bytes + self.buffered_bytes as u64 > 0;
+        let crowded = self.buffered_bytes + framed_bytes > options.buffer_bytes && self.buffered_bytes > 0;
         // A disk that refuses to write is full in every way that matters; a disk that is merely slow is waited for.
         let refuse = self.paused || (crowded && self.last_error.is_some());
-        match (
-            refuse && options.when_full == WhenFull::Drop,
-            self.paused || crowded,
-        ) {
+        match (refuse && options.when_full == WhenFull::Drop, self.paused || crowded) {
             (true, _) => Admission::Full,
             (false, true) => Admission::Wait,
             (false, false) => Admission::Yes,
@@ -111,22 +105,11 @@ impl State {
 
     /// The wholly released segments at the front. The last one counts only when there is a reason to give it up, for it is written to.
     pub(crate) fn droppable(&self, options: &Options) -> usize {
-        let released = self
-            .segments
-            .iter()
-            .take_while(|one| one.end_seq <= self.released_seq)
-            .count();
+        let released = self.segments.iter().take_while(|one| one.end_seq <= self.released_seq).count();
         let all = released == self.segments.len();
-        let big = self
-            .segments
-            .back()
-            .is_some_and(|last| last.bytes >= options.segment_bytes / RECLAIM_FRACTION);
+        let big = self.segments.back().is_some_and(|last| last.bytes >= options.segment_bytes / RECLAIM_FRACTION);
         let worth_it = self.paused || self.closing || big || self.last_error.is_some();
-        if all && !worth_it {
-            released.saturating_sub(1)
-        } else {
-            released
-        }
+        if all && !worth_it { released.saturating_sub(1) } else { released }
     }
 
     /// Forgets the oldest segments.
@@ -134,32 +117,23 @@ impl State {
         self.paused = false;
         for segment in self.segments.drain(..count.min(self.segments.len())) {
             self.disk_bytes = self.disk_bytes.saturating_sub(segment.bytes);
-            self.known_damage
-                .retain(|(damaged, _), _| *damaged != segment.first_seq);
+            self.known_damage.retain(|(damaged, _), _| *damaged != segment.first_seq);
         }
     }
 
     /// Whether this damage was reported, and has not grown since.
     pub(crate) fn knows(&self, segment: u64, offset: u64, missing_to: u64) -> bool {
-        self.known_damage
-            .get(&(segment, offset))
-            .is_some_and(|known_to| *known_to >= missing_to)
+        self.known_damage.get(&(segment, offset)).is_some_and(|known_to| *known_to >= missing_to)
     }
 
     /// Notes what was reported.
     pub(crate) fn note_damage(&mut self, damage: &[Damage]) {
-        self.known_damage.extend(
-            damage
-                .iter()
-                .map(|one| ((one.segment, one.offset), one.missing.end)),
-        );
+        self.known_damage.extend(damage.iter().map(|one| ((one.segment, one.offset), one.missing.end)));
     }
 
     /// The segment that holds a record, or the next one behind a gap.
     pub(crate) fn segment_for(&self, seq: u64) -> Option<SegmentMeta> {
-        self.segments
-            .get(self.segments.partition_point(|one| one.end_seq <= seq))
-            .cloned()
+        self.segments.get(self.segments.partition_point(|one| one.end_seq <= seq)).cloned()
     }
 }
 
@@ -179,14 +153,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(options: Options, key: Key, state: State) -> Self {
         let (work, durable, space) = (Condvar::new(), Notify::new(), Notify::new());
-        Self {
-            options,
-            key,
-            state: Mutex::new(state),
-            work,
-            durable,
-            space,
-        }
+        Self { options, key, state: Mutex::new(state), work, durable, space }
     }
 
     /// A panic elsewhere leaves the state usable: every change to it is complete before anything can panic.
@@ -195,11 +162,7 @@ impl Shared {
     }
 
     /// Waits until the state gives an answer. Each notification makes it look again.
-    pub(crate) async fn wait<T>(
-        &self,
-        wake: &Notify,
-        mut look: impl FnMut(&mut State) -> Option<T>,
-    ) -> T {
+    pub(crate) async fn wait<T>(&self, wake: &Notify, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
         loop {
             let mut notified = pin!(wake.notified());
             // Registered before looking: what happens in between is not missed.

@@ -17,9 +17,7 @@ pub(super) fn small() -> Options {
 }
 
 pub(super) fn open_sim(disk: &SimDisk, options: Options) -> Parts {
-    open_on(Arc::new(disk.clone()), options)
-        .unwrap()
-        .expect("the spool is free")
+    open_on(Arc::new(disk.clone()), options).unwrap().expect("the spool is free")
 }
 
 /// Polls a future once.
@@ -105,27 +103,15 @@ fn a_second_opening_is_refused_while_the_first_lasts() {
 #[test]
 fn limits_that_do_not_fit_together_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        buffer_bytes: 10,
-        ..small()
-    };
-    assert!(matches!(
-        Spool::open(dir.path(), options),
-        Err(SpoolError::Options(_))
-    ));
+    let options = Options { buffer_bytes: 10, ..small() };
+    assert!(matches!(Spool::open(dir.path(), options), Err(SpoolError::Options(_))));
 }
 
 #[test]
 fn a_record_over_the_limit_is_refused() {
     let disk = SimDisk::default();
     let (appender, _reader, _, _writer) = open_sim(&disk, small());
-    assert_eq!(
-        now(appender.append(&[0; 4097])),
-        Err(AppendError::TooLong {
-            bytes: 4097,
-            max: 4096
-        })
-    );
+    assert_eq!(now(appender.append(&[0; 4097])), Err(AppendError::TooLong { bytes: 4097, max: 4096 }));
 }
 
 #[test]
@@ -133,15 +119,9 @@ fn an_orderly_restart_goes_on_with_the_next_number() {
     let disk = SimDisk::default();
     filled(&disk, 12);
     let (_appender, mut reader, recovered, _writer) = open_sim(&disk, small());
-    assert_eq!(
-        (recovered.records, recovered.first_seq, recovered.next_seq),
-        (12, 0, 12)
-    );
+    assert_eq!((recovered.records, recovered.first_seq, recovered.next_seq), (12, 0, 12));
     assert_eq!((recovered.torn_tail_bytes, recovered.damaged), (0, vec![]));
-    assert_eq!(
-        numbers(&read_all(&mut reader).0),
-        (0..12).collect::<Vec<_>>()
-    );
+    assert_eq!(numbers(&read_all(&mut reader).0), (0..12).collect::<Vec<_>>());
 }
 
 #[test]
@@ -184,16 +164,7 @@ fn damage_in_the_last_segment_is_set_aside_when_opening() {
     disk.flip(&segment::segment_name(0), 48 + 116 + 40, 1);
     let (_appender, mut reader, recovered, _writer) = open_sim(&disk, small());
     let copy = Some("damaged/0000000000000000-a4.bin".to_owned());
-    assert_eq!(
-        recovered.damaged,
-        [Damage {
-            segment: 0,
-            offset: 164,
-            length: 116,
-            missing: 1..2,
-            copy
-        }]
-    );
+    assert_eq!(recovered.damaged, [Damage { segment: 0, offset: 164, length: 116, missing: 1..2, copy }]);
     let (records, damage) = read_all(&mut reader);
     assert_eq!((numbers(&records), damage), (vec![0, 2], vec![]));
 }
@@ -206,10 +177,7 @@ fn damage_in_the_middle_is_reported_once_by_the_reader() {
     assert_eq!(recovered.damaged, []);
     disk.flip(&segment::segment_name(4), 48, 0x80);
     let (records, damage) = read_all(&mut reader);
-    assert_eq!(
-        numbers(&records),
-        (0..12).filter(|seq| *seq != 4).collect::<Vec<_>>()
-    );
+    assert_eq!(numbers(&records), (0..12).filter(|seq| *seq != 4).collect::<Vec<_>>());
     assert_eq!(damage.len(), 1);
     assert_eq!((damage[0].missing.clone(), damage[0].length), (4..5, 116));
     reader.rewind(0);
@@ -227,10 +195,7 @@ fn a_deleted_or_cut_middle_segment_is_a_reported_hole() {
     let (_appender, mut reader, recovered, _writer) = open_sim(&disk, small());
     assert_eq!(recovered.damaged, []);
     let (records, damage) = read_all(&mut reader);
-    assert_eq!(
-        numbers(&records),
-        [0, 1, 2, 3, 8, 12, 13, 14, 15, 16, 17, 18, 19]
-    );
+    assert_eq!(numbers(&records), [0, 1, 2, 3, 8, 12, 13, 14, 15, 16, 17, 18, 19]);
     let missing: Vec<_> = damage.iter().map(|one| one.missing.clone()).collect();
     assert_eq!(missing, [4..8, 9..12]);
 }
@@ -242,10 +207,7 @@ fn a_deleted_first_segment_is_reported_when_opening() {
     disk.delete(&segment::segment_name(0));
     let (_appender, mut reader, recovered, _writer) = open_sim(&disk, small());
     assert_eq!(recovered.damaged, [Damage::hole(4, 0, 0..4)]);
-    assert_eq!(
-        numbers(&read_all(&mut reader).0),
-        (4..12).collect::<Vec<_>>()
-    );
+    assert_eq!(numbers(&read_all(&mut reader).0), (4..12).collect::<Vec<_>>());
 }
 
 #[test]
@@ -276,11 +238,7 @@ fn a_segment_of_another_spool_is_moved_out_of_the_way() {
     filled(&other, 12);
     let file = disk.create(&segment::segment_name(8)).unwrap();
     let mut bytes = vec![0; other.length(&segment::segment_name(8)) as usize];
-    other
-        .open(&segment::segment_name(8))
-        .unwrap()
-        .read_at(&mut bytes, 0)
-        .unwrap();
+    other.open(&segment::segment_name(8)).unwrap().read_at(&mut bytes, 0).unwrap();
     file.write_at(&bytes, 0).unwrap();
     let (_appender, mut reader, recovered, _writer) = open_sim(&disk, small());
     assert_eq!((recovered.damaged.len(), recovered.next_seq), (1, 3));
@@ -292,12 +250,7 @@ fn a_payload_that_looks_like_a_record_is_not_taken_for_one() {
     let disk = SimDisk::default();
     let (appender, reader, _, mut writer) = open_sim(&disk, small());
     let mut forged = Vec::new();
-    segment::push_record(
-        &mut forged,
-        b"invented",
-        Key::new(&[7; 16]).sum(b"invented"),
-        1,
-    );
+    segment::push_record(&mut forged, b"invented", Key::new(&[7; 16]).sum(b"invented"), 1);
     now(appender.append(&forged)).unwrap();
     now(appender.append(b"true")).unwrap();
     assert!(writer.commit());
@@ -316,13 +269,7 @@ fn after_a_failed_sync_the_same_records_go_into_a_new_segment() {
     now(appender.append(b"second")).unwrap();
     disk.fail_syncs(1);
     assert!(!writer.commit());
-    assert!(
-        appender
-            .depth()
-            .last_error
-            .unwrap()
-            .contains("input/output error")
-    );
+    assert!(appender.depth().last_error.unwrap().contains("input/output error"));
     assert!(waits(appender.durable(1)));
     now(appender.append(b"third")).unwrap();
     assert!(writer.commit() && writer.commit());
@@ -330,15 +277,8 @@ fn after_a_failed_sync_the_same_records_go_into_a_new_segment() {
     // The page cache would have shown the second record in the first segment; the power failure shows what is true.
     let (_appender, mut reader, recovered, _writer) = open_sim(&disk.crash(1), small());
     assert_eq!(recovered.damaged, []);
-    let got: Vec<_> = read_all(&mut reader)
-        .0
-        .into_iter()
-        .map(|(_, bytes)| bytes)
-        .collect();
-    assert_eq!(
-        got,
-        [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()]
-    );
+    let got: Vec<_> = read_all(&mut reader).0.into_iter().map(|(_, bytes)| bytes).collect();
+    assert_eq!(got, [b"first".to_vec(), b"second".to_vec(), b"third".to_vec()]);
 }
 
 #[test]
@@ -365,10 +305,7 @@ fn a_full_disk_is_waited_for_and_loses_nothing() {
 #[test]
 fn at_the_limit_appending_waits_until_something_is_released() {
     let disk = SimDisk::default();
-    let options = Options {
-        limit_bytes: 5000,
-        ..small()
-    };
+    let options = Options { limit_bytes: 5000, ..small() };
     let (appender, mut reader, _, mut writer) = open_sim(&disk, options);
     let mut appended = 0;
     while !waits(appender.append(&[1; 100])) {
@@ -386,11 +323,7 @@ fn at_the_limit_appending_waits_until_something_is_released() {
 #[test]
 fn at_the_limit_records_are_refused_if_that_is_the_policy() {
     let disk = SimDisk::default();
-    let options = Options {
-        limit_bytes: 5000,
-        when_full: WhenFull::Drop,
-        ..small()
-    };
+    let options = Options { limit_bytes: 5000, when_full: WhenFull::Drop, ..small() };
     let (appender, _reader, _, mut writer) = open_sim(&disk, options);
     let refused = (0..100).find_map(|_| {
         let refused = now(appender.append(&[1; 100])).err();
@@ -404,9 +337,7 @@ fn at_the_limit_records_are_refused_if_that_is_the_policy() {
 fn the_buffer_in_memory_is_bounded() {
     let disk = SimDisk::default();
     let (appender, _reader, _, mut writer) = open_sim(&disk, small());
-    let taken = (0..1000)
-        .take_while(|_| !waits(appender.append(&[1; 100])))
-        .count();
+    let taken = (0..1000).take_while(|_| !waits(appender.append(&[1; 100]))).count();
     assert_eq!(taken, 8192 / 116);
     assert!(writer.commit());
     assert!(!waits(appender.append(&[1; 100])));

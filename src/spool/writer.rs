@@ -68,12 +68,7 @@ impl Drop for SayStopped {
 
 impl Writer {
     /// A writer for a spool that was opened. It begins a segment of its own with the first record.
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        disk: Arc<dyn Disk>,
-        opened: Opened,
-        lock: Box<dyn Send>,
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, disk: Arc<dyn Disk>, opened: Opened, lock: Box<dyn Send>) -> Self {
         Self {
             shared,
             disk,
@@ -113,18 +108,10 @@ impl Writer {
                 return work;
             }
             state = match self.next_look(&state) {
-                None => self
-                    .shared
-                    .work
-                    .wait(state)
-                    .unwrap_or_else(std::sync::PoisonError::into_inner),
+                None => self.shared.work.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner),
                 Some(at) => {
                     let patience = at.saturating_duration_since(now);
-                    self.shared
-                        .work
-                        .wait_timeout(state, patience)
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .0
+                    self.shared.work.wait_timeout(state, patience).unwrap_or_else(std::sync::PoisonError::into_inner).0
                 }
             };
         }
@@ -133,10 +120,7 @@ impl Writer {
     /// What has to be done now.
     fn due(&self, state: &State, now: Instant) -> Option<Work> {
         let unwritten = !self.in_flight.is_empty() || !state.pending.is_empty();
-        if state.closing
-            && state.reader_gone
-            && (!unwritten || (state.abandoned && self.retry_at.is_some()))
-        {
+        if state.closing && state.reader_gone && (!unwritten || (state.abandoned && self.retry_at.is_some())) {
             return Some(Work::Stop);
         }
         if now >= self.housekeep_after && state.droppable(&self.shared.options) > 0 {
@@ -147,27 +131,18 @@ impl Writer {
         if late || (full && unwritten && self.retry_at.is_none()) {
             return Some(Work::Commit);
         }
-        self.persist_at(state)
-            .is_some_and(|at| at <= now)
-            .then_some(Work::Housekeep)
+        self.persist_at(state).is_some_and(|at| at <= now).then_some(Work::Housekeep)
     }
 
     /// When to look again without being woken.
     fn next_look(&self, state: &State) -> Option<Instant> {
         let drop_at = (state.droppable(&self.shared.options) > 0).then_some(self.housekeep_after);
-        [self.commit_at(state), self.persist_at(state), drop_at]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.commit_at(state), self.persist_at(state), drop_at].into_iter().flatten().min()
     }
 
     /// When what is pending has to be written at the latest.
     fn commit_at(&self, state: &State) -> Option<Instant> {
-        self.retry_at.or_else(|| {
-            state
-                .pending_since
-                .map(|since| since + self.shared.options.commit_delay)
-        })
+        self.retry_at.or_else(|| state.pending_since.map(|since| since + self.shared.options.commit_delay))
     }
 
     /// When the `released` file has to be written at the latest.
@@ -194,8 +169,7 @@ impl Writer {
             return;
         }
         // A burst must not hold its memory for ever.
-        self.in_flight
-            .shrink_to(self.shared.options.commit_bytes.saturating_mul(2));
+        self.in_flight.shrink_to(self.shared.options.commit_bytes.saturating_mul(2));
         let mut state = self.shared.lock();
         std::mem::swap(&mut state.pending, &mut self.in_flight);
         self.in_flight_seqs = state.pending_first_seq..state.next_seq;
@@ -207,10 +181,8 @@ impl Writer {
         let length = self.in_flight.len() as u64;
         let segment_bytes = self.shared.options.segment_bytes;
         let first_seq = self.in_flight_seqs.start;
-        let fits = |active: &Active| {
-            active.end_seq == first_seq
-                && (active.bytes + length <= segment_bytes || active.end_seq == active.first_seq)
-        };
+        let fits =
+            |active: &Active| active.end_seq == first_seq && (active.bytes + length <= segment_bytes || active.end_seq == active.first_seq);
         if !self.active.as_ref().is_some_and(fits) {
             self.begin_segment(first_seq)?;
         }
@@ -231,38 +203,21 @@ impl Writer {
     fn begin_segment(&mut self, first_seq: u64) -> io::Result<()> {
         self.active = None;
         let file = self.disk.create(&segment_name(first_seq))?;
-        self.active = Some(Active {
-            file: file.clone(),
-            first_seq,
-            end_seq: first_seq,
-            bytes: HEADER_BYTES,
-        });
-        let header = Header {
-            spool_id: self.spool_id,
-            first_seq,
-            follows_seq: self.last_end_seq,
-        };
+        self.active = Some(Active { file: file.clone(), first_seq, end_seq: first_seq, bytes: HEADER_BYTES });
+        let header = Header { spool_id: self.spool_id, first_seq, follows_seq: self.last_end_seq };
         file.write_at(&header.encode(), 0)
     }
 
     /// Tells the others what is durable now.
     fn confirm(&mut self) {
         let Some(active) = &self.active else { return };
-        let meta = SegmentMeta {
-            first_seq: active.first_seq,
-            end_seq: active.end_seq,
-            bytes: active.bytes,
-        };
+        let meta = SegmentMeta { first_seq: active.first_seq, end_seq: active.end_seq, bytes: active.bytes };
         self.last_end_seq = meta.end_seq;
         let mut state = self.shared.lock();
         state.buffered_bytes -= self.in_flight.len().min(state.buffered_bytes);
         state.durable_seq = meta.end_seq;
         state.disk_bytes += meta.bytes;
-        match state
-            .segments
-            .back_mut()
-            .filter(|last| last.first_seq == meta.first_seq)
-        {
+        match state.segments.back_mut().filter(|last| last.first_seq == meta.first_seq) {
             Some(last) => {
                 let before = std::mem::replace(last, meta).bytes;
                 state.disk_bytes -= before;
@@ -325,12 +280,7 @@ impl Writer {
         let (doomed, all) = {
             let state = self.shared.lock();
             let count = state.droppable(&self.shared.options);
-            let doomed: Vec<u64> = state
-                .segments
-                .iter()
-                .take(count)
-                .map(|one| one.first_seq)
-                .collect();
+            let doomed: Vec<u64> = state.segments.iter().take(count).map(|one| one.first_seq).collect();
             (doomed, count == state.segments.len())
         };
         let noted = self.note_released(false, all);
@@ -374,13 +324,7 @@ impl Writer {
             let state = self.shared.lock();
             (state.released_seq, state.next_seq)
         };
-        let released = Released {
-            spool_id: self.spool_id,
-            before_seq,
-            confirmed_seq: self.last_end_seq,
-            next_seq,
-            clean,
-        };
+        let released = Released { spool_id: self.spool_id, before_seq, confirmed_seq: self.last_end_seq, next_seq, clean };
         if twice {
             self.released_file.write_twice(&released)?;
         } else {

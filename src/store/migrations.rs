@@ -249,12 +249,8 @@ pub async fn require_current(connection: &mut Connection) -> Result<(), StoreErr
     let applied = applied(connection).await?;
     let dialect = dialect(connection);
     refuse_newer(dialect, &applied)?;
-    let pending: Vec<&str> = dialect
-        .migrations()
-        .iter()
-        .filter(|migration| !applied.contains(&migration.version()))
-        .map(|migration| migration.name)
-        .collect();
+    let pending: Vec<&str> =
+        dialect.migrations().iter().filter(|migration| !applied.contains(&migration.version())).map(|migration| migration.name).collect();
     if !pending.is_empty() {
         let pending = pending.join(", ");
         return Err(StoreError::Schema(format!("the database lacks the migrations {pending}: run `xmpp-archiver migrate`")));

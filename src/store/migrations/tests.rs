@@ -162,8 +162,7 @@ fn what_diesel_ran_is_seen() {
 fn many_at_once_run_each_migration_once() {
     let database = Database::new();
     let runs: Vec<usize> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..4).map(|_| scope.spawn(|| now(async { up(&mut database.open(), None).await.unwrap().len() }))).collect();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| now(async { up(&mut database.open(), None).await.unwrap().len() }))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(runs.iter().sum::<usize>(), all().len());
