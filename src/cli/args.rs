@@ -132,7 +132,7 @@ pub enum MigrateAction {
         /// How many to undo
         #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
         steps: u32,
-        /// Don't ask first
+        /// Yes, delete what their tables hold
         #[arg(long)]
         yes: bool,
     },

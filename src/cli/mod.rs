@@ -7,6 +7,7 @@ pub mod args;
 pub mod check;
 pub mod completions;
 pub mod config;
+mod connect;
 pub mod demo;
 pub mod export;
 pub mod man;
@@ -17,6 +18,7 @@ pub mod run;
 pub mod search;
 pub mod show;
 pub mod status;
+mod table;
 pub mod when;
 
 use std::io;
