@@ -330,6 +330,11 @@ impl Message {
         self.content.kind == Kind::Subject && self.place == Place::FromRoom && self.exact_ids.is_empty()
     }
 
+    /// Whether its sender and its recipient are one account.
+    pub fn is_to_oneself(&self) -> bool {
+        self.place == Place::Direct && self.from.bare == self.to.bare
+    }
+
     /// Whether another server may hold the other half of it.
     pub fn is_federated(&self) -> bool {
         !self.sender_is_local || !self.recipient_is_local

@@ -215,3 +215,11 @@ fn node_section(node: &Node) -> String {
         rooms = node.rooms,
     )
 }
+
+impl Drop for Archiver {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the end of the archiver's log:\n{}", self.said());
+        }
+    }
+}

@@ -37,8 +37,11 @@ pub(crate) fn command(directory: &Directory) -> Command {
     command
 }
 
-pub(crate) fn is_up(output: &Path) -> bool {
-    std::fs::read(output).is_ok_and(|log| String::from_utf8_lossy(&log).contains(UP))
+/// Whether ejabberd is ready; `Some(false)` when one of its ports was taken.
+pub(crate) fn is_up(output: &Path) -> Option<bool> {
+    let log = std::fs::read(output).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    if log.contains("Failed to open socket") { Some(false) } else { log.contains(UP).then_some(true) }
 }
 
 /// The directory of Erlang libraries that holds ejabberd.

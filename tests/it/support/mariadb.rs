@@ -177,7 +177,7 @@ fn serve(directory: &Directory, port: u16, with_tls: bool) -> Process {
     mariadbd.current_dir(directory.path());
     mariadbd.args(["--no-defaults", "--bind-address=127.0.0.1"]);
     mariadbd.args(["--skip-name-resolve", "--innodb-buffer-pool-size=32M"]);
-    mariadbd.args(["--innodb-flush-log-at-trx-commit=0", "--port", &port.to_string()]);
+    mariadbd.args(["--innodb-flush-log-at-trx-commit=2", "--port", &port.to_string()]);
     mariadbd.args(["--datadir", &at("data"), "--tmpdir", &at("tmp")]);
     mariadbd.args(["--socket", &at("data/socket"), "--pid-file", &at("data/pid")]);
     if with_tls {

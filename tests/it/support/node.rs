@@ -137,10 +137,10 @@ impl Node {
         let process = &mut self.process;
         let up = try_for(PATIENCE, || {
             let up = match kind {
-                Kind::Prosody => prosody::is_up(&ports),
+                Kind::Prosody => prosody::is_up(&log, &ports),
                 Kind::Ejabberd => ejabberd::is_up(&log),
             };
-            (up || !process.is_running()).then_some(up)
+            up.or_else(|| (!process.is_running()).then_some(false))
         });
         let up = up.unwrap_or(false);
         if !up {
