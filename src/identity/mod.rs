@@ -181,7 +181,9 @@ impl Identity {
         let index = if message.is_replay() {
             self.nearest(message, candidates)
         } else {
-            let near = candidates.filter(|(_, known)| self.is_near(message, known) && !known.bounced).collect::<Vec<_>>();
+            // The error may overtake a copy that another node mirrors: only a channel that had its copy already starts anew.
+            let is_over = |known: &Known| known.bounced && known.count(keyed.channel) > 0;
+            let near = candidates.filter(|(_, known)| self.is_near(message, known) && !is_over(known)).collect::<Vec<_>>();
             match message.per_send {
                 CopiesPerSend::Exactly(n) => near.iter().find(|(_, known)| known.count(keyed.channel) < n).map(|(index, _)| *index),
                 CopiesPerSend::About(n) => by_guess(&near, keyed.channel, n),
