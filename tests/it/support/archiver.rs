@@ -44,6 +44,15 @@ impl Store {
         }
     }
 
+    /// The authority that signed the certificate of a server that speaks TLS only.
+    pub(crate) fn authority(&self) -> Option<&Path> {
+        match self {
+            Store::Sqlite(_) => None,
+            Store::Postgres(database) => database.server.authority(),
+            Store::MariaDb(database) => database.server.authority(),
+        }
+    }
+
     /// What the database's own client prints for a query, without headings.
     pub(crate) fn query(&self, sql: &str) -> String {
         match self {
@@ -141,6 +150,16 @@ impl Archiver {
         program.output().expect("run the archiver's program")
     }
 
+    /// The text of its configuration.
+    pub(crate) fn settings(&self) -> String {
+        std::fs::read_to_string(&self.configuration).expect("its configuration")
+    }
+
+    /// Replaces the text of its configuration, for whatever is started next.
+    pub(crate) fn set_settings(&self, text: &str) {
+        std::fs::write(&self.configuration, text).expect("write its configuration");
+    }
+
     /// Runs a command that must succeed, and returns what it printed.
     pub(crate) fn must(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments);
@@ -157,7 +176,24 @@ impl Archiver {
 }
 
 fn configuration(store: &Store, spool: &Path, nodes: &[&Node]) -> String {
-    let mut text = format!("[[store]]\nname = 'main'\nurl = '{}'\n\n[spool]\npath = '{}'\n", store.url(), spool.display());
+    let mut text = format!(
+        "[spool]
+path = '{}'
+
+[[store]]
+name = 'main'
+url = '{}'
+",
+        spool.display(),
+        store.url()
+    );
+    if let Some(authority) = store.authority() {
+        text.push_str(&format!(
+            "tls_ca = '{}'
+",
+            authority.display()
+        ));
+    }
     for node in nodes {
         text.push_str(&node_section(node));
     }
@@ -178,4 +214,12 @@ fn node_section(node: &Node) -> String {
         host = node.host,
         rooms = node.rooms,
     )
+}
+
+impl Drop for Archiver {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the end of the archiver's log:\n{}", self.said());
+        }
+    }
 }
