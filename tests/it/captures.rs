@@ -1,5 +1,6 @@
 //! Every capture of a real server, mirrored once more to the real program: the archive must end up as what the clients did, message by message.
 
+mod kills;
 mod truth;
 
 use crate::support::archiver::{Archiver, StoreKind};

@@ -143,8 +143,7 @@ impl Archiver {
     /// Waits until all that it has read is stored.
     pub(crate) fn wait_until_stored(&self) {
         self.wait_until("everything to be stored", |status| {
-            let store = &status["stores"][0];
-            store["spool"]["next_seq"] == store["committed_seq"]
+            status["stores"][0]["spool"]["records"] == 0
         });
     }
 

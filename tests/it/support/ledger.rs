@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use diesel::prelude::*;
-use xmpp_archiver::store::schema::{bounces, conversation_names, deliveries, jids, messages, nodes, occupancy_events, quarantine};
+use xmpp_archiver::store::schema::{
+    bounces, conversation_names, deliveries, jids, messages, nodes, occupancy_events, progress, quarantine,
+};
 use xmpp_archiver::store::{Connection, Endpoint};
 
 /// Runs one query on whichever connection it is.
@@ -156,6 +158,21 @@ impl std::fmt::Display for Ledger {
         }
         self.quarantine.iter().try_for_each(|reason| writeln!(out, "  quarantine: {reason}"))
     }
+}
+
+/// How many records are stored; none as long as there are no tables.
+pub(crate) fn stored(endpoint: &Endpoint) -> i64 {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let Ok(mut connection) = Connection::open(endpoint).await else { return 0 };
+        let query = progress::table.order(progress::next_seq.desc()).select(progress::next_seq);
+        let found: Result<Vec<i64>, _> = match &mut connection {
+            Connection::Sqlite(inner) => diesel::RunQueryDsl::load(query, inner),
+            Connection::Postgres(inner) => diesel_async::RunQueryDsl::load(query, inner).await,
+            Connection::Mysql(inner) => diesel_async::RunQueryDsl::load(query, inner).await,
+        };
+        found.ok().and_then(|found| found.first().copied()).unwrap_or(0)
+    })
 }
 
 struct Names {
