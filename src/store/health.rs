@@ -103,15 +103,17 @@ pub async fn lossy_encodings(connection: &mut Connection) -> QueryResult<Vec<Str
     connection.texts(sql).await
 }
 
-/// The database's default encoding, for people.
+/// The encoding in use, for people.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn default_encoding(connection: &mut Connection) -> QueryResult<String> {
+pub async fn encoding(connection: &mut Connection) -> QueryResult<String> {
     let sql = match connection {
         Connection::Sqlite(_) => "SELECT encoding AS value FROM pragma_encoding",
         Connection::Postgres(_) => "SELECT current_setting('server_encoding') AS value",
-        Connection::Mysql(_) => "SELECT CONCAT(@@character_set_database, ', server ', @@character_set_server) AS value",
+        Connection::Mysql(_) => {
+            "SELECT CONCAT('utf8mb4 in the tables of the archive, whatever the default (', @@character_set_database, ')') AS value"
+        }
     };
     Ok(connection.text(sql).await?.unwrap_or_default())
 }

@@ -82,3 +82,30 @@ fn entries() -> _ {
         octet_length(quarantine::record),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::migrations;
+
+    const INSERT: &str = "INSERT INTO nodes (id, name) VALUES (1, 'prosody');
+        INSERT INTO quarantine (id, seq, received_at, node_id, spool_id, reason, record) VALUES
+        (1, 10, 5, 1, zeroblob(16), 'refused', x'3c61ff'), (3, 11, 6, NULL, zeroblob(16), 'unreadable', x'00');";
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn entries_are_listed_read_and_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut connection = Connection::Sqlite(crate::store::sqlite::open(&directory.path().join("a.sqlite")).unwrap());
+        migrations::up(&mut connection, None).await.unwrap();
+        connection.batch(INSERT).await.unwrap();
+        let entries = list(&mut connection, 0).await.unwrap();
+        let seen: Vec<_> = entries.iter().map(|entry| (entry.id, entry.node.as_deref(), entry.record_bytes)).collect();
+        assert_eq!(seen, [(1, Some("prosody"), 3), (3, None, 1)]);
+        assert_eq!(list(&mut connection, 1).await.unwrap(), entries[1..]);
+        let (entry, record) = get(&mut connection, 1).await.unwrap().unwrap();
+        assert_eq!((&entry, record.as_slice()), (&entries[0], [0x3c, 0x61, 0xff].as_slice()));
+        assert!(remove(&mut connection, 1).await.unwrap());
+        assert!(!remove(&mut connection, 1).await.unwrap());
+        assert_eq!(get(&mut connection, 1).await.unwrap(), None);
+    }
+}

@@ -66,7 +66,7 @@ diesel::table! {
         recipient_id -> Nullable<Integer>,
         /// Sum of: 1 encrypted, 2 no-store hint, 4 no-permanent-store hint, 8 no-copy hint, 16 store hint, 32
         /// XML not namespace-well-formed, 64 body is only a fallback text, 128 author does not match that of
-        /// the message referred to, 256 room private message.
+        /// the message referred to, 256 room private message, 512 origin_id is the same as stanza_id.
         flags -> Integer,
         /// nodes.id of the node that mirrored the first copy.
         node_id -> SmallInt,
@@ -92,7 +92,7 @@ diesel::table! {
         recipient_nick -> Nullable<Text>,
         /// The id attribute of the stanza.
         stanza_id -> Nullable<Text>,
-        /// XEP-0359 origin-id, when it differs from stanza_id.
+        /// XEP-0359 origin-id, NULL when there is none or, as flag 512 says, it is the same as stanza_id.
         origin_id -> Nullable<Text>,
         /// Thread (RFC 6121, section 5.2.5).
         thread -> Nullable<Text>,
@@ -127,7 +127,8 @@ diesel::table! {
         /// 0 unknown, 1 sent, 2 received.
         direction -> SmallInt,
         /// 1 direct copy, 2 carbon (XEP-0280), 3 late copy (offline or XEP-0198), 4 room history, 5 archive
-        /// result (XEP-0313), 6 into the room, 7 from the room to an occupant.
+        /// result (XEP-0313), 6 into the room, 7 from the room to an occupant, 8 direct copy whose direction
+        /// the mirror told.
         source -> SmallInt,
         /// 1 when this copy was a replay of something said earlier, else 0.
         replay -> SmallInt,

@@ -44,7 +44,9 @@ CREATE TABLE conversation_names (
     name TEXT NOT NULL COMMENT 'The room JID, or both bare JIDs sorted and joined by one space',
     name_hash BINARY(32) GENERATED ALWAYS AS (UNHEX(SHA2(name, 256))) STORED COMMENT 'Makes name unique, computed by the server',
     UNIQUE KEY conversation_names_name_hash (name_hash),
-    KEY conversation_names_name (name(128))
+    KEY conversation_names_name (name(128)),
+    KEY conversation_names_people (first_id, second_id),
+    KEY conversation_names_second (second_id)
 )
     ENGINE = InnoDB, ROW_FORMAT = DYNAMIC,
     CHARACTER SET = utf8mb4, COLLATE = utf8mb4_bin,
@@ -62,7 +64,7 @@ CREATE TABLE messages (
     conversation_id INTEGER NOT NULL COMMENT 'conversation_names.id',
     sender_id INTEGER COMMENT 'jids.id of the real sender, NULL when only the nick is known',
     recipient_id INTEGER COMMENT 'jids.id of the addressee, in a room the room',
-    flags INTEGER NOT NULL COMMENT 'Sum of: 1 encrypted, 2 no-store hint, 4 no-permanent-store hint, 8 no-copy hint, 16 store hint, 32 XML not namespace-well-formed, 64 body is only a fallback text, 128 author does not match that of the message referred to, 256 room private message',
+    flags INTEGER NOT NULL COMMENT 'Sum of: 1 encrypted, 2 no-store hint, 4 no-permanent-store hint, 8 no-copy hint, 16 store hint, 32 XML not namespace-well-formed, 64 body is only a fallback text, 128 author does not match that of the message referred to, 256 room private message, 512 origin_id is the same as stanza_id',
     node_id SMALLINT NOT NULL COMMENT 'nodes.id of the node that mirrored the first copy',
     kind SMALLINT NOT NULL COMMENT '1 message, 2 subject, 3 correction, 4 retraction, 5 moderation, 6 reaction, 7 invitation, 8 invitation declined, 9 call, 10 receipt, 11 marker, 12 chat state, 13 file, 14 reply, 99 unreadable',
     type SMALLINT NOT NULL COMMENT 'Type of the stanza: 0 normal, 1 chat, 2 groupchat, 3 headline, 4 error',
@@ -74,7 +76,7 @@ CREATE TABLE messages (
     recipient_resource LONGTEXT COMMENT 'Resource that the message was addressed to',
     recipient_nick LONGTEXT COMMENT 'Nick of the recipient of a room private message',
     stanza_id LONGTEXT COMMENT 'The id attribute of the stanza',
-    origin_id LONGTEXT COMMENT 'XEP-0359 origin-id, when it differs from stanza_id',
+    origin_id LONGTEXT COMMENT 'XEP-0359 origin-id, NULL when there is none or, as flag 512 says, it is the same as stanza_id',
     thread LONGTEXT COMMENT 'Thread (RFC 6121, section 5.2.5)',
     subject LONGTEXT COMMENT 'Subject',
     lang LONGTEXT COMMENT 'xml:lang of the body',
@@ -100,7 +102,7 @@ CREATE TABLE deliveries (
     recipient_id INTEGER COMMENT 'jids.id of the account that this copy went to',
     node_id SMALLINT NOT NULL COMMENT 'nodes.id of the node that mirrored this copy',
     direction SMALLINT NOT NULL COMMENT '0 unknown, 1 sent, 2 received',
-    source SMALLINT NOT NULL COMMENT '1 direct copy, 2 carbon (XEP-0280), 3 late copy (offline or XEP-0198), 4 room history, 5 archive result (XEP-0313), 6 into the room, 7 from the room to an occupant',
+    source SMALLINT NOT NULL COMMENT '1 direct copy, 2 carbon (XEP-0280), 3 late copy (offline or XEP-0198), 4 room history, 5 archive result (XEP-0313), 6 into the room, 7 from the room to an occupant, 8 direct copy whose direction the mirror told',
     replay SMALLINT NOT NULL COMMENT '1 when this copy was a replay of something said earlier, else 0',
     send_no SMALLINT NOT NULL COMMENT 'Which send this copy belongs to when equal messages could not be told apart, from 1',
     resource LONGTEXT COMMENT 'Resource that this copy went to',

@@ -32,6 +32,9 @@ CREATE TABLE conversation_names (
     name TEXT COLLATE "C" NOT NULL UNIQUE
 );
 
+CREATE INDEX conversation_names_people ON conversation_names (first_id, second_id);
+CREATE INDEX conversation_names_second ON conversation_names (second_id);
+
 -- A correction, a retraction or a reaction is a row of its own that refers to the
 -- original: nothing that was said is ever overwritten. No foreign keys here nor on
 -- the tables that hang on this one: a partition could not carry them later, and the
@@ -209,7 +212,7 @@ COMMENT ON COLUMN messages.refers_to IS 'messages.id of the message that this on
 COMMENT ON COLUMN messages.conversation_id IS 'conversation_names.id';
 COMMENT ON COLUMN messages.sender_id IS 'jids.id of the real sender, NULL when only the nick is known';
 COMMENT ON COLUMN messages.recipient_id IS 'jids.id of the addressee, in a room the room';
-COMMENT ON COLUMN messages.flags IS 'Sum of: 1 encrypted, 2 no-store hint, 4 no-permanent-store hint, 8 no-copy hint, 16 store hint, 32 XML not namespace-well-formed, 64 body is only a fallback text, 128 author does not match that of the message referred to, 256 room private message';
+COMMENT ON COLUMN messages.flags IS 'Sum of: 1 encrypted, 2 no-store hint, 4 no-permanent-store hint, 8 no-copy hint, 16 store hint, 32 XML not namespace-well-formed, 64 body is only a fallback text, 128 author does not match that of the message referred to, 256 room private message, 512 origin_id is the same as stanza_id';
 COMMENT ON COLUMN messages.node_id IS 'nodes.id of the node that mirrored the first copy';
 COMMENT ON COLUMN messages.kind IS '1 message, 2 subject, 3 correction, 4 retraction, 5 moderation, 6 reaction, 7 invitation, 8 invitation declined, 9 call, 10 receipt, 11 marker, 12 chat state, 13 file, 14 reply, 99 unreadable';
 COMMENT ON COLUMN messages.type IS 'Type of the stanza: 0 normal, 1 chat, 2 groupchat, 3 headline, 4 error';
@@ -221,7 +224,7 @@ COMMENT ON COLUMN messages.sender_nick IS 'Nick of the sender in the room';
 COMMENT ON COLUMN messages.recipient_resource IS 'Resource that the message was addressed to';
 COMMENT ON COLUMN messages.recipient_nick IS 'Nick of the recipient of a room private message';
 COMMENT ON COLUMN messages.stanza_id IS 'The id attribute of the stanza';
-COMMENT ON COLUMN messages.origin_id IS 'XEP-0359 origin-id, when it differs from stanza_id';
+COMMENT ON COLUMN messages.origin_id IS 'XEP-0359 origin-id, NULL when there is none or, as flag 512 says, it is the same as stanza_id';
 COMMENT ON COLUMN messages.thread IS 'Thread (RFC 6121, section 5.2.5)';
 COMMENT ON COLUMN messages.subject IS 'Subject';
 COMMENT ON COLUMN messages.lang IS 'xml:lang of the body';
@@ -237,7 +240,7 @@ COMMENT ON COLUMN deliveries.seq IS 'Number of the copy within its message, from
 COMMENT ON COLUMN deliveries.recipient_id IS 'jids.id of the account that this copy went to';
 COMMENT ON COLUMN deliveries.node_id IS 'nodes.id of the node that mirrored this copy';
 COMMENT ON COLUMN deliveries.direction IS '0 unknown, 1 sent, 2 received';
-COMMENT ON COLUMN deliveries.source IS '1 direct copy, 2 carbon (XEP-0280), 3 late copy (offline or XEP-0198), 4 room history, 5 archive result (XEP-0313), 6 into the room, 7 from the room to an occupant';
+COMMENT ON COLUMN deliveries.source IS '1 direct copy, 2 carbon (XEP-0280), 3 late copy (offline or XEP-0198), 4 room history, 5 archive result (XEP-0313), 6 into the room, 7 from the room to an occupant, 8 direct copy whose direction the mirror told';
 COMMENT ON COLUMN deliveries.replay IS '1 when this copy was a replay of something said earlier, else 0';
 COMMENT ON COLUMN deliveries.send_no IS 'Which send this copy belongs to when equal messages could not be told apart, from 1';
 COMMENT ON COLUMN deliveries.resource IS 'Resource that this copy went to';

@@ -38,6 +38,9 @@ CREATE TABLE conversation_names ( -- Dictionary of conversations: a room, or two
     name TEXT NOT NULL UNIQUE
 ) STRICT;
 
+CREATE INDEX conversation_names_people ON conversation_names (first_id, second_id);
+CREATE INDEX conversation_names_second ON conversation_names (second_id);
+
 -- A correction, a retraction or a reaction is a row of its own that refers to the
 -- original: nothing that was said is ever overwritten. No foreign keys here nor on
 -- the tables that hang on this one: a partition could not carry them later, and the
@@ -61,7 +64,8 @@ CREATE TABLE messages ( -- Every archived message, once. Rows are only ever adde
     recipient_id INTEGER,
     -- Sum of: 1 encrypted, 2 no-store hint, 4 no-permanent-store hint, 8 no-copy hint, 16 store
     -- hint, 32 XML not namespace-well-formed, 64 body is only a fallback text, 128 author does not
-    -- match that of the message referred to, 256 room private message
+    -- match that of the message referred to, 256 room private message, 512 origin_id is the same as
+    -- stanza_id
     flags INTEGER NOT NULL,
     -- nodes.id of the node that mirrored the first copy
     node_id INTEGER NOT NULL,
@@ -89,7 +93,7 @@ CREATE TABLE messages ( -- Every archived message, once. Rows are only ever adde
     recipient_nick TEXT,
     -- The id attribute of the stanza
     stanza_id TEXT,
-    -- XEP-0359 origin-id, when it differs from stanza_id
+    -- XEP-0359 origin-id, NULL when there is none or, as flag 512 says, it is the same as stanza_id
     origin_id TEXT,
     -- Thread (RFC 6121, section 5.2.5)
     thread TEXT,
@@ -128,7 +132,8 @@ CREATE TABLE deliveries ( -- Every copy of every message that a node showed: who
     -- 0 unknown, 1 sent, 2 received
     direction INTEGER NOT NULL,
     -- 1 direct copy, 2 carbon (XEP-0280), 3 late copy (offline or XEP-0198), 4 room history, 5
-    -- archive result (XEP-0313), 6 into the room, 7 from the room to an occupant
+    -- archive result (XEP-0313), 6 into the room, 7 from the room to an occupant, 8 direct copy
+    -- whose direction the mirror told
     source INTEGER NOT NULL,
     -- 1 when this copy was a replay of something said earlier, else 0
     replay INTEGER NOT NULL,
