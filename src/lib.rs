@@ -48,5 +48,6 @@ pub mod pipeline;
 pub mod run;
 
 pub mod demo;
+pub mod retrieve;
 
 pub mod cli;

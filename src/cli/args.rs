@@ -214,6 +214,9 @@ pub struct SearchArgs {
     /// How they are written
     #[arg(long, value_enum, default_value_t)]
     pub format: MessageFormat,
+    /// Add the original stanza, passwords of rooms redacted; not in a table
+    #[arg(long)]
+    pub xml: bool,
     /// The store, if several are configured
     #[arg(long, value_name = "NAME")]
     pub store: Option<String>,
@@ -222,9 +225,9 @@ pub struct SearchArgs {
 /// `show`.
 #[derive(Args, Debug)]
 pub struct ShowArgs {
-    /// A room's JID, or the two JIDs of a conversation between two people
-    #[arg(required = true, num_args = 1..=2, value_name = "CONVERSATION", value_parser = bare_jid)]
-    pub conversation: Vec<BareJid>,
+    /// A room's JID, or the two JIDs of a conversation between two people; or the name of a conversation as `search` shows it
+    #[arg(required = true, num_args = 1..=2, value_name = "CONVERSATION")]
+    pub conversation: Vec<String>,
     /// When.
     #[command(flatten)]
     pub time: TimeArgs,
@@ -240,6 +243,12 @@ pub struct ShowArgs {
     /// Include receipts, markers and chat states
     #[arg(long)]
     pub all: bool,
+    /// Add the original stanza, passwords of rooms redacted; not in a table
+    #[arg(long)]
+    pub xml: bool,
+    /// Tell who was in the room, too
+    #[arg(long)]
+    pub occupants: bool,
     /// The store, if several are configured
     #[arg(long, value_name = "NAME")]
     pub store: Option<String>,
@@ -266,6 +275,9 @@ pub struct ExportArgs {
     /// Write to this file in place of standard output; only its owner can read it
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Add the original stanza, passwords of rooms redacted; not in a table
+    #[arg(long)]
+    pub xml: bool,
     /// The store, if several are configured
     #[arg(long, value_name = "NAME")]
     pub store: Option<String>,
@@ -462,7 +474,7 @@ fn any_jid(text: &str) -> Result<Jid, String> {
 }
 
 /// A JID without a resource.
-fn bare_jid(text: &str) -> Result<BareJid, String> {
+pub(super) fn bare_jid(text: &str) -> Result<BareJid, String> {
     let jid = any_jid(text)?;
     match jid.resource() {
         None => Ok(jid.to_bare()),

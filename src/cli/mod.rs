@@ -15,12 +15,19 @@ pub mod man;
 pub mod migrate;
 pub mod output;
 pub mod quarantine;
+mod reading;
+mod render;
+mod render_csv;
+mod render_json;
+mod render_table;
 pub mod run;
 pub mod search;
 pub mod show;
 pub mod status;
 mod table;
+mod transcript;
 pub mod when;
+mod words;
 
 use std::io;
 

@@ -1,8 +1,13 @@
-//! Stanzas as they stand in the columns `xml`: one format byte, then the bytes, compressed where that helps.
+//! Stanzas as they stand in the columns `xml`: one format byte, then the bytes, packed where that helps.
 //!
-//! Format 0 is the stanza itself. Format 1 is a Zstandard frame made with the dictionary [`DICTIONARY`], which was trained on
-//! mirrored stanzas and stands in the table `settings` too, so that any Zstandard tool can read an archive without this program.
-//! A format is never changed: a better dictionary becomes format 2.
+//! - Format 0 is the stanza itself.
+//! - Format 1 is a Zstandard frame made with the dictionary [`DICTIONARY`], which was trained on mirrored stanzas and stands in the
+//!   table `settings` too, so that any Zstandard tool can read an archive without this program.
+//! - Format 2 is the same, but before packing every text that stands in another column of the same message was replaced by one byte:
+//!   1 body, 2 subject, 3 thread, 4 stanza_id, 5 origin_id, 6 sender_resource, 7 refers_to_id. None of these bytes can occur in
+//!   XML (XML 1.0 §2.2), and putting the columns back gives the stanza to the last byte. It saves about half: what a person wrote is stored once.
+//!
+//! A format is never changed: a better dictionary becomes format 3.
 
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::dict::{DecoderDictionary, EncoderDictionary};
@@ -15,6 +20,9 @@ pub const DICTIONARY_SETTING: &str = "stanza_dictionary_1";
 const LEVEL: i32 = 3;
 const PLAIN: u8 = 0;
 const ZSTD_1: u8 = 1;
+const ZSTD_1_WITHOUT_COLUMNS: u8 = 2;
+/// A shorter text costs more to name than to keep.
+const MIN_COLUMN_BYTES: usize = 3;
 /// A stanza larger than this was never accepted, so no stored one unpacks to more.
 const MAX_UNPACKED_BYTES: usize = 64 * 1024 * 1024;
 
@@ -35,12 +43,71 @@ impl Default for Packer {
     }
 }
 
+/// The texts of a message's other columns, in the order of their numbers in format 2.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Columns<'c> {
+    texts: [Option<&'c str>; 7],
+}
+
+impl<'c> Columns<'c> {
+    /// In this order: body, subject, thread, stanza_id, origin_id, sender_resource, refers_to_id.
+    pub fn new(texts: [Option<&'c str>; 7]) -> Self {
+        Self { texts }
+    }
+
+    fn numbered(&self) -> impl Iterator<Item = (u8, &'c str)> {
+        (1..).zip(self.texts).filter_map(|(number, text)| Some((number, text?)))
+    }
+
+    /// The stanza without what stands in the columns; none if nothing of them stands in it.
+    fn take_out(&self, stanza: &[u8]) -> Option<Vec<u8>> {
+        if stanza.iter().any(|byte| (1..=7).contains(byte)) {
+            return None;
+        }
+        let mut rest: Option<Vec<u8>> = None;
+        for (number, text) in self.numbered().filter(|(_, text)| text.len() >= MIN_COLUMN_BYTES) {
+            let current = rest.as_deref().unwrap_or(stanza);
+            rest = replace(current, text.as_bytes(), number).or(rest);
+        }
+        rest
+    }
+
+    fn put_back(&self, taken: &[u8]) -> Option<Vec<u8>> {
+        let mut stanza = Vec::with_capacity(taken.len() * 2);
+        for byte in taken {
+            match byte {
+                1..=7 => stanza.extend_from_slice(self.texts.get(usize::from(*byte) - 1).copied().flatten()?.as_bytes()),
+                other => stanza.push(*other),
+            }
+        }
+        Some(stanza)
+    }
+}
+
+fn replace(bytes: &[u8], text: &[u8], number: u8) -> Option<Vec<u8>> {
+    let finder = memchr::memmem::Finder::new(text);
+    let first = finder.find(bytes)?;
+    let mut replaced = Vec::with_capacity(bytes.len());
+    let (mut from, mut next) = (0, Some(first));
+    while let Some(at) = next {
+        replaced.extend_from_slice(bytes.get(from..at)?);
+        replaced.push(number);
+        from = at + text.len();
+        next = finder.find(bytes.get(from..)?).map(|offset| from + offset);
+    }
+    replaced.extend_from_slice(bytes.get(from..)?);
+    Some(replaced)
+}
+
 impl Packer {
-    /// The stanza as it is stored.
-    pub fn pack(&mut self, stanza: &[u8]) -> Vec<u8> {
-        let packed = self.compressor.as_mut().and_then(|compressor| compressor.compress(stanza).ok());
+    /// The stanza as it is stored beside these columns.
+    pub fn pack(&mut self, stanza: &[u8], columns: &Columns<'_>) -> Vec<u8> {
+        let taken = columns.take_out(stanza);
+        let format = if taken.is_some() { ZSTD_1_WITHOUT_COLUMNS } else { ZSTD_1 };
+        let input = taken.as_deref().unwrap_or(stanza);
+        let packed = self.compressor.as_mut().and_then(|compressor| compressor.compress(input).ok());
         let (format, bytes) = match &packed {
-            Some(packed) if packed.len() < stanza.len() => (ZSTD_1, packed.as_slice()),
+            Some(packed) if packed.len() < stanza.len() => (format, packed.as_slice()),
             _ => (PLAIN, stanza),
         };
         let mut stored = Vec::with_capacity(bytes.len() + 1);
@@ -50,18 +117,21 @@ impl Packer {
     }
 }
 
-/// The stanza in a column `xml`; none if it is damaged or of a format that this version does not know.
-pub fn unpack(stored: &[u8]) -> Option<Vec<u8>> {
+/// The stanza in a column `xml`, with the other columns of its message; none if it is damaged or of a format that this version does not know.
+pub fn unpack(stored: &[u8], columns: &Columns<'_>) -> Option<Vec<u8>> {
     let (format, bytes) = stored.split_first()?;
     match *format {
         PLAIN => Some(bytes.to_vec()),
-        ZSTD_1 => {
-            let mut decompressor = Decompressor::with_prepared_dictionary(decoder()).ok()?;
-            let length = Decompressor::upper_bound(bytes).unwrap_or(MAX_UNPACKED_BYTES).min(MAX_UNPACKED_BYTES);
-            decompressor.decompress(bytes, length).ok()
-        }
+        ZSTD_1 => decompress(bytes),
+        ZSTD_1_WITHOUT_COLUMNS => columns.put_back(&decompress(bytes)?),
         _ => None,
     }
+}
+
+fn decompress(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut decompressor = Decompressor::with_prepared_dictionary(decoder()).ok()?;
+    let length = Decompressor::upper_bound(bytes).unwrap_or(MAX_UNPACKED_BYTES).min(MAX_UNPACKED_BYTES);
+    decompressor.decompress(bytes, length).ok()
 }
 
 fn encoder() -> &'static EncoderDictionary<'static> {
@@ -78,21 +148,41 @@ fn decoder() -> &'static DecoderDictionary<'static> {
 mod tests {
     use super::*;
 
+    const COLUMNS: [Option<&str>; 7] = [Some("hello world"), None, Some("thread-1"), Some("id-1"), None, Some("phone"), Some("x")];
+
     #[test]
     fn every_stanza_comes_back_as_it_was() {
         let mut packer = Packer::default();
         let large = format!("<message><body>{}</body></message>", "é".repeat(200_000));
-        for stanza in ["", "<a/>", "<message to='a@b'><body>hello</body></message>", &large] {
-            let stored = packer.pack(stanza.as_bytes());
+        for stanza in [
+            "",
+            "<a/>",
+            "<message id='id-1' from='a@b/phone'><body>hello world</body><origin-id id='id-1'/><thread>thread-1</thread></message>",
+            "<message><body>other</body></message>",
+            "\u{1}<message>hello world</message>",
+            &large,
+        ] {
+            let columns = Columns::new(COLUMNS);
+            let stored = packer.pack(stanza.as_bytes(), &columns);
             assert!(stored.len() <= stanza.len() + 1);
-            assert_eq!(unpack(&stored).unwrap(), stanza.as_bytes());
+            assert_eq!(unpack(&stored, &columns).unwrap(), stanza.as_bytes());
         }
     }
 
     #[test]
+    fn a_text_that_stands_in_a_column_is_not_stored_again() {
+        let stanza = "<message id='id-1'><body>hello world</body></message>";
+        let taken = Columns::new(COLUMNS).take_out(stanza.as_bytes()).unwrap();
+        assert_eq!(taken, b"<message id='\x04'><body>\x01</body></message>");
+    }
+
+    #[test]
     fn damage_is_no_panic() {
-        assert_eq!(unpack(&[]), None);
-        assert_eq!(unpack(&[9, 1, 2]), None);
-        assert_eq!(unpack(&[1, 1, 2]), None);
+        let none = Columns::default();
+        assert_eq!(unpack(&[], &none), None);
+        assert_eq!(unpack(&[9, 1, 2], &none), None);
+        assert_eq!(unpack(&[1, 1, 2], &none), None);
+        let stored = Packer::default().pack(b"<message><body>hello world</body></message>", &Columns::new(COLUMNS));
+        assert_eq!(unpack(&stored, &none), None);
     }
 }

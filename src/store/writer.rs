@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use diesel::QueryResult;
 
 use super::batch::{Committed, Entry, Item};
-use super::codec::Packer;
+use super::codec::{Columns, Packer};
 use super::dictionary::{Conversation, Dictionary};
 use super::queries::{LastIds, Queries};
 use super::references::References;
@@ -375,7 +375,7 @@ impl Memory {
             refers_to_id: content.refers_to_id.clone(),
             detail: content.detail.clone(),
             body: content.body.clone(),
-            xml: self.packer.pack(entry.stanza()),
+            xml: self.packer.pack(entry.stanza(), &columns(message)),
         })
     }
 
@@ -392,7 +392,7 @@ impl Memory {
             replay: i16::from(message.is_replay()),
             send_no: i16::try_from(verdict.send).unwrap_or(i16::MAX),
             resource: delivered.and_then(|to| to.resource.clone()),
-            xml: (!verdict.is_new && !verdict.shape_is_kept).then(|| self.packer.pack(entry.stanza())),
+            xml: (!verdict.is_new && !verdict.shape_is_kept).then(|| self.packer.pack(entry.stanza(), &Columns::default())),
         }
     }
 
@@ -426,7 +426,7 @@ impl Memory {
             stanza_id: bounce.id.clone(),
             condition: bounce.condition.clone(),
             text: bounce.text.clone(),
-            xml: self.packer.pack(entry.stanza()),
+            xml: self.packer.pack(entry.stanza(), &Columns::default()),
         });
         Ok(())
     }
@@ -523,6 +523,21 @@ impl Batch {
         db.insert_quarantine(&self.quarantine).await?;
         Ok(committed)
     }
+}
+
+/// The texts that a message's row holds beside the stanza.
+fn columns(message: &Message) -> Columns<'_> {
+    let content = &message.content;
+    let same_origin = message.origin_id == message.id;
+    Columns::new([
+        content.body.as_deref(),
+        content.subject.as_deref(),
+        content.thread.as_deref(),
+        message.id.as_deref(),
+        message.origin_id.as_deref().filter(|_| !same_origin),
+        message.sender.as_ref().and_then(|sender| sender.resource.as_deref()),
+        content.refers_to_id.as_deref(),
+    ])
 }
 
 /// `deliveries.source`.

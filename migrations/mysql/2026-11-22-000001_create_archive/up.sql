@@ -44,7 +44,9 @@ CREATE TABLE conversation_names (
     name TEXT NOT NULL COMMENT 'The room JID, or both bare JIDs sorted and joined by one space',
     name_hash BINARY(32) GENERATED ALWAYS AS (UNHEX(SHA2(name, 256))) STORED COMMENT 'Makes name unique, computed by the server',
     UNIQUE KEY conversation_names_name_hash (name_hash),
-    KEY conversation_names_name (name(128))
+    KEY conversation_names_name (name(128)),
+    KEY conversation_names_people (first_id, second_id),
+    KEY conversation_names_second (second_id)
 )
     ENGINE = InnoDB, ROW_FORMAT = DYNAMIC,
     CHARACTER SET = utf8mb4, COLLATE = utf8mb4_bin,

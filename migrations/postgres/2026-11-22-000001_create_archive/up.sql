@@ -32,6 +32,9 @@ CREATE TABLE conversation_names (
     name TEXT COLLATE "C" NOT NULL UNIQUE
 );
 
+CREATE INDEX conversation_names_people ON conversation_names (first_id, second_id);
+CREATE INDEX conversation_names_second ON conversation_names (second_id);
+
 -- A correction, a retraction or a reaction is a row of its own that refers to the
 -- original: nothing that was said is ever overwritten. No foreign keys here nor on
 -- the tables that hang on this one: a partition could not carry them later, and the

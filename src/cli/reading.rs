@@ -1,0 +1,95 @@
+//! What `search`, `show` and `export` share: from arguments to a query, and page after page to whoever writes them.
+
+use jiff::Zoned;
+
+use super::Failure;
+use super::args::{Filter, Order, PageArgs, TimeArgs};
+use super::output::tell;
+use crate::config::Config;
+use crate::message::address::Address;
+use crate::retrieve::{self, Archive, Cursor, Found, Query};
+use crate::store::{Endpoint, StoreError};
+
+/// Runs asynchronous work to its end.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Runtime(format!("can't start: {error}")))?.block_on(work)
+}
+
+/// Opens the store of this name for reading.
+pub(super) async fn open(config: &Config, store: Option<&str>) -> Result<Archive, Failure> {
+    let store = config.store(store)?;
+    Archive::open(&Endpoint::from_config(store), store.pool).await.map_err(failure)
+}
+
+/// What a store says, by what the caller can do about it.
+pub(super) fn failure(error: StoreError) -> Failure {
+    match error {
+        StoreError::Misconfigured(said) => Failure::Usage(said),
+        other => Failure::Runtime(other.to_string()),
+    }
+}
+
+/// The query of `search` and `export`.
+pub(super) fn query(filter: &Filter, time: &TimeArgs, page: &PageArgs) -> Result<Query, Failure> {
+    let query = Query {
+        text: filter.text.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect(),
+        participants: filter.participant.iter().map(|jid| Address::parse(jid.as_str())).collect(),
+        room: filter.room.as_ref().map(|room| Address::parse(room.as_str()).bare),
+        id: filter.id.clone(),
+        kinds: filter.kind.iter().map(|kind| kind.code()).collect(),
+        all: filter.all,
+        ..Query::default()
+    };
+    placed(query, time, page)
+}
+
+/// The query with its times, its order and its begin.
+pub(super) fn placed(mut query: Query, time: &TimeArgs, page: &PageArgs) -> Result<Query, Failure> {
+    let now = Zoned::now().with_time_zone(time.zone.rules());
+    let out_of_range = |name: &str, error| Failure::Usage(format!("{name} {error}"));
+    query.from = time.from.as_ref().map(|when| when.begin(&now)).transpose().map_err(|error| out_of_range("--from", error))?;
+    query.to = time.to.as_ref().map(|when| when.end(&now)).transpose().map_err(|error| out_of_range("--to", error))?;
+    if let (Some(from), Some(to)) = (query.from, query.to)
+        && from >= to
+    {
+        return Err(Failure::Usage("--from is later than --to".to_owned()));
+    }
+    query.order = match page.order {
+        Order::Asc => retrieve::Order::Ascending,
+        Order::Desc => retrieve::Order::Descending,
+    };
+    query.after = match &page.after {
+        None => None,
+        Some(cursor) => Some(cursor.parse().map_err(|error| Failure::Usage(format!("--after {error}")))?),
+    };
+    query.check().map_err(|mistake| Failure::Usage(format!("the command line {mistake}")))?;
+    Ok(query)
+}
+
+/// Hands page after page to `each`, at most `limit` messages, and returns where to go on if there are more.
+pub(super) async fn pages(
+    archive: &Archive,
+    mut query: Query,
+    limit: Option<u64>,
+    mut each: impl AsyncFnMut(&[Found]) -> Result<(), Failure>,
+) -> Result<Option<Cursor>, Failure> {
+    let mut left = limit.unwrap_or(u64::MAX);
+    loop {
+        query.limit = usize::try_from(left).unwrap_or(usize::MAX).min(retrieve::MAX_PAGE);
+        let page = archive.search(&query).await.map_err(failure)?;
+        each(&page.messages).await?;
+        left = left.saturating_sub(page.messages.len() as u64);
+        if page.next.is_none() || left == 0 {
+            return Ok(page.next);
+        }
+        query.after = page.next;
+    }
+}
+
+/// Says how to go on where there is more than was asked for.
+pub(super) fn tell_more(next: Option<Cursor>, limit: u64) {
+    if let Some(cursor) = next {
+        tell(&format!("there are more than these {limit}: go on with --after {cursor}"));
+    }
+}

@@ -1,0 +1,157 @@
+//! What can be asked of an archive: one type for the command line, for pages and for exports.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::message::address::Address;
+use crate::time::Micros;
+
+/// The most messages of one page; whoever wants more goes on after the page's cursor.
+pub const MAX_PAGE: usize = 500;
+/// The most participants that one query names.
+pub const MAX_PARTICIPANTS: usize = 50;
+/// The most words that one query names.
+pub const MAX_WORDS: usize = 50;
+/// The longest word: databases limit the length of a pattern, SQLite to 50,000 bytes.
+pub const MAX_WORD_BYTES: usize = 1_000;
+
+/// Kinds that say nothing and are left out unless asked for: receipts, markers, chat states.
+pub(crate) const SILENT_KINDS: [i16; 3] = [10, 11, 12];
+
+/// Which messages. All conditions must hold; the default finds everything that says something, the oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Words that the body or the subject holds, each in any place. Upper and lower case are the same.
+    pub text: Vec<String>,
+    /// People who sent or got it, in a conversation between two or in a room; all of them.
+    pub participants: Vec<Address>,
+    /// The room in which it was said, by its bare JID.
+    pub room: Option<String>,
+    /// The conversation by its exact name.
+    pub conversation: Option<String>,
+    /// Sent at this time or later.
+    pub from: Option<Micros>,
+    /// Sent before this time.
+    pub to: Option<Micros>,
+    /// The archive's number of it, or one of the ids that its stanza had.
+    pub id: Option<String>,
+    /// Numbers of kinds (`messages.kind`); none means all that say something.
+    pub kinds: Vec<i16>,
+    /// Only records that refer to one of these messages; none means all.
+    pub refers_to: Vec<i64>,
+    /// Include what says nothing: receipts, markers, chat states.
+    pub all: bool,
+    /// Go on after this place.
+    pub after: Option<Cursor>,
+    /// In which order.
+    pub order: Order,
+    /// The most messages of a page, at most [`MAX_PAGE`].
+    pub limit: usize,
+    /// Whether the original stanza is wanted.
+    pub with_xml: bool,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            text: Vec::new(),
+            participants: Vec::new(),
+            room: None,
+            conversation: None,
+            from: None,
+            to: None,
+            id: None,
+            kinds: Vec::new(),
+            refers_to: Vec::new(),
+            all: false,
+            after: None,
+            order: Order::Ascending,
+            limit: MAX_PAGE,
+            with_xml: false,
+        }
+    }
+}
+
+impl Query {
+    /// What is wrong with it, in words for whoever asked.
+    ///
+    /// # Errors
+    /// When a limit is exceeded, or a JID or word is empty.
+    pub fn check(&self) -> Result<(), String> {
+        if self.participants.len() > MAX_PARTICIPANTS {
+            return Err(format!("names more than {MAX_PARTICIPANTS} participants"));
+        }
+        if self.text.len() > MAX_WORDS {
+            return Err(format!("names more than {MAX_WORDS} words"));
+        }
+        match self.text.iter().find(|word| word.is_empty() || word.len() > MAX_WORD_BYTES || word.contains('\0')) {
+            Some(_) => Err(format!("a word must have 1 to {MAX_WORD_BYTES} bytes")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The order by time sent, then by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The oldest first.
+    #[default]
+    Ascending,
+    /// The newest first.
+    Descending,
+}
+
+/// A place in the order: that of one message. Printed and read back as one word without meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// When the message was sent.
+    pub sent_at: Micros,
+    /// Its number.
+    pub id: i64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.sent_at, self.id)
+    }
+}
+
+/// A text is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no cursor: it must be one that a page before named")]
+pub struct CursorError;
+
+impl FromStr for Cursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let (sent_at, id) = text.trim().split_once(':').ok_or(CursorError)?;
+        let number = |text: &str| text.parse().or(Err(CursorError));
+        Ok(Self { sent_at: number(sent_at)?, id: number(id)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_was_printed() {
+        for cursor in [Cursor { sent_at: 1_795_332_536_173_794, id: 17 }, Cursor { sent_at: -5, id: i64::MAX }] {
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+        for text in ["", ":", "1", "1:", "1:a", "1:2:3"] {
+            assert_eq!(text.parse::<Cursor>(), Err(CursorError), "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_are_kept() {
+        assert_eq!(Query::default().check(), Ok(()));
+        for text in [vec![String::new()], vec!["a".repeat(MAX_WORD_BYTES + 1)], vec!["a".to_owned(); MAX_WORDS + 1]] {
+            assert!(Query { text, ..Query::default() }.check().is_err());
+        }
+        let participants = vec![Address::parse("a@b"); MAX_PARTICIPANTS + 1];
+        assert!(Query { participants, ..Query::default() }.check().is_err());
+    }
+}

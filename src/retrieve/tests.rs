@@ -1,0 +1,269 @@
+//! One list of questions and answers, the same on every database: the rows of `tests/sql/views_rows.sql` and a few more.
+//!
+//! On SQLite it always runs. For the servers name the URL of an empty database that the test may fill.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection as _, SqliteConnection};
+use diesel_async::SimpleAsyncConnection;
+
+use super::*;
+use crate::message::address::Address;
+use crate::store::{Backend, Connection};
+use crate::time::SECOND;
+
+/// When message 0 would have been sent: message n is n seconds later.
+const START: Micros = 1_795_332_535_173_794;
+const NOTHING: [i64; 0] = [];
+const ROWS: &str = include_str!("../../tests/sql/views_rows.sql");
+/// What the views don't tell: texts in two cases, names, bounces, an original stanza.
+const MORE_ROWS: &str = "
+INSERT INTO message_keys(message_id,by_id,kind,key,value) VALUES(2,4,1,X'010101010101010101010101','sid2');
+INSERT INTO message_keys(message_id,by_id,kind,key,value) VALUES(9,4,1,X'020202020202020202020202','1795332544000000');
+INSERT INTO message_keys(message_id,by_id,kind,key,value) VALUES(9,NULL,2,X'030303030303030303030303','ref9');
+INSERT INTO bounces(id,message_id,at,from_id,to_id,node_id,stanza_id,condition,text,xml) VALUES(1,5,1795332540200000,5,1,1,'id5','service-unavailable',NULL,X'00');
+INSERT INTO messages(id,sent_at,received_at,refers_to,conversation_id,sender_id,recipient_id,flags,node_id,kind,type,direction,via,content_key,stanza_id,origin_id,subject,body,detail,refers_to_id,xml) VALUES(18,1795332553173794,1795332553173799,1,1,1,2,642,1,3,1,3,1,X'0102030405060708090a0b0c','id18',NULL,'Ihre GRÖSSE','100% o''k_ ПРИВЕТ 你好','{\"a\":1}','id1',X'003c613e68693c2f613e');
+INSERT INTO messages(id,sent_at,received_at,refers_to,conversation_id,sender_id,recipient_id,flags,node_id,kind,type,direction,via,content_key,stanza_id,origin_id,subject,body,xml) VALUES(19,1795332553173794,1795332553173799,NULL,1,1,2,0,1,1,1,3,1,X'0102030405060708090a0b0c','id18 ','o19',NULL,'\u{212a} 1000 ok_',X'00');
+";
+
+fn endpoint(backend: Backend) -> Endpoint {
+    let second = Duration::from_secs(30);
+    Endpoint { name: "test".to_owned(), backend, tls_ca: None, connect_timeout: second, statement_timeout: second }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// The numbers of what a query finds.
+async fn ids(archive: &Archive, query: Query) -> Vec<i64> {
+    archive.search(&query).await.unwrap().messages.iter().map(|message| message.id).collect()
+}
+
+fn query() -> Query {
+    Query::default()
+}
+
+async fn every_filter(archive: &Archive) {
+    let all: Vec<i64> = (1..=19).filter(|id| *id != 10).collect();
+    assert_eq!(ids(archive, query()).await, all);
+    let everything: Vec<i64> = (1..=19).collect();
+    assert_eq!(ids(archive, Query { all: true, ..query() }).await, everything);
+    assert_eq!(ids(archive, Query { kinds: vec![10, 6], ..query() }).await, [10, 12]);
+    assert_eq!(ids(archive, Query { room: Some("room@muc.a.example".into()), ..query() }).await, [2, 3, 9, 15]);
+    assert_eq!(ids(archive, Query { room: Some("none@muc.a.example".into()), ..query() }).await, NOTHING);
+    let name = Some("alice@a.example zed@remote.example".to_owned());
+    assert_eq!(ids(archive, Query { conversation: name.clone(), ..query() }).await, [5, 16]);
+    assert_eq!(ids(archive, Query { conversation: name, room: Some("room@muc.a.example".into()), ..query() }).await, NOTHING);
+    let (from, to) = (Some(START + 3 * SECOND), Some(START + 5 * SECOND));
+    assert_eq!(ids(archive, Query { from, to, ..query() }).await, [3, 4]);
+    assert_eq!(ids(archive, Query { from, to, order: Order::Descending, ..query() }).await, [4, 3]);
+    assert_eq!(ids(archive, Query { from: to, to: from, ..query() }).await, NOTHING);
+    assert_eq!(ids(archive, Query { refers_to: vec![1, 2], ..query() }).await, [12, 18]);
+}
+
+async fn people(archive: &Archive) {
+    for (people, expected) in [
+        (vec!["zed@remote.example"], vec![4, 5, 15, 16]),
+        (vec!["carol@a.example/pad"], vec![2, 15]),
+        (vec!["carol@a.example", "alice@a.example"], vec![2]),
+        (vec!["bob@a.example", "zed@remote.example"], vec![4, 15]),
+        (vec!["room@muc.a.example"], vec![2, 3, 9, 15]),
+        (vec!["nobody@a.example"], vec![]),
+        (vec!["carol@a.example", "nobody@a.example"], vec![]),
+        (vec!["Carol@A.example", "carol@a.example"], vec![2, 15]),
+    ] {
+        let participants = people.iter().map(|jid| Address::parse(jid)).collect();
+        assert_eq!(ids(archive, Query { participants, ..query() }).await, expected, "{people:?}");
+    }
+}
+
+async fn words(archive: &Archive) {
+    for (text, expected) in [
+        (vec!["FROM"], vec![4]),
+        (vec!["afar", "To"], vec![5]),
+        (vec!["grösse", "100"], vec![18]),
+        (vec!["привет"], vec![18]),
+        (vec!["ПРИВЕТ", "你好", "size"], vec![]),
+        (vec!["你好"], vec![18]),
+        (vec!["100%"], vec![18]),
+        (vec!["o'k_"], vec![18]),
+        (vec!["k_"], vec![18, 19]),
+        (vec!["k 1"], vec![]),
+        (vec!["\u{212a}"], vec![19]),
+        (vec!["%"], vec![18]),
+        (vec!["!"], vec![]),
+    ] {
+        let text: Vec<String> = text.into_iter().map(str::to_owned).collect();
+        assert_eq!(ids(archive, Query { text: text.clone(), ..query() }).await, expected, "{text:?}");
+    }
+}
+
+async fn by_id(archive: &Archive) {
+    for (id, expected) in [
+        ("10", vec![10]),
+        ("id10", vec![10]),
+        ("sid2", vec![2]),
+        ("ref9", vec![9]),
+        ("1795332544000000", vec![9]),
+        ("id18", vec![18]),
+        ("id18 ", vec![19]),
+        ("o19", vec![19]),
+        ("none", vec![]),
+        ("77", vec![]),
+    ] {
+        assert_eq!(ids(archive, Query { id: Some(id.to_owned()), ..query() }).await, expected, "{id}");
+    }
+}
+
+/// Pages put together are the whole, in both orders, with any limit, two messages of one instant among them.
+async fn pages(archive: &Archive) {
+    for order in [Order::Ascending, Order::Descending] {
+        let whole = ids(archive, Query { order, ..query() }).await;
+        for text in [vec![], vec!["e".to_owned()]] {
+            let whole: Vec<i64> =
+                if text.is_empty() { whole.clone() } else { ids(archive, Query { order, text: text.clone(), ..query() }).await };
+            for limit in [1, 2, 5, 18, 100] {
+                let mut read = Vec::new();
+                let mut after = None;
+                loop {
+                    let page = archive.search(&Query { order, limit, after, text: text.clone(), ..query() }).await.unwrap();
+                    assert!(page.messages.len() <= limit);
+                    read.extend(page.messages.iter().map(|message| message.id));
+                    after = page.next;
+                    if after.is_none() {
+                        break;
+                    }
+                }
+                assert_eq!(read, whole, "{order:?} {limit}");
+            }
+        }
+    }
+}
+
+async fn what_is_known_of_a_message(archive: &Archive) {
+    let one = async |id: &str| {
+        let page = archive.search(&Query { id: Some(id.to_owned()), with_xml: true, ..query() }).await.unwrap();
+        page.messages.into_iter().next().unwrap()
+    };
+    let forked = one("1").await;
+    assert_eq!((forked.sender.as_deref(), forked.recipient.as_deref()), (Some("alice@a.example"), Some("bob@a.example")));
+    assert_eq!((forked.conversation.as_str(), forked.room()), ("alice@a.example bob@a.example", None));
+    let copies: Vec<_> = forked.deliveries.iter().map(|copy| (copy.resource.as_deref(), names::source(copy.source))).collect();
+    assert_eq!(copies, [(None, "direct"), (Some("phone"), "direct"), (Some("laptop"), "direct"), (Some("tab"), "carbon")]);
+    assert_eq!((forked.node.as_deref(), forked.sender_resource.as_deref()), (Some("pn"), Some("desk")));
+    let in_room = one("2").await;
+    assert_eq!(in_room.room(), Some("room@muc.a.example"));
+    assert_eq!(in_room.stanza_ids, [StanzaId { by: Some("room@muc.a.example".into()), id: "sid2".into() }]);
+    assert_eq!(one("6").await.possibly_several(), 2);
+    assert!(one("6").await.is_encrypted());
+    let bounced = one("5").await;
+    assert_eq!((bounced.bounces.len(), bounced.bounces[0].condition.as_str()), (1, "service-unavailable"));
+    let corrected = one("18").await;
+    assert_eq!((corrected.kind_name(), corrected.refers_to, corrected.origin_id()), ("correction", Some(1), Some("id18")));
+    assert_eq!((corrected.hints(), corrected.xml().as_deref()), (vec!["no-store"], Some("<a>hi</a>")));
+    assert_eq!(one("17").await.body, None);
+}
+
+async fn rooms(archive: &Archive) {
+    let stays = archive.stays("room@muc.a.example", None, None).await.unwrap();
+    let told: Vec<_> = stays.iter().map(|stay| (stay.nick.as_str(), stay.joined_at - START, stay.left_at.map(|at| at - START))).collect();
+    assert_eq!(
+        told,
+        [("Bo", 100, Some(200)), ("Ca", 150, None), ("gh", 160, None), ("Bo", 170, None), ("Bo", 300, Some(400)), ("Bo", 400, Some(500))]
+    );
+    let early = archive.stays("room@muc.a.example", Some(START + 200), Some(START + 300)).await.unwrap();
+    assert_eq!(early.iter().map(|stay| stay.nick.as_str()).collect::<Vec<_>>(), ["Ca", "gh", "Bo"]);
+    assert_eq!(archive.conversations_of("zed@remote.example").await.unwrap().len(), 2);
+    assert!(archive.has_conversation("room@muc.a.example").await.unwrap());
+    assert!(!archive.has_conversation("room@muc.a.example ").await.unwrap());
+}
+
+async fn contract(archive: &Archive) {
+    every_filter(archive).await;
+    people(archive).await;
+    words(archive).await;
+    by_id(archive).await;
+    pages(archive).await;
+    what_is_known_of_a_message(archive).await;
+    rooms(archive).await;
+}
+
+fn sqlite() -> (tempfile::TempDir, Endpoint) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("archive.db");
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    let tables = include_str!("../../migrations/sqlite/2026-11-22-000001_create_archive/up.sql");
+    for sql in [tables, ROWS, MORE_ROWS] {
+        connection.batch_execute(sql).unwrap();
+    }
+    (directory, endpoint(Backend::Sqlite(path)))
+}
+
+#[test]
+fn sqlite_answers() {
+    let (_directory, endpoint) = sqlite();
+    block_on(async { contract(&Archive::open(&endpoint, 2).await.unwrap()).await });
+}
+
+#[test]
+#[ignore = "needs XMPP_ARCHIVER_TEST_POSTGRES, the URL of an empty database"]
+fn postgres_answers() {
+    let url = std::env::var("XMPP_ARCHIVER_TEST_POSTGRES").unwrap();
+    let endpoint = endpoint(Backend::Postgres(url));
+    block_on(async {
+        let Connection::Postgres(mut connection) = Connection::open(&endpoint).await.unwrap() else { panic!("not PostgreSQL") };
+        connection.batch_execute(include_str!("../../migrations/postgres/2026-11-22-000001_create_archive/up.sql")).await.unwrap();
+        for sql in [ROWS, MORE_ROWS] {
+            connection.batch_execute(&sql.replace("X'", "'\\x")).await.unwrap();
+        }
+        contract(&Archive::open(&endpoint, 2).await.unwrap()).await;
+    });
+}
+
+#[test]
+#[ignore = "needs XMPP_ARCHIVER_TEST_MYSQL, the URL of an empty database"]
+fn mysql_answers() {
+    let url = std::env::var("XMPP_ARCHIVER_TEST_MYSQL").unwrap();
+    let endpoint = endpoint(Backend::Mysql(url));
+    block_on(async {
+        let Connection::Mysql(mut connection) = Connection::open(&endpoint).await.unwrap() else { panic!("not MySQL") };
+        let tables = include_str!("../../migrations/mysql/2026-11-22-000001_create_archive/up.sql");
+        for sql in [tables, ROWS, MORE_ROWS] {
+            let sql = sql.replace(",key,", ",`key`,").replace(",condition,", ",`condition`,");
+            let code: Vec<&str> = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
+            for statement in code.join("\n").split(";\n").filter(|statement| !statement.trim().is_empty()) {
+                connection.batch_execute(statement).await.unwrap();
+            }
+        }
+        contract(&Archive::open(&endpoint, 2).await.unwrap()).await;
+    });
+}
+
+#[test]
+fn a_reader_cannot_write() {
+    let (_directory, endpoint) = sqlite();
+    block_on(async {
+        let pool = Pool::open(&endpoint, 1).await.unwrap();
+        let delete = sql::Statement::new(Dialect::Sqlite, "DELETE FROM nodes RETURNING id AS number");
+        assert!(pool.load::<NumberRow>(delete).await.is_err());
+    });
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("archive.db");
+    block_on(async {
+        let endpoint = endpoint(Backend::Sqlite(path.clone()));
+        let error = Archive::open(&endpoint, 1).await.err().unwrap();
+        assert!(matches!(error, StoreError::Unreachable(_)) && !path.exists(), "a reader made the file");
+        SqliteConnection::establish(path.to_str().unwrap()).unwrap().batch_execute("CREATE TABLE other(a)").unwrap();
+        let archive = Archive::open(&endpoint, 1).await.unwrap();
+        let error = archive.search(&Query::default()).await.unwrap_err();
+        assert!(matches!(&error, StoreError::Schema(said) if said.contains("xmpp-archiver migrate")), "{error}");
+        std::fs::write(&path, "this is no database, however long it may be, and long it must be").unwrap();
+        assert!(Archive::open(&endpoint, 1).await.is_err());
+    });
+}
