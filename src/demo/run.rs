@@ -115,8 +115,9 @@ impl Demonstration {
     async fn has_stored_all_since(&self, read_at: Micros) -> bool {
         let Ok(status) = tokio::fs::read(&self.status_file).await else { return false };
         let Ok(status) = serde_json::from_slice::<Value>(&status) else { return false };
-        let is_fresh = status["written"].as_str().and_then(parse_stamp).is_some_and(|written| written > read_at);
-        is_fresh && status["stores"].as_array().is_some_and(|stores| stores.iter().all(is_stored))
+        let written = status.get("written").and_then(Value::as_str).and_then(parse_stamp);
+        let stores = status.get("stores").and_then(Value::as_array);
+        written.is_some_and(|written| written > read_at) && stores.is_some_and(|stores| stores.iter().all(is_stored))
     }
 
     /// Ends the daemon in order.
@@ -133,7 +134,8 @@ impl Demonstration {
 }
 
 fn is_stored(store: &Value) -> bool {
-    store["committed_seq"].is_u64() && store["committed_seq"] == store["spool"]["next_seq"]
+    let committed = store.get("committed_seq").and_then(Value::as_u64);
+    committed.is_some() && committed == store.pointer("/spool/next_seq").and_then(Value::as_u64)
 }
 
 fn why_ended(ended: Result<Result<(), RunError>, tokio::task::JoinError>) -> DemoError {
