@@ -126,6 +126,7 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
         },
         commit_delay: config.spool.commit_delay,
         max_record_bytes: max_record_bytes(config),
+        buffer_bytes: max_record_bytes(config).max(SPOOL_BUFFER_BYTES),
         ..spool::Options::default()
     };
     let failed = |error| RunError::Spool { store: store.name.clone(), path: dir.display().to_string(), error };
@@ -146,6 +147,9 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
     let pipeline = Pipeline::start(settings, reader, recovered.spool_id, appender.clone(), Handle::current(), stop)?;
     Ok(OpenStore { appender, stats, pipeline })
 }
+
+/// Records in memory that wait for the disk; a burst beyond it waits in the socket.
+const SPOOL_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
 /// A record is the stanza and a few bytes more.
 fn max_record_bytes(config: &Config) -> usize {

@@ -118,6 +118,7 @@ impl Known {
     pub fn add(&mut self, channel: Channel, at: Micros) -> &mut Count {
         let found = self.counts.iter().position(|count| count.channel == channel);
         let index = found.unwrap_or_else(|| {
+            self.counts.reserve_exact(1);
             self.counts.push(Count { channel, copies: 0, last_at: at, sends: 1 });
             self.counts.len() - 1
         });

@@ -35,7 +35,7 @@ pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
 const BURST_GAP: Micros = 2 * SECOND;
 /// Most messages held in memory (about 400 bytes each); older ones are looked up in the database.
-const MAX_KNOWN: usize = 60_000;
+const MAX_KNOWN: usize = 30_000;
 
 /// What a copy turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,7 +222,8 @@ impl Identity {
             recipient_nick: message.recipient_nick.clone(),
             ..Known::default()
         };
-        let group = self.groups.entry(keyed.hash).or_default();
+        // Nearly every group stays a group of one.
+        let group = self.groups.entry(keyed.hash).or_insert_with(|| Vec::with_capacity(1));
         if group.is_empty() {
             self.order.push_back(keyed.hash);
         }
