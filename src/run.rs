@@ -85,7 +85,8 @@ pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(),
     }
     let reporter = status::Reporter::new(config, &nodes, &stores, alarms.clone());
     let watching = tokio::spawn(reporter.clone().keep_writing(config.run.status_interval));
-    let _sender_gone = stop.wait_for(|stop| *stop).await;
+    // What it gives holds a lock on the channel, and a sender that went away means stop, too.
+    drop(stop.wait_for(|stop| *stop).await);
     log::info!("stopping: closing the sessions");
     let _nobody_listens = stop_sessions.send(true);
     for node in nodes {
