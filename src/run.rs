@@ -126,7 +126,7 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
         },
         commit_delay: config.spool.commit_delay,
         max_record_bytes: max_record_bytes(config),
-        buffer_bytes: max_record_bytes(config).max(SPOOL_BUFFER_BYTES),
+        buffer_bytes: (max_record_bytes(config) + 64 * 1024).max(SPOOL_BUFFER_BYTES),
         ..spool::Options::default()
     };
     let failed = |error| RunError::Spool { store: store.name.clone(), path: dir.display().to_string(), error };

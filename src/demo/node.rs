@@ -292,6 +292,12 @@ async fn read_stanzas(mut wire: Wire, claim: Claim, letters: mpsc::Sender<String
             break;
         }
     }
+    // Whoever ends the stream waits for the other side to end it too (RFC 6120 section 4.4); that the socket may be gone changes nothing.
+    let mut write = wire.write.lock().await;
+    if write.write_all(b"</stream:stream>").await.is_ok() {
+        let _ = write.shutdown().await;
+    }
+    drop(write);
     drop(claim);
 }
 

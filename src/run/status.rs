@@ -130,14 +130,15 @@ fn node((name, address, domain, stats, status): &(String, String, String, Arc<No
 fn store((name, spool, stats): &(String, Appender, Arc<StoreStats>)) -> Value {
     let counts = stats.get();
     let depth = spool.depth();
-    let behind = depth.next_seq > counts.committed_seq && counts.newest_arrival > 0;
+    // Numbers are skipped after a crash, so the difference of two positions counts no records.
+    let behind = depth.records > 0 && depth.next_seq > counts.committed_seq && counts.newest_arrival > 0;
     let lag_seconds = if behind { (now() - counts.newest_arrival).max(0) as f64 / 1e6 } else { 0.0 };
     json!({
         "name": name,
         "committed_seq": counts.committed_seq,
         "lag_seconds": lag_seconds,
         "spool": {
-            "records": depth.next_seq.saturating_sub(counts.committed_seq.max(depth.oldest_seq)),
+            "records": depth.records,
             "bytes": depth.bytes,
             "limit_bytes": depth.limit_bytes,
             "next_seq": depth.next_seq,

@@ -1,6 +1,7 @@
 //! Tests against real servers: Prosody and ejabberd with real clients, PostgreSQL and MariaDB, and the archiver's own program between them.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::indexing_slicing, reason = "a test that can't go on fails")]
 
+mod captures;
 mod direct;
 mod federation;
 mod hostile;
@@ -8,4 +9,5 @@ mod meaning;
 mod outages;
 mod rooms;
 mod servers;
+mod stores;
 mod support;

@@ -5,8 +5,13 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use xmpp_archiver::store::{Backend, Endpoint};
+use xmpp_archiver::time::{now, rfc3339};
+
+use super::ledger::Ledger;
 use super::node::{Kind, Node};
-use super::process::{Directory, Process, command, run, tail};
+use super::played::Played;
+use super::process::{Directory, PATIENCE, Process, command, run, tail, try_for};
 use super::{mariadb, postgres};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_xmpp-archiver");
@@ -42,6 +47,32 @@ impl Store {
             Store::Postgres(database) => database.url(),
             Store::MariaDb(database) => database.url(),
         }
+    }
+
+    /// The authority that signed the certificate of a server that speaks TLS only.
+    pub(crate) fn authority(&self) -> Option<&Path> {
+        match self {
+            Store::Sqlite(_) => None,
+            Store::Postgres(database) => database.server.authority(),
+            Store::MariaDb(database) => database.server.authority(),
+        }
+    }
+
+    /// How the archiver's own code reaches it.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        let backend = match self {
+            Store::Sqlite(path) => Backend::Sqlite(path.clone()),
+            Store::Postgres(database) => Backend::Postgres(database.url()),
+            Store::MariaDb(database) => Backend::Mysql(database.url()),
+        };
+        let patience = PATIENCE;
+        Endpoint { name: "main".to_owned(), backend, tls_ca: None, connect_timeout: patience, statement_timeout: patience }
+    }
+
+    /// Everything that it holds.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(Ledger::read(&self.endpoint()))
     }
 
     /// What the database's own client prints for a query, without headings.
@@ -80,6 +111,22 @@ impl Archiver {
         Archiver::with_store(store.clone(), Directory::new(None), nodes)
     }
 
+    /// An archiver for nodes that are only played, with further settings of its store; the tables are made by its first start.
+    pub(crate) fn for_played(store: StoreKind, settings: &str, nodes: &[&Played]) -> Archiver {
+        let directory = Directory::new(None);
+        let store = Store::new(store, &directory);
+        Archiver::for_played_on(store, directory, settings, nodes)
+    }
+
+    /// The same with a store that is there already.
+    pub(crate) fn for_played_on(store: Store, directory: Directory, settings: &str, nodes: &[&Played]) -> Archiver {
+        let spool = directory.make("spool");
+        let sections: String = nodes.iter().map(|node| node.section()).collect();
+        let text = format!("{}{sections}\n[run]\nstatus_interval = '100ms'\n", head(&store, settings, &spool));
+        let configuration = directory.write("archiver.toml", &text);
+        Archiver { store, directory, configuration, process: None }
+    }
+
     fn with_store(store: Store, directory: Directory, nodes: &[&Node]) -> Archiver {
         let spool = directory.make("spool");
         let text = configuration(&store, &spool, nodes);
@@ -87,6 +134,41 @@ impl Archiver {
         let archiver = Archiver { store, directory, configuration, process: None };
         archiver.must(&["migrate", "up"]);
         archiver
+    }
+
+    /// Where its spools are.
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.directory.path().join("spool")
+    }
+
+    /// What it tells about itself; none before it does.
+    pub(crate) fn status(&self) -> Option<Value> {
+        let text = std::fs::read_to_string(self.spool().join("status.json")).ok()?;
+        let status: Value = serde_json::from_str(&text).ok()?;
+        let pid = self.process.as_ref().map(|process| u64::from(process.pid()));
+        (status["pid"].as_u64() == pid).then_some(status)
+    }
+
+    /// Waits until all that it has read is stored.
+    pub(crate) fn wait_until_stored(&self) {
+        self.wait_until("everything to be stored", |status| status["stores"][0]["spool"]["records"] == 0);
+    }
+
+    /// Waits until all that it has read is durable in the spool, stored or not.
+    pub(crate) fn wait_until_spooled(&self, records: u64) {
+        self.wait_until("everything to be durable", |status| {
+            let spool = &status["stores"][0]["spool"];
+            spool["durable_seq"] == spool["next_seq"] && status["nodes"][0]["spooled"].as_u64() >= Some(records)
+        });
+    }
+
+    /// Waits for its status to be as a test wants it.
+    pub(crate) fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Value) -> bool) -> Value {
+        // A status from before the call may not know yet what the caller has done.
+        let called = rfc3339(now());
+        let is_new = |status: &Value| status["written"].as_str().is_some_and(|written| written > called.as_str());
+        let found = try_for(PATIENCE, || self.status().filter(|status| is_new(status) && is_so(status)));
+        found.unwrap_or_else(|| panic!("waited for {what}: {:?}\n{}", self.status(), self.said()))
     }
 
     pub(crate) fn start(&mut self) {
@@ -141,6 +223,16 @@ impl Archiver {
         program.output().expect("run the archiver's program")
     }
 
+    /// The text of its configuration.
+    pub(crate) fn settings(&self) -> String {
+        std::fs::read_to_string(&self.configuration).expect("its configuration")
+    }
+
+    /// Replaces the text of its configuration, for whatever is started next.
+    pub(crate) fn set_settings(&self, text: &str) {
+        std::fs::write(&self.configuration, text).expect("write its configuration");
+    }
+
     /// Runs a command that must succeed, and returns what it printed.
     pub(crate) fn must(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments);
@@ -156,8 +248,13 @@ impl Archiver {
     }
 }
 
+fn head(store: &Store, settings: &str, spool: &Path) -> String {
+    format!("[[store]]\nname = 'main'\nurl = '{}'\n{settings}\n[spool]\npath = '{}'\n", store.url(), spool.display())
+}
+
 fn configuration(store: &Store, spool: &Path, nodes: &[&Node]) -> String {
-    let mut text = format!("[[store]]\nname = 'main'\nurl = '{}'\n\n[spool]\npath = '{}'\n", store.url(), spool.display());
+    let authority = store.authority().map(|file| format!("tls_ca = '{}'\n", file.display())).unwrap_or_default();
+    let mut text = head(store, &authority, spool);
     for node in nodes {
         text.push_str(&node_section(node));
     }
@@ -178,4 +275,12 @@ fn node_section(node: &Node) -> String {
         host = node.host,
         rooms = node.rooms,
     )
+}
+
+impl Drop for Archiver {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the end of the archiver's log:\n{}", self.said());
+        }
+    }
 }

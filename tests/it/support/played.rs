@@ -1,0 +1,77 @@
+//! A node played by the program's own [`DemoNode`], for tests that say stanza by stanza what is mirrored.
+
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use xmpp_archiver::demo::node::{DemoNode, Session};
+
+use super::capture::Capture;
+use super::process::PATIENCE;
+
+const SECRET: &str = "s3cret";
+
+/// A node that mirrors what a test tells it to.
+#[derive(Debug)]
+pub(crate) struct Played {
+    runtime: Runtime,
+    node: DemoNode,
+    session: Option<Session>,
+    section: String,
+}
+
+impl Played {
+    /// A node as it was when a capture was made.
+    pub(crate) fn of(capture: &Capture) -> Played {
+        let kind = if capture.is_forked { "ejabberd" } else { "prosody" };
+        Played::new("node", &capture.domain, &capture.host, &capture.muc, kind)
+    }
+
+    pub(crate) fn new(name: &str, domain: &str, host: &str, muc: &str, kind: &str) -> Played {
+        let runtime = Runtime::new().expect("a runtime");
+        let node = runtime.block_on(DemoNode::listen(domain, SECRET)).expect("a free port");
+        let section = format!(
+            "\n[[node]]\nname = '{name}'\naddress = '{}'\ndomain = '{domain}'\nsecret = '{SECRET}'\nhosts = ['{host}']\nmuc = ['{muc}']\n\
+             store = 'main'\nkind = '{kind}'\n",
+            node.address()
+        );
+        Played { runtime, node, session: None, section }
+    }
+
+    /// Its part of the archiver's configuration.
+    pub(crate) fn section(&self) -> &str {
+        &self.section
+    }
+
+    /// Takes the archiver's next connection; the one before is cut.
+    pub(crate) fn accept(&mut self) {
+        self.session = None;
+        let node = &self.node;
+        let attached = async {
+            loop {
+                if let Ok(session) = node.accept().await {
+                    return session;
+                }
+            }
+        };
+        let session = self.runtime.block_on(async { timeout(PATIENCE, attached).await });
+        self.session = Some(session.expect("the archiver attaches"));
+    }
+
+    /// Mirrors these stanzas and waits until the archiver has read them.
+    pub(crate) fn mirror<S: AsRef<str>>(&mut self, stanzas: &[S]) {
+        let bytes: String = stanzas.iter().map(AsRef::as_ref).collect();
+        let session = self.session.as_mut().expect("attached");
+        let sent = async {
+            session.send(bytes.as_bytes()).await.expect("the archiver reads");
+            session.ping(PATIENCE).await.expect("the archiver answers");
+        };
+        self.runtime.block_on(sent);
+    }
+
+    /// The next stanza from the archiver that is no answer to a ping; none if it does not come in this time.
+    pub(crate) fn heard(&mut self, patience: Duration) -> Option<String> {
+        let session = self.session.as_mut().expect("attached");
+        self.runtime.block_on(async { timeout(patience, session.recv()).await }).ok().flatten()
+    }
+}
