@@ -135,7 +135,7 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
     let stats = Arc::new(StoreStats::default());
     let settings = pipeline::Settings {
         endpoint: Endpoint::from_config(store),
-        migrates: true,
+        migrates: store.migrate,
         nodes: config.nodes.iter().filter(|node| node.store == store.name).map(|node| Arc::new(facts(node))).collect(),
         policy: policy(config),
         join_window: config.archive.join_window.as_micros() as Micros,

@@ -45,6 +45,13 @@ pub fn execute(config: Config, args: StatusArgs) -> Result<(), Failure> {
     }
 }
 
+/// What the archiver that runs with this configuration says of itself; none if none runs.
+pub(crate) fn running(config: &Config) -> Option<Value> {
+    let file = config.spool.path.join(STATUS_FILE);
+    let report = Report::read(&file, MOST_AGE.max(config.run.status_interval * 3), now());
+    report.why_not.is_none().then_some(report.status)
+}
+
 /// What the file says, and whether it can be taken for the present.
 struct Report {
     status: Value,

@@ -135,6 +135,16 @@ impl Found {
         Cursor { sent_at: self.sent_at, id: self.id }
     }
 
+    /// A private message in a room is addressed to a nick. Whose nick that is may be known only from the copy that reached them,
+    /// which came after the message was stored.
+    pub(crate) fn name_recipient(&mut self) {
+        if self.recipient.is_none() && self.has(flags::PRIVATE_IN_ROOM) {
+            const RECEIVED: i16 = 2;
+            let reached = self.deliveries.iter().find(|delivery| delivery.direction == RECEIVED);
+            self.recipient = reached.and_then(|delivery| delivery.recipient.clone());
+        }
+    }
+
     /// Whether a bit of [`flags`] is set.
     pub fn has(&self, flag: i32) -> bool {
         self.flags & flag != 0
