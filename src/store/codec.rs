@@ -65,7 +65,9 @@ impl<'c> Columns<'c> {
             return None;
         }
         let mut rest: Option<Vec<u8>> = None;
-        for (number, text) in self.numbered().filter(|(_, text)| text.len() >= MIN_COLUMN_BYTES) {
+        // A text may hold such a byte by way of a character reference, and would then be found across the mark of another one.
+        let is_safe = |text: &str| text.len() >= MIN_COLUMN_BYTES && !text.bytes().any(|byte| (1..=7).contains(&byte));
+        for (number, text) in self.numbered().filter(|(_, text)| is_safe(text)) {
             let current = rest.as_deref().unwrap_or(stanza);
             rest = replace(current, text.as_bytes(), number).or(rest);
         }
@@ -174,6 +176,14 @@ mod tests {
         let stanza = "<message id='id-1'><body>hello world</body></message>";
         let taken = Columns::new(COLUMNS).take_out(stanza.as_bytes()).unwrap();
         assert_eq!(taken, b"<message id='\x04'><body>\x01</body></message>");
+    }
+
+    #[test]
+    fn a_text_that_looks_like_a_mark_alters_nothing() {
+        let columns = Columns::new([Some("TTT"), Some("a\u{1}b"), None, None, None, None, None]);
+        let stanza = b"<message><subject>a&#1;b</subject><body>aTTTb</body></message>";
+        let stored = Packer::default().pack(stanza, &columns);
+        assert_eq!(unpack(&stored, &columns).unwrap(), stanza);
     }
 
     #[test]
