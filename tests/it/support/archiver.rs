@@ -33,7 +33,7 @@ pub(crate) enum Store {
 }
 
 impl Store {
-    fn new(kind: StoreKind, directory: &Directory) -> Store {
+    pub(crate) fn new(kind: StoreKind, directory: &Directory) -> Store {
         match kind {
             StoreKind::Sqlite => Store::Sqlite(directory.path().join("archive.sqlite")),
             StoreKind::Postgres => Store::Postgres(postgres::database()),
@@ -142,9 +142,7 @@ impl Archiver {
 
     /// Waits until all that it has read is stored.
     pub(crate) fn wait_until_stored(&self) {
-        self.wait_until("everything to be stored", |status| {
-            status["stores"][0]["spool"]["records"] == 0
-        });
+        self.wait_until("everything to be stored", |status| status["stores"][0]["spool"]["records"] == 0);
     }
 
     /// Waits until all that it has read is durable in the spool, stored or not.
