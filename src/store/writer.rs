@@ -19,7 +19,7 @@ use crate::identity::keys::{self, Keyring};
 use crate::identity::{Identity, Keyed, Verdict};
 use crate::message::content::{Kind, flags};
 use crate::message::rooms::Event;
-use crate::message::{Bounce, Direction, ExactId, IdKind, Message, Place};
+use crate::message::{Bounce, Direction, ExactId, Message, Place};
 use crate::mirror::Source;
 use crate::time::Micros;
 
@@ -397,10 +397,7 @@ impl Memory {
     }
 
     fn key_row(&self, id: &ExactId, message_id: i64) -> KeyRow {
-        let by_id = match id.kind {
-            IdKind::StanzaId => self.dictionary.jid(&id.by),
-            IdKind::MirrorRef => None,
-        };
+        let by_id = self.dictionary.jid(&id.by);
         let key = self.identity.keyring().exact(id).to_vec();
         KeyRow { message_id, by_id, kind: id.kind as i16, key, value: id.value.clone() }
     }
@@ -580,7 +577,7 @@ fn message_jids(message: &Message) -> Vec<String> {
     let mut jids = vec![message.from.bare.clone(), message.to.bare.clone()];
     let people = [&message.sender, &message.recipient, &message.delivered_to];
     jids.extend(people.into_iter().flatten().map(|address| address.bare.clone()));
-    jids.extend(message.exact_ids.iter().filter(|id| id.kind == IdKind::StanzaId).map(|id| id.by.clone()));
+    jids.extend(message.exact_ids.iter().map(|id| id.by.clone()));
     jids
 }
 
