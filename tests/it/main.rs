@@ -7,6 +7,7 @@ mod federation;
 mod hostile;
 mod meaning;
 mod outages;
+mod replays;
 mod rooms;
 mod servers;
 mod support;
