@@ -5,6 +5,7 @@ mod captures;
 mod direct;
 mod federation;
 mod hostile;
+mod identity;
 mod meaning;
 mod outages;
 mod replays;

@@ -33,6 +33,8 @@ pub(crate) struct Pipe {
     spool_id: [u8; 16],
     seq: u64,
     waiting: Vec<Entry>,
+    /// Everything that came, as the spool would give it again.
+    history: Vec<Vec<u8>>,
 }
 
 impl Pipe {
@@ -56,7 +58,18 @@ impl Pipe {
         let nodes: Vec<Arc<Node>> = nodes.iter().cloned().map(Arc::new).collect();
         let writer = runtime.block_on(writer(&store));
         let records = RecordReader::new(&nodes, Policy::default());
-        Pipe { runtime, _directory: directory, store, nodes, records, writer, spool_id: [spool; 16], seq: 0, waiting: Vec::new() }
+        Pipe {
+            runtime,
+            _directory: directory,
+            store,
+            nodes,
+            records,
+            writer,
+            spool_id: [spool; 16],
+            seq: 0,
+            waiting: Vec::new(),
+            history: Vec::new(),
+        }
     }
 
     /// A stanza arrives from the first node.
@@ -74,7 +87,18 @@ impl Pipe {
     pub(crate) fn record(&mut self, record: &[u8]) {
         let entry = self.records.read(self.seq, record);
         self.waiting.push(entry);
+        self.history.push(record.to_vec());
         self.seq += 1;
+    }
+
+    /// The process starts again and is given the spool from an earlier record on, though what follows is stored already.
+    pub(crate) fn replay_from(&mut self, record: usize) {
+        self.restart();
+        let history = std::mem::take(&mut self.history);
+        let again = (0..).zip(&history).skip(record);
+        self.waiting = again.map(|(seq, record)| self.records.read(seq, record)).collect();
+        self.history = history;
+        self.commit();
     }
 
     /// Stores everything that came, in one transaction.
