@@ -85,7 +85,8 @@ pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(),
     }
     let reporter = status::Reporter::new(config, &nodes, &stores, alarms.clone());
     let watching = tokio::spawn(reporter.clone().keep_writing(config.run.status_interval));
-    let _sender_gone = stop.wait_for(|stop| *stop).await;
+    // What it gives holds a lock on the channel, and a sender that went away means stop, too.
+    drop(stop.wait_for(|stop| *stop).await);
     log::info!("stopping: closing the sessions");
     let _nobody_listens = stop_sessions.send(true);
     for node in nodes {
@@ -125,6 +126,7 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
         },
         commit_delay: config.spool.commit_delay,
         max_record_bytes: max_record_bytes(config),
+        buffer_bytes: (max_record_bytes(config) + 64 * 1024).max(SPOOL_BUFFER_BYTES),
         ..spool::Options::default()
     };
     let failed = |error| RunError::Spool { store: store.name.clone(), path: dir.display().to_string(), error };
@@ -133,7 +135,7 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
     let stats = Arc::new(StoreStats::default());
     let settings = pipeline::Settings {
         endpoint: Endpoint::from_config(store),
-        migrates: true,
+        migrates: store.migrate,
         nodes: config.nodes.iter().filter(|node| node.store == store.name).map(|node| Arc::new(facts(node))).collect(),
         policy: policy(config),
         join_window: config.archive.join_window.as_micros() as Micros,
@@ -145,6 +147,9 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
     let pipeline = Pipeline::start(settings, reader, recovered.spool_id, appender.clone(), Handle::current(), stop)?;
     Ok(OpenStore { appender, stats, pipeline })
 }
+
+/// Records in memory that wait for the disk; a burst beyond it waits in the socket.
+const SPOOL_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
 /// A record is the stanza and a few bytes more.
 fn max_record_bytes(config: &Config) -> usize {

@@ -81,8 +81,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Show all of it on this machine without any set-up
     ///
-    /// A built-in node mirrors a few conversations into the real pipeline and a SQLite file; then it is shown what was archived.
-    /// Needs no configuration and reads none.
+    /// A built-in node mirrors a week of a small firm's conversation into the real archiver and a SQLite file. What was archived is
+    /// compared with what was said, and shown. Needs no configuration and reads none; its files stay, for you to try the other commands on.
     Demo(DemoArgs),
     /// Print the configuration in force as TOML, secrets hidden
     Config,
@@ -297,15 +297,15 @@ pub struct StatusArgs {
 /// `demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// Leave it running at the end, and keep its files
+    /// Leave node and archiver running at the end, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
-    /// Where its files go; a temporary directory, if not given
+    /// Where its files go; a new directory among the system's temporary ones, if not given
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// How many stanzas a second the built-in node sends; as fast as it can, if not given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub rate: Option<u32>,
+    /// How many stanzas a second the built-in node sends
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
 }
 
 /// `completions`.

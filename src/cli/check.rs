@@ -38,8 +38,9 @@ async fn gather(config: &Config, offline: bool) -> Vec<Finding> {
     let mut findings = Findings::default();
     check_configuration(config, &mut findings);
     check_clock(time::now(), &mut findings);
+    let status = super::status::running(config);
     for node in &config.nodes {
-        node::check(node, offline, &mut findings).await;
+        node::check(node, offline, status.as_ref(), &mut findings).await;
     }
     for store in &config.stores {
         disk::check_spool(&config.spool, store, &mut findings);

@@ -10,8 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Failure;
 use super::args::ExportArgs;
+use super::connect::block_on;
 use super::output::{Output, tell};
-use super::reading::{block_on, open, pages, query, tell_more};
+use super::reading::{open, pages, query, tell_more};
 use super::render::{Render, export_renderer};
 use crate::config::Config;
 use crate::retrieve::{Archive, Cursor, Query};

@@ -9,6 +9,7 @@ pub mod completions;
 pub mod config;
 mod connect;
 pub mod demo;
+mod demo_report;
 pub mod export;
 pub mod man;
 pub mod migrate;

@@ -1,6 +1,7 @@
 //! `quarantine`: sees to the records that the database refused.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,9 +11,12 @@ use super::args::{QuarantineAction, QuarantineArgs};
 use super::output::Output;
 use super::{Failure, connect, output, table};
 use crate::config::{Config, StoreConfig};
+use crate::pipeline;
+use crate::pipeline::read::RecordReader;
+use crate::pipeline::retry::Outcome;
 use crate::store::quarantine::{self, Entry};
-use crate::store::{Connection, migrations};
-use crate::time;
+use crate::store::{Connection, StoreError, Writer, migrations};
+use crate::time::{self, Micros};
 
 /// Most characters of a reason that `list` shows; `export` gives all.
 const REASON_CHARS: usize = 200;
@@ -22,7 +26,7 @@ pub fn execute(config: Config, args: QuarantineArgs) -> Result<(), Failure> {
     let store = config.store(args.store.as_deref())?;
     match args.action {
         QuarantineAction::List => connect::block_on(list(store)),
-        QuarantineAction::Retry { ids, all } => retry(&config, store, &ids, all),
+        QuarantineAction::Retry { ids, all } => connect::block_on(retry(&config, store, &ids, all)),
         QuarantineAction::Export { output } => connect::block_on(export(store, output.as_deref())),
     }
 }
@@ -67,9 +71,41 @@ fn row(entry: &Entry) -> [String; 6] {
     ]
 }
 
-/// Hands the records to the pipeline once more.
-fn retry(_config: &Config, _store: &StoreConfig, _ids: &[i64], _all: bool) -> Result<(), Failure> {
-    Err(Failure::Runtime("`quarantine retry` is not part of this build".to_owned()))
+/// Hands the records to the pipeline once more. What still can't be stored stays where it is.
+async fn retry(config: &Config, store: &StoreConfig, ids: &[i64], all: bool) -> Result<(), Failure> {
+    let trouble = |error: StoreError| connect::failure(store, &error);
+    let mut connection = open(store).await?;
+    let ids = if all { all_ids(&mut connection).await.map_err(trouble)? } else { ids.to_vec() };
+    let window = config.archive.join_window.as_micros() as Micros;
+    let mut writer = Writer::new(connection, window).await.map_err(trouble)?;
+    let nodes: Vec<_> = config.nodes.iter().map(|node| Arc::new(crate::run::facts(node))).collect();
+    let mut reader = RecordReader::new(&nodes, crate::run::policy(config));
+    for (room, nick, jid) in writer.occupants().await.map_err(trouble)? {
+        reader.rooms().learn(&room, &nick, jid);
+    }
+    let mut kept = 0;
+    for id in ids {
+        match pipeline::retry::retry(&mut writer, &mut reader, id).await.map_err(trouble)? {
+            Outcome::Stored => output::print(&format!("{id}: stored\n"))?,
+            Outcome::Kept(why) => {
+                kept += 1;
+                output::print(&format!("{id}: stays in quarantine: {why}\n"))?;
+            }
+            Outcome::Missing => return Err(Failure::Usage(format!("there is no entry {id}: see `xmpp-archiver quarantine list`"))),
+        }
+    }
+    if kept > 0 { Err(Failure::ProblemFound) } else { Ok(()) }
+}
+
+async fn all_ids(connection: &mut Connection) -> Result<Vec<i64>, StoreError> {
+    let mut ids = Vec::new();
+    loop {
+        let page = quarantine::list(connection, ids.last().copied().unwrap_or(0)).await?;
+        if page.is_empty() {
+            return Ok(ids);
+        }
+        ids.extend(page.iter().map(|entry| entry.id));
+    }
 }
 
 /// An entry as one JSON object. The record is text where it is UTF-8, else base64: one of the two is there.

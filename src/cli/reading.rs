@@ -2,24 +2,18 @@
 
 use jiff::Zoned;
 
-use super::Failure;
 use super::args::{Filter, Order, PageArgs, TimeArgs};
 use super::output::tell;
+use super::{Failure, connect};
 use crate::config::Config;
 use crate::message::address::Address;
 use crate::retrieve::{self, Archive, Cursor, Found, Query};
 use crate::store::{Endpoint, StoreError};
 
-/// Runs asynchronous work to its end.
-pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::Runtime(format!("can't start: {error}")))?.block_on(work)
-}
-
 /// Opens the store of this name for reading.
 pub(super) async fn open(config: &Config, store: Option<&str>) -> Result<Archive, Failure> {
     let store = config.store(store)?;
-    Archive::open(&Endpoint::from_config(store), store.pool).await.map_err(failure)
+    Archive::open(&Endpoint::from_config(store), store.pool).await.map_err(|error| connect::failure(store, &error))
 }
 
 /// What a store says, by what the caller can do about it.

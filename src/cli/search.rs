@@ -2,8 +2,9 @@
 
 use super::Failure;
 use super::args::{MessageFormat, SearchArgs};
+use super::connect::block_on;
 use super::output::{Output, tell};
-use super::reading::{block_on, open, pages, query, tell_more};
+use super::reading::{open, pages, query, tell_more};
 use super::render::renderer;
 use crate::config::Config;
 

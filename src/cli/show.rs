@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use super::Failure;
 use super::args::{MessageFormat, ShowArgs, bare_jid};
+use super::connect::block_on;
 use super::output::{Output, tell};
-use super::reading::{block_on, failure, open, pages, placed, tell_more};
+use super::reading::{failure, open, pages, placed, tell_more};
 use super::render::renderer;
 use super::transcript::{self, AMENDMENTS, Transcript};
 use crate::config::Config;

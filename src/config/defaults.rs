@@ -53,7 +53,7 @@ pub const STORE_CONNECT_TIMEOUT: Bounds<Duration> = seconds(10, 1, 600);
 pub const STORE_STATEMENT_TIMEOUT: Bounds<Duration> = seconds(60, 1, 86_400);
 
 /// Spool records that one transaction writes at most. Rates stop growing at about 4000 rows a batch.
-pub const STORE_BATCH_MESSAGES: Bounds<u64> = Bounds { default: 4_000, least: 1, most: 100_000 };
+pub const STORE_BATCH_MESSAGES: Bounds<u64> = Bounds { default: 2_000, least: 1, most: 100_000 };
 
 /// The largest stanza that is read; a larger one is skipped, counted and alarmed.
 pub const NODE_MAX_STANZA: Bounds<ByteSize> =

@@ -81,6 +81,8 @@ pub struct StoreConfig {
     pub tls_ca: Option<PathBuf>,
     /// Spool records that one transaction writes at most.
     pub batch_messages: usize,
+    /// Whether `run` runs pending migrations when it first reaches the database.
+    pub migrate: bool,
 }
 
 /// One IM node.

@@ -8,9 +8,14 @@
 //!   mirrors, together with the truth about them: which copies are one message.
 //! - [`load`] writes an endless stream of plausible chat, fast enough never to be the bottleneck of a measurement.
 //! - [`frame`] cuts the component's side of the stream into stanzas for `node`.
+//! - [`run`] puts node, corpus and the real daemon together for the command `demo`, and [`truth`] holds what the daemon archived
+//!   against what the corpus knows.
 
 pub mod corpus;
 pub mod frame;
 pub mod load;
 
 pub mod node;
+
+pub mod run;
+pub mod truth;

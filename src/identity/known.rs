@@ -90,9 +90,12 @@ impl Known {
 
     /// Whether an id of `message` says that this is another message.
     pub fn contradicts(&self, message: &Message, keyring: &Keyring) -> bool {
+        // What one writes to oneself is kept twice by one's own archive: as sent and as received.
+        let ids_in_an_archive = if message.is_to_oneself() { 2 } else { 1 };
         message.exact_ids.iter().any(|id| {
             let (by, value) = exact_hashes(id, keyring);
-            self.exact.iter().any(|(known_by, known)| *known_by == by && *known != value)
+            let mut known = self.exact.iter().filter(|(known_by, _)| *known_by == by);
+            known.clone().all(|(_, known)| *known != value) && known.nth(ids_in_an_archive - 1).is_some()
         })
     }
 
@@ -118,6 +121,7 @@ impl Known {
     pub fn add(&mut self, channel: Channel, at: Micros) -> &mut Count {
         let found = self.counts.iter().position(|count| count.channel == channel);
         let index = found.unwrap_or_else(|| {
+            self.counts.reserve_exact(1);
             self.counts.push(Count { channel, copies: 0, last_at: at, sends: 1 });
             self.counts.len() - 1
         });

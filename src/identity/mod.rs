@@ -34,8 +34,8 @@ pub const FEDERATION_WINDOW: Micros = 600 * SECOND;
 pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
 const BURST_GAP: Micros = 2 * SECOND;
-/// Most messages held in memory (about 400 bytes each); older ones are looked up in the database.
-const MAX_KNOWN: usize = 60_000;
+/// Most messages held in memory (about 800 bytes each); older ones are looked up in the database.
+const MAX_KNOWN: usize = 12_000;
 
 /// What a copy turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,7 +181,9 @@ impl Identity {
         let index = if message.is_replay() {
             self.nearest(message, candidates)
         } else {
-            let near = candidates.filter(|(_, known)| self.is_near(message, known) && !known.bounced).collect::<Vec<_>>();
+            // The error may overtake a copy that another node mirrors: only a channel that had its copy already starts anew.
+            let is_over = |known: &Known| known.bounced && known.count(keyed.channel) > 0;
+            let near = candidates.filter(|(_, known)| self.is_near(message, known) && !is_over(known)).collect::<Vec<_>>();
             match message.per_send {
                 CopiesPerSend::Exactly(n) => near.iter().find(|(_, known)| known.count(keyed.channel) < n).map(|(index, _)| *index),
                 CopiesPerSend::About(n) => by_guess(&near, keyed.channel, n),
@@ -222,7 +224,8 @@ impl Identity {
             recipient_nick: message.recipient_nick.clone(),
             ..Known::default()
         };
-        let group = self.groups.entry(keyed.hash).or_default();
+        // Nearly every group stays a group of one.
+        let group = self.groups.entry(keyed.hash).or_insert_with(|| Vec::with_capacity(1));
         if group.is_empty() {
             self.order.push_back(keyed.hash);
         }
@@ -328,6 +331,11 @@ impl Message {
     /// Whether this may be the subject that a room sends to everyone who joins (XEP-0045 §7.2.15), however long ago it was set.
     pub fn is_subject_on_join(&self) -> bool {
         self.content.kind == Kind::Subject && self.place == Place::FromRoom && self.exact_ids.is_empty()
+    }
+
+    /// Whether its sender and its recipient are one account.
+    pub fn is_to_oneself(&self) -> bool {
+        self.place == Place::Direct && self.from.bare == self.to.bare
     }
 
     /// Whether another server may hold the other half of it.

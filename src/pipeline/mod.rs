@@ -7,6 +7,7 @@
 
 pub mod drain;
 pub mod read;
+pub mod retry;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -6,9 +6,6 @@ use crate::message::content::flags;
 use crate::store::codec::{self, Columns};
 use crate::time::Micros;
 
-/// Bit of `messages.flags`: the origin-id is that of the stanza, and its own column is empty.
-const ORIGIN_ID_IS_STANZA_ID: i32 = 512;
-
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -138,6 +135,16 @@ impl Found {
         Cursor { sent_at: self.sent_at, id: self.id }
     }
 
+    /// A private message in a room is addressed to a nick. Whose nick that is may be known only from the copy that reached them,
+    /// which came after the message was stored.
+    pub(crate) fn name_recipient(&mut self) {
+        if self.recipient.is_none() && self.has(flags::PRIVATE_IN_ROOM) {
+            const RECEIVED: i16 = 2;
+            let reached = self.deliveries.iter().find(|delivery| delivery.direction == RECEIVED);
+            self.recipient = reached.and_then(|delivery| delivery.recipient.clone());
+        }
+    }
+
     /// Whether a bit of [`flags`] is set.
     pub fn has(&self, flag: i32) -> bool {
         self.flags & flag != 0
@@ -156,7 +163,7 @@ impl Found {
     /// The id that the sender's client gave (XEP-0359).
     pub fn origin_id(&self) -> Option<&str> {
         let own = self.own_origin_id.as_deref();
-        own.or(self.stanza_id.as_deref().filter(|_| self.has(ORIGIN_ID_IS_STANZA_ID)))
+        own.or(self.stanza_id.as_deref().filter(|_| self.has(flags::ORIGIN_ID_IS_ID)))
     }
 
     /// The number of sends that its copies may stem from, or 0 where they are surely of one.

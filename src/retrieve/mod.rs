@@ -228,6 +228,7 @@ impl Archive {
                 message.deliveries.push(row.into_delivery());
             }
         }
+        places.values_mut().for_each(|message| message.name_recipient());
         let keys: Vec<KeyRow> = self.pool.load(sql::keys(self.dialect(), &ids)).await?;
         for row in keys {
             if let Some(message) = places.get_mut(&row.message_id) {

@@ -3,8 +3,6 @@
 //! Rows go in as one array for each column (`unnest`): one statement text for any number of rows, prepared once, and half again as
 //! fast as a long list of VALUES.
 
-use std::sync::Arc;
-
 use diesel::QueryResult;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, SmallInt, Text};
@@ -169,6 +167,3 @@ columns! {
     resource "resource" Nullable<Text> => Option<String>, "text";
     xml "xml" Nullable<Binary> => Option<Vec<u8>>, "bytea";
 }
-
-/// Shared with the pools of readers.
-pub(crate) type TlsConfig = Arc<rustls::ClientConfig>;

@@ -14,7 +14,6 @@ pub(crate) const MAX_IN: usize = 8_000;
 pub(crate) const MAX_REFERENCE_SCAN: i64 = 5_000;
 
 /// What the writer asks of a connection inside one transaction.
-#[expect(async_fn_in_trait, reason = "the writer has a thread of its own; nothing here needs to be Send")]
 pub(crate) trait Queries {
     /// Begins a transaction that no other writer can overlap, and returns who wrote last (the setting `writer`).
     async fn begin(&mut self) -> QueryResult<Vec<u8>>;
@@ -56,9 +55,6 @@ pub(crate) trait Queries {
     async fn insert_quarantine(&mut self, rows: &[QuarantineRow]) -> QueryResult<()>;
     async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()>;
     async fn insert_deliveries(&mut self, rows: Vec<DeliveryRow>) -> QueryResult<()>;
-
-    async fn quarantined(&mut self) -> QueryResult<Vec<QuarantineRow>>;
-    async fn remove_quarantined(&mut self, id: i64) -> QueryResult<()>;
 }
 
 /// The highest ids in use.
@@ -374,18 +370,6 @@ macro_rules! queries {
                     diesel::insert_into(crate::store::schema::quarantine::table).values(part).execute(self)$($wait)*?;
                 }
                 Ok(())
-            }
-
-            async fn quarantined(&mut self) -> diesel::QueryResult<Vec<QuarantineRow>> {
-                use $dsl as _;
-                use crate::store::schema::quarantine::dsl::*;
-                quarantine.order(id).select(QuarantineRow::as_select()).load(self)$($wait)*
-            }
-
-            async fn remove_quarantined(&mut self, wanted: i64) -> diesel::QueryResult<()> {
-                use $dsl as _;
-                use crate::store::schema::quarantine::dsl::*;
-                diesel::delete(quarantine.filter(id.eq(wanted))).execute(self)$($wait)*.map(drop)
             }
         }
     };

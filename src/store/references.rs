@@ -14,7 +14,7 @@ use crate::message::content::Kind;
 use crate::message::{ExactId, IdKind, Message};
 
 /// Most ids remembered (about 60 bytes each).
-const MAX_REMEMBERED: usize = 100_000;
+const MAX_REMEMBERED: usize = 15_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct References {

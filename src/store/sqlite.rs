@@ -31,7 +31,7 @@ pub(crate) fn open(path: &Path) -> Result<SqliteConnection, StoreError> {
 pub(crate) fn configure(connection: &mut SqliteConnection) -> QueryResult<()> {
     connection.batch_execute(&format!(
         "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-         PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY;"
+         PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;"
     ))
 }
 

@@ -1,5 +1,5 @@
 //! Tests against real servers: Prosody and ejabberd with real clients, PostgreSQL and MariaDB, and the archiver's own program between them.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![expect(clippy::indexing_slicing, reason = "a test that can't go on fails")]
 
 mod captures;
 mod direct;
@@ -11,4 +11,5 @@ mod outages;
 mod replays;
 mod rooms;
 mod servers;
+mod stores;
 mod support;

@@ -103,6 +103,13 @@ fn mariadb_away_for_a_while() {
 }
 
 #[test]
+fn mariadb_crashed() {
+    let server = Arc::new(MariaDb::start());
+    let store = Store::MariaDb(server.new_database());
+    database_away(&store, || server.kill(), || server.restart());
+}
+
+#[test]
 fn mariadb_frozen() {
     let server = Arc::new(MariaDb::start());
     let store = Store::MariaDb(server.new_database());

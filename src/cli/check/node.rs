@@ -1,11 +1,12 @@
 //! Checks of one IM node: its secret can be read, and it can be attached to.
 
-use tokio::net::TcpStream;
+use serde_json::Value;
 
 use super::finding::Findings;
+use crate::component;
 use crate::config::NodeConfig;
 
-pub(super) async fn check(node: &NodeConfig, offline: bool, findings: &mut Findings) {
+pub(super) async fn check(node: &NodeConfig, offline: bool, status: Option<&Value>, findings: &mut Findings) {
     let mut about = findings.about(format!("node {}", node.name));
     match node.secret.read() {
         Ok(_) => about.ok("secret", "can be read"),
@@ -18,20 +19,28 @@ pub(super) async fn check(node: &NodeConfig, offline: bool, findings: &mut Findi
     if offline {
         return;
     }
-    match probe_node(node).await {
-        Ok(()) => about.ok("attach", format!("{} answers", node.address)),
-        Err(error) => {
-            let advice = "check `address`, that the node listens there for components (XEP-0114), and the firewall between";
-            about.fail("attach", format!("{}: {error}", node.address), advice);
+    match state_in(status, &node.name).as_deref() {
+        Some("online") => about.ok("attach", "the archiver that runs with this configuration is attached"),
+        Some(state) => {
+            let advice = "see `xmpp-archiver status` and the archiver's log for the reason";
+            about.fail("attach", format!("an archiver runs with this configuration, and the node is {state}"), advice);
         }
+        None => match probe_node(node).await {
+            Ok(()) => about.ok("attach", format!("{} accepts the secret of {}", node.address, node.domain)),
+            Err((error, advice)) => about.fail("attach", format!("{}: {error}", node.address), advice),
+        },
     }
 }
 
-/// Whether the node can be reached; its address is looked up on the way.
-async fn probe_node(node: &NodeConfig) -> Result<(), String> {
-    match tokio::time::timeout(node.connect_timeout, TcpStream::connect(&node.address)).await {
-        Ok(Ok(_connected)) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_elapsed) => Err(format!("no answer within {:?}", node.connect_timeout)),
-    }
+/// How the node is doing with an archiver that runs: a second session would be refused, or take copies away from the first.
+fn state_in(status: Option<&Value>, name: &str) -> Option<String> {
+    let nodes = status?.get("nodes")?.as_array()?;
+    let node = nodes.iter().find(|node| node.get("name").and_then(Value::as_str) == Some(name))?;
+    node.get("state").and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Whether the node can be attached to: reached, secret accepted, nobody else there. The error comes with what to do.
+async fn probe_node(node: &NodeConfig) -> Result<(), (String, String)> {
+    let settings = crate::run::settings(node).map_err(|error| (error.to_string(), "make the secret readable".to_owned()))?;
+    component::probe(&settings).await.map_err(|error| (error.to_string(), error.advice(&settings)))
 }

@@ -49,6 +49,15 @@ impl Store {
         }
     }
 
+    /// The authority that signed the certificate of a server that speaks TLS only.
+    pub(crate) fn authority(&self) -> Option<&Path> {
+        match self {
+            Store::Sqlite(_) => None,
+            Store::Postgres(database) => database.server.authority(),
+            Store::MariaDb(database) => database.server.authority(),
+        }
+    }
+
     /// How the archiver's own code reaches it.
     pub(crate) fn endpoint(&self) -> Endpoint {
         let backend = match self {
@@ -214,6 +223,16 @@ impl Archiver {
         program.output().expect("run the archiver's program")
     }
 
+    /// The text of its configuration.
+    pub(crate) fn settings(&self) -> String {
+        std::fs::read_to_string(&self.configuration).expect("its configuration")
+    }
+
+    /// Replaces the text of its configuration, for whatever is started next.
+    pub(crate) fn set_settings(&self, text: &str) {
+        std::fs::write(&self.configuration, text).expect("write its configuration");
+    }
+
     /// Runs a command that must succeed, and returns what it printed.
     pub(crate) fn must(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments);
@@ -234,7 +253,8 @@ fn head(store: &Store, settings: &str, spool: &Path) -> String {
 }
 
 fn configuration(store: &Store, spool: &Path, nodes: &[&Node]) -> String {
-    let mut text = head(store, "", spool);
+    let authority = store.authority().map(|file| format!("tls_ca = '{}'\n", file.display())).unwrap_or_default();
+    let mut text = head(store, &authority, spool);
     for node in nodes {
         text.push_str(&node_section(node));
     }
@@ -255,4 +275,12 @@ fn node_section(node: &Node) -> String {
         host = node.host,
         rooms = node.rooms,
     )
+}
+
+impl Drop for Archiver {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the end of the archiver's log:\n{}", self.said());
+        }
+    }
 }

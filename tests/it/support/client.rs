@@ -117,10 +117,6 @@ impl Client {
         self.stream.is_closed()
     }
 
-    pub(crate) fn expect_closed(&self) {
-        self.stream.expect_closed();
-    }
-
     /// Sends a request and waits for its answer, which may be an error.
     pub(crate) fn ask(&self, kind: &str, to: Option<&str>, payload: &str) -> Stanza {
         let id = self.fresh_id("iq");
@@ -156,12 +152,6 @@ impl Client {
         let jid = self.jid();
         self.expect("its own presence", |stanza| stanza.name() == "presence" && stanza.attr("from") == Some(&jid));
         self.sync();
-    }
-
-    /// Says goodbye and waits until the server has ended the stream.
-    pub(crate) fn log_out(self) {
-        self.send("<presence type='unavailable'/></stream:stream>");
-        self.expect_closed();
     }
 
     /// Message Carbons (XEP-0280).

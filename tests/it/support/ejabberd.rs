@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::node::{Node, Peer, Plan};
+use super::node::{Node, Plan};
 use super::process::{Directory, User, command as dying_command, program};
 
 /// What our start-up expression prints when the server runs and its users exist.
@@ -17,7 +17,6 @@ pub(crate) fn prepare(plan: &Plan) -> Directory {
     let directory = Directory::new(User::first_of(&["ejabberd", "nobody"]));
     directory.make("data");
     directory.write("ejabberd.yml", &configuration(plan));
-    directory.write("inetrc", &resolver_settings(&plan.peers));
     directory.write("start.erl", &start_expression(&plan.host));
     directory
 }
@@ -31,7 +30,6 @@ pub(crate) fn command(directory: &Directory) -> Command {
     command.env("ERL_LIBS", libraries());
     command.env("EJABBERD_CONFIG_PATH", at("ejabberd.yml"));
     command.env("EJABBERD_LOG_PATH", at("data/ejabberd.log"));
-    command.env("ERL_INETRC", at("inetrc"));
     command.env("ERL_CRASH_DUMP_SECONDS", "0");
     command.args(["-noinput", "+sbwt", "none", "-mnesia", "dir"]);
     command.arg(format!("\"{}\"", at("data").display()));
@@ -39,8 +37,11 @@ pub(crate) fn command(directory: &Directory) -> Command {
     command
 }
 
-pub(crate) fn is_up(output: &Path) -> bool {
-    std::fs::read(output).is_ok_and(|log| String::from_utf8_lossy(&log).contains(UP))
+/// Whether ejabberd is ready; `Some(false)` when one of its ports was taken.
+pub(crate) fn is_up(output: &Path) -> Option<bool> {
+    let log = std::fs::read(output).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    if log.contains("Failed to open socket") { Some(false) } else { log.contains(UP).then_some(true) }
 }
 
 /// The directory of Erlang libraries that holds ejabberd.
@@ -52,13 +53,6 @@ fn libraries() -> PathBuf {
     let below_lib = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
     let mut candidates = below_lib.map(|entry| entry.path());
     candidates.find(has_ejabberd).expect("ejabberd is not installed: run script/test")
-}
-
-/// Where the servers of other domains are, for Erlang's resolver, which asks nobody else.
-fn resolver_settings(peers: &[Peer]) -> String {
-    let domains: Vec<String> = peers.iter().map(|peer| format!("\"{}\"", peer.domain)).collect();
-    let domains = domains.join(",");
-    format!("{{lookup,[file]}}.\n{{hosts_file,\"\"}}.\n{{host,{{127,0,0,1}},[\"localhost\",{domains}]}}.\n").replace(",]", "]")
 }
 
 /// Registering a user a second time, after a restart, fails and does no harm.
@@ -79,7 +73,7 @@ fn configuration(plan: &Plan) -> String {
         r#"
 hosts:
   - {host}
-loglevel: warning
+loglevel: info
 listen:
   - port: {client_port}
     ip: "127.0.0.1"

@@ -16,6 +16,7 @@ pub(crate) struct Line {
     payload: String,
     is_kept: bool,
     is_body_fallback: bool,
+    passed_on_to: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Said {
     pub(crate) is_kept: bool,
     /// Whether the body is for clients that don't understand the rest, so that the archive may leave it out.
     pub(crate) is_body_fallback: bool,
+    /// Whom a room passes it on to, alone.
+    pub(crate) passed_on_to: Option<String>,
     /// What was sent.
     pub(crate) xml: String,
 }
@@ -63,6 +66,13 @@ pub(crate) fn normal(to: &str, body: &str) -> Line {
     Line::new("normal", to).body(body)
 }
 
+impl Said {
+    /// The beginning of what was sent, for the message of a test that failed.
+    pub(crate) fn brief(&self) -> String {
+        self.xml.chars().take(300).collect()
+    }
+}
+
 impl Line {
     pub(crate) fn new(message_type: &'static str, to: &str) -> Line {
         Line {
@@ -77,6 +87,7 @@ impl Line {
             payload: String::new(),
             is_kept: true,
             is_body_fallback: false,
+            passed_on_to: None,
         }
     }
 
@@ -128,9 +139,10 @@ impl Line {
         self.body(body)
     }
 
-    /// The room itself may put a body into what it passes on.
-    pub(crate) fn fallback_body_by_room(mut self) -> Line {
+    /// The room passes it on to one account, and may put a body of its own into it.
+    pub(crate) fn passed_on_to(mut self, account: &str) -> Line {
         self.is_body_fallback = true;
+        self.passed_on_to = Some(account.to_owned());
         self
     }
 
@@ -162,6 +174,7 @@ impl Line {
             body: self.body,
             is_kept: self.is_kept,
             is_body_fallback: self.is_body_fallback,
+            passed_on_to: self.passed_on_to,
             xml,
         }
     }

@@ -35,7 +35,7 @@ pub(crate) struct Database {
 impl Database {
     /// The URL that goes into the archiver's configuration.
     pub(crate) fn url(&self) -> String {
-        self.server.url(&self.name, "")
+        self.server.url(&self.name)
     }
 
     /// What the client prints for a query, columns separated by tabs and without headings.
@@ -97,13 +97,8 @@ impl MariaDb {
         self.tls.as_ref().map(Authority::certificate)
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// A connection URL, with the text of its query part.
-    pub(crate) fn url(&self, database: &str, query: &str) -> String {
-        format!("mysql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{database}{query}", self.port)
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("mysql://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{database}", self.port)
     }
 
     pub(crate) fn new_database(self: &Arc<MariaDb>) -> Database {
@@ -182,7 +177,7 @@ fn serve(directory: &Directory, port: u16, with_tls: bool) -> Process {
     mariadbd.current_dir(directory.path());
     mariadbd.args(["--no-defaults", "--bind-address=127.0.0.1"]);
     mariadbd.args(["--skip-name-resolve", "--innodb-buffer-pool-size=32M"]);
-    mariadbd.args(["--innodb-flush-log-at-trx-commit=0", "--port", &port.to_string()]);
+    mariadbd.args(["--innodb-flush-log-at-trx-commit=2", "--port", &port.to_string()]);
     mariadbd.args(["--datadir", &at("data"), "--tmpdir", &at("tmp")]);
     mariadbd.args(["--socket", &at("data/socket"), "--pid-file", &at("data/pid")]);
     if with_tls {

@@ -26,7 +26,6 @@ pub(crate) struct Node {
     pub(crate) archive: String,
     pub(crate) client_port: u16,
     pub(crate) component_port: u16,
-    pub(crate) server_port: u16,
     directory: Directory,
     process: Process,
 }
@@ -95,9 +94,11 @@ impl Node {
     }
 
     /// Starts a Prosody and an ejabberd that know of each other.
+    ///
+    /// Prosody is told where ejabberd is. ejabberd asks the system's resolver, which knows `localhost` on every machine and no name below it.
     pub(crate) fn start_two() -> [Node; 2] {
         for _ in 0..ATTEMPTS {
-            let mut one = Plan::new("prosody.localhost");
+            let mut one = Plan::new("localhost");
             let mut other = Plan::new("ejabberd.localhost");
             one.peers = other.served();
             other.peers = one.served();
@@ -124,7 +125,6 @@ impl Node {
             archive: plan.archive(),
             client_port: plan.client_port,
             component_port: plan.component_port,
-            server_port: plan.server_port,
             directory,
             process,
         };
@@ -137,10 +137,10 @@ impl Node {
         let process = &mut self.process;
         let up = try_for(PATIENCE, || {
             let up = match kind {
-                Kind::Prosody => prosody::is_up(&ports),
+                Kind::Prosody => prosody::is_up(&log, &ports),
                 Kind::Ejabberd => ejabberd::is_up(&log),
             };
-            (up || !process.is_running()).then_some(up)
+            up.or_else(|| (!process.is_running()).then_some(false))
         });
         let up = up.unwrap_or(false);
         if !up {
@@ -162,11 +162,6 @@ impl Node {
         format!("{name}@{}", self.rooms)
     }
 
-    /// Ends the server as a crash would.
-    pub(crate) fn kill(&mut self) {
-        self.process.kill();
-    }
-
     /// Starts it again with the same ports and data.
     pub(crate) fn restart(&mut self) {
         self.process.kill();
@@ -186,4 +181,12 @@ fn spawn(kind: Kind, directory: &Directory) -> Process {
         Kind::Ejabberd => ejabberd::command(directory),
     };
     Process::spawn(command, &directory.path().join("output"))
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the end of {:?}'s log:\n{}", self.kind, tail(&self.log()));
+        }
+    }
 }

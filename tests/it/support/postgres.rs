@@ -36,7 +36,8 @@ pub(crate) struct Database {
 impl Database {
     /// The URL that goes into the archiver's configuration.
     pub(crate) fn url(&self) -> String {
-        self.server.url(&self.name, "")
+        let query = if self.server.tls.is_some() { "?sslmode=verify-full" } else { "" };
+        self.server.url(&self.name, query)
     }
 
     /// What `psql` prints for a query, unaligned and without headings.
@@ -100,10 +101,6 @@ impl Postgres {
     /// The file with the certificate of the authority that signed the server's.
     pub(crate) fn authority(&self) -> Option<&Path> {
         self.tls.as_ref().map(Authority::certificate)
-    }
-
-    pub(crate) fn port(&self) -> u16 {
-        self.port
     }
 
     /// A connection URL, with the text of its query part.

@@ -4,7 +4,9 @@
 //! when the *thread* that started the process ends, so one thread (the nursery), which lives as long as the test process, starts them all.
 //! Servers that refuse to run as root run as the user that their Debian package made, or as `nobody`.
 
+use std::collections::hash_map::RandomState;
 use std::fs;
+use std::hash::{BuildHasher, Hasher};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -37,10 +39,19 @@ pub(crate) fn try_for<T>(patience: Duration, mut look: impl FnMut() -> Option<T>
     }
 }
 
-/// A port of the loopback interface that was free a moment ago. Another process may take it first: whoever starts a server tries again.
+/// Where [`free_port`] looks: below the range from which systems take the ports of outgoing connections, of which tests make many.
+const PORTS: std::ops::Range<u64> = 10_000..32_000;
+
+/// A port of the loopback interface that was free a moment ago. Another test may take it first: whoever starts a server tries again.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
-    listener.local_addr().expect("its address").port()
+    loop {
+        let random = RandomState::new().build_hasher().finish();
+        let port = PORTS.start + random % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).expect("a port");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A user that a server runs as.

@@ -1,6 +1,6 @@
 //! Prosody as an operator runs it, with the stock mirror: `mod_firewall` forwards each message once as it is sent and once as it is delivered.
 
-use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 
 use super::node::{Node, Peer, Plan};
@@ -33,9 +33,15 @@ pub(crate) fn command(directory: &Directory) -> Command {
     command
 }
 
-/// Prosody listens only when everything is loaded.
-pub(crate) fn is_up(ports: &[u16]) -> bool {
-    ports.iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok())
+/// Whether Prosody listens on all of its ports; `Some(false)` when one of them was taken, which it does not mind.
+pub(crate) fn is_up(output: &Path, ports: &[u16]) -> Option<bool> {
+    let log = std::fs::read(output).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let listens = |port: &u16| log.contains(&format!("on [127.0.0.1]:{port}\n"));
+    match () {
+        () if log.contains("Failed to open server port") => Some(false),
+        () => ports.iter().all(listens).then_some(true),
+    }
 }
 
 /// Without `RULEDEP=st` the version in Debian 12 has an error in the code that it makes of these rules, and drops the messages.

@@ -166,7 +166,7 @@ impl Stage {
     pub(crate) fn say_to(&self, who: &Client, line: Line, listeners: &[&Rc<Client>]) -> String {
         let said = line.send(who);
         for listener in listeners {
-            listener.expect(&format!("{}", said.xml.chars().take(300).collect::<String>()), |stanza| {
+            listener.expect(&said.brief(), |stanza| {
                 let by_id = said.id.is_none() || stanza.attr("id") == said.id.as_deref();
                 stanza.is_message() && stanza.attr("type") != Some("error") && by_id && stanza.body() == said.body
             });
@@ -197,8 +197,7 @@ impl Stage {
         for prompter in self.prompters.borrow().iter() {
             let marker = self.send_marker(prompter);
             let found = self.find_marker(&marker, PATIENCE);
-            let said = || self.archiver.borrow().said();
-            found.unwrap_or_else(|| panic!("{marker} is not archived:\n{}", said()));
+            found.unwrap_or_else(|| panic!("{marker} is not archived"));
         }
     }
 
@@ -275,20 +274,8 @@ impl Stage {
         for stage in stages {
             let rows = stage.archived();
             let wrong = differences(&said, &rows, &people, &nodes);
-            assert!(wrong.is_empty(), "{}", stage.report(&wrong, &rows));
+            assert!(wrong.is_empty(), "{}", report(&wrong, &rows));
         }
-    }
-
-    fn report(&self, wrong: &[String], rows: &[Value]) -> String {
-        let brief = |row: &Value| row.to_string().chars().take(700).collect();
-        let listing: Vec<String> = rows.iter().map(brief).collect();
-        format!(
-            "{} differences:\n{}\n\nthe archive:\n{}\n\nits log:\n{}",
-            wrong.len(),
-            wrong.join("\n"),
-            listing.join("\n"),
-            self.archiver.borrow().said()
-        )
     }
 }
 
@@ -296,4 +283,10 @@ fn prompter(node: &Node) -> Client {
     let client = Client::log_in(node, "probe", "prompter");
     client.become_available(0);
     client
+}
+
+fn report(wrong: &[String], rows: &[Value]) -> String {
+    let brief = |row: &Value| row.to_string().chars().take(700).collect();
+    let listing: Vec<String> = rows.iter().map(brief).collect();
+    format!("{} differences:\n{}\n\nthe archive:\n{}", wrong.len(), wrong.join("\n"), listing.join("\n"))
 }

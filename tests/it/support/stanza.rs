@@ -38,8 +38,16 @@ impl Stanza {
 
     /// The text of a message's first body.
     pub(crate) fn body(&self) -> Option<String> {
-        let body = self.children().find(|child| child.name() == "body")?;
-        Some(body.text())
+        self.text_of("body")
+    }
+
+    pub(crate) fn subject(&self) -> Option<String> {
+        self.text_of("subject")
+    }
+
+    fn text_of(&self, name: &str) -> Option<String> {
+        let child = self.children().find(|child| child.name() == name)?;
+        Some(child.text())
     }
 
     pub(crate) fn has(&self, name: &str, namespace: &str) -> bool {

@@ -80,10 +80,6 @@ impl Stream {
         self.shared.lock().closed
     }
 
-    pub(crate) fn expect_closed(&self) {
-        self.wait("the end of the stream", |inbox| inbox.closed.then_some(()));
-    }
-
     /// Ends the connection without a word, as a phone does that loses its network.
     pub(crate) fn drop_abruptly(&self) {
         let _ = self.socket.shutdown(Shutdown::Both);
