@@ -5,7 +5,7 @@ use super::dictionary::Conversation;
 use super::rows::ReferenceRow;
 use crate::identity::keys::Keyring;
 use crate::message::content::Kind;
-use crate::message::{Bounce, Direction, IdKind, Message, Place};
+use crate::message::{Bounce, Direction, Message, Place};
 use crate::mirror::Source;
 
 /// The texts that a message's row holds beside the stanza.
@@ -63,7 +63,7 @@ pub(super) fn message_jids(message: &Message) -> Vec<String> {
     let mut jids = vec![message.from.bare.clone(), message.to.bare.clone()];
     let people = [&message.sender, &message.recipient, &message.delivered_to];
     jids.extend(people.into_iter().flatten().map(|address| address.bare.clone()));
-    jids.extend(message.exact_ids.iter().filter(|id| id.kind == IdKind::StanzaId).map(|id| id.by.clone()));
+    jids.extend(message.exact_ids.iter().map(|id| id.by.clone()));
     jids
 }
 

@@ -146,7 +146,7 @@ diesel::table! {
     message_keys (message_id, key) {
         /// messages.id.
         message_id -> BigInt,
-        /// jids.id of the room or account that gave the name, NULL for a mirror ref.
+        /// jids.id of the room, account or node that gave the name.
         by_id -> Nullable<Integer>,
         /// 1 stanza-id (XEP-0359), 2 ref given by the mirror.
         kind -> SmallInt,

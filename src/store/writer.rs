@@ -21,7 +21,7 @@ use crate::identity::{Identity, Keyed, Verdict};
 use crate::message::address::Address;
 use crate::message::content::flags;
 use crate::message::rooms::Event;
-use crate::message::{Bounce, ExactId, IdKind, Message};
+use crate::message::{Bounce, ExactId, Message};
 use crate::time::Micros;
 
 /// Most rooms remembered as seen.
@@ -420,10 +420,7 @@ impl Memory {
     }
 
     fn key_row(&self, id: &ExactId, message_id: i64) -> KeyRow {
-        let by_id = match id.kind {
-            IdKind::StanzaId => self.dictionary.jid(&id.by),
-            IdKind::MirrorRef => None,
-        };
+        let by_id = self.dictionary.jid(&id.by);
         let key = self.identity.keyring().exact(id).to_vec();
         KeyRow { message_id, by_id, kind: id.kind as i16, key, value: id.value.clone() }
     }

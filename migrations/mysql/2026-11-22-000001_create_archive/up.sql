@@ -118,7 +118,7 @@ CREATE TABLE deliveries (
 -- messages with one forged stanza-id must both be kept.
 CREATE TABLE message_keys (
     message_id BIGINT NOT NULL COMMENT 'messages.id',
-    by_id INTEGER COMMENT 'jids.id of the room or account that gave the name, NULL for a mirror ref',
+    by_id INTEGER COMMENT 'jids.id of the room, account or node that gave the name',
     kind SMALLINT NOT NULL COMMENT '1 stanza-id (XEP-0359), 2 ref given by the mirror',
     `key` BINARY(12) NOT NULL COMMENT 'Hash of the kind, by and value: what look-ups use',
     value LONGTEXT NOT NULL COMMENT 'The name itself',

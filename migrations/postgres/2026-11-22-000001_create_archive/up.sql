@@ -248,7 +248,7 @@ COMMENT ON COLUMN deliveries.xml IS 'The stanza of this copy, NULL when it is th
 
 COMMENT ON TABLE message_keys IS 'Exact names of a message, by which later copies and replays are recognised';
 COMMENT ON COLUMN message_keys.message_id IS 'messages.id';
-COMMENT ON COLUMN message_keys.by_id IS 'jids.id of the room or account that gave the name, NULL for a mirror ref';
+COMMENT ON COLUMN message_keys.by_id IS 'jids.id of the room, account or node that gave the name';
 COMMENT ON COLUMN message_keys.kind IS '1 stanza-id (XEP-0359), 2 ref given by the mirror';
 COMMENT ON COLUMN message_keys.key IS 'Hash of the kind, by and value: what look-ups use';
 COMMENT ON COLUMN message_keys.value IS 'The name itself';

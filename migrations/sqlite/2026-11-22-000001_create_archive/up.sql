@@ -152,7 +152,7 @@ CREATE TABLE deliveries ( -- Every copy of every message that a node showed: who
 CREATE TABLE message_keys ( -- Exact names of a message, by which later copies and replays are recognised
     -- messages.id
     message_id INTEGER NOT NULL,
-    -- jids.id of the room or account that gave the name, NULL for a mirror ref
+    -- jids.id of the room, account or node that gave the name
     by_id INTEGER,
     -- 1 stanza-id (XEP-0359), 2 ref given by the mirror
     kind INTEGER NOT NULL,

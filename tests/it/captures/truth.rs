@@ -19,6 +19,8 @@ pub(crate) fn differences(capture: &Capture, ledger: &Ledger) -> Vec<String> {
     }
     let extra = ledger.rows.iter().zip(&explained).filter(|(_, explained)| !**explained);
     wrong.extend(extra.map(|(row, _)| format!("nobody said this, or not so: {}", row.brief())));
+    let altered = ledger.rows.iter().filter(|row| !capture.lines.contains(&row.stanza));
+    wrong.extend(altered.map(|row| format!("kept otherwise than it came: {}", row.stanza)));
     wrong.extend(bounces(capture, ledger));
     wrong.extend(ledger.quarantine.iter().map(|reason| format!("in quarantine: {reason}")));
     wrong

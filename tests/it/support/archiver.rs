@@ -33,7 +33,7 @@ pub(crate) enum Store {
 }
 
 impl Store {
-    fn new(kind: StoreKind, directory: &Directory) -> Store {
+    pub(crate) fn new(kind: StoreKind, directory: &Directory) -> Store {
         match kind {
             StoreKind::Sqlite => Store::Sqlite(directory.path().join("archive.sqlite")),
             StoreKind::Postgres => Store::Postgres(postgres::database()),

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use xmpp_archiver::store::schema::{
     bounces, conversation_names, deliveries, jids, messages, nodes, occupancy_events, progress, quarantine,
 };
-use xmpp_archiver::store::{Connection, Endpoint};
+use xmpp_archiver::store::{Connection, Endpoint, codec};
 
 /// Runs one query on whichever connection it is.
 macro_rules! load {
@@ -46,6 +46,8 @@ pub(crate) struct Row {
     pub(crate) refers_to_id: Option<String>,
     pub(crate) sent_at: i64,
     pub(crate) received_at: i64,
+    /// The stanza of its first copy, as it came.
+    pub(crate) stanza: String,
     pub(crate) copies: Vec<Copy>,
 }
 
@@ -140,6 +142,11 @@ impl Ledger {
         self.rows.iter().filter(|row| row.body.as_deref() == Some(body)).collect()
     }
 
+    /// How many messages and copies there are.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.rows.len(), self.rows.iter().map(|row| row.copies.len()).sum())
+    }
+
     /// The only message with this body.
     pub(crate) fn only(&self, body: &str) -> &Row {
         let rows = self.saying(body);
@@ -198,7 +205,7 @@ impl Names {
 
 type Heads = (i64, i16, i16, i32, i16, i16, i16, i32, i64, i64, Option<i64>);
 type People = (Option<i32>, Option<String>, Option<String>, Option<i32>, Option<String>, Option<String>);
-type Texts = (Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+type Texts = (Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Vec<u8>);
 
 async fn rows(connection: &mut Connection, names: &Names) -> BTreeMap<i64, Row> {
     use messages::dsl as m;
@@ -216,7 +223,7 @@ async fn rows(connection: &mut Connection, names: &Names) -> BTreeMap<i64, Row> 
         m::refers_to,
     );
     let people = (m::sender_id, m::sender_resource, m::sender_nick, m::recipient_id, m::recipient_resource, m::recipient_nick);
-    let texts = (m::stanza_id, m::origin_id, m::thread, m::subject, m::body, m::refers_to_id);
+    let texts = (m::stanza_id, m::origin_id, m::thread, m::subject, m::body, m::refers_to_id, m::xml);
     let found: Vec<(Heads, People, Texts)> = load!(connection, messages::table.order(m::id).select((heads, people, texts)));
     found.into_iter().map(|(heads, people, texts)| (heads.0, row(names, heads, people, texts))).collect()
 }
@@ -224,7 +231,9 @@ async fn rows(connection: &mut Connection, names: &Names) -> BTreeMap<i64, Row> 
 fn row(names: &Names, heads: Heads, people: People, texts: Texts) -> Row {
     let (id, kind, message_type, flags, via, direction, node, conversation, sent_at, received_at, refers_to) = heads;
     let (sender, sender_resource, sender_nick, recipient, recipient_resource, recipient_nick) = people;
-    let (stanza_id, origin_id, thread, subject, body, refers_to_id) = texts;
+    let (stanza_id, origin_id, thread, subject, body, refers_to_id, xml) = texts;
+    let columns = [&body, &subject, &thread, &stanza_id, &origin_id, &sender_resource, &refers_to_id].map(|text| text.as_deref());
+    let stanza = codec::unpack(&xml, &codec::Columns::new(columns)).expect("a stanza that can be read");
     Row {
         id,
         kind,
@@ -248,6 +257,7 @@ fn row(names: &Names, heads: Heads, people: People, texts: Texts) -> Row {
         refers_to_id,
         sent_at,
         received_at,
+        stanza: String::from_utf8(stanza).expect("UTF-8"),
         copies: Vec::new(),
     }
 }
