@@ -12,6 +12,7 @@ pub mod demo;
 mod demo_report;
 pub mod export;
 pub mod man;
+mod memory;
 pub mod migrate;
 pub mod output;
 pub mod quarantine;

@@ -9,6 +9,7 @@ use crate::config::Config;
 /// Runs the command.
 pub fn execute(config: Config) -> Result<(), Failure> {
     config.require_nodes()?;
+    super::memory::give_back_at_once();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("session")
