@@ -43,10 +43,13 @@ pub struct Raised {
     pub since: String,
 }
 
+/// By name and subject: the text, and since when.
+type ByNameAndSubject = BTreeMap<(Name, String), (String, Micros)>;
+
 /// The alarms of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Alarms {
-    raised: Arc<Mutex<BTreeMap<(Name, String), (String, Micros)>>>,
+    raised: Arc<Mutex<ByNameAndSubject>>,
 }
 
 impl Alarms {

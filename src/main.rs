@@ -11,6 +11,8 @@ use xmpp_archiver::cli::{self, Arguments};
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
+    // Archives, spools and status files hold what people wrote: they are for the user that runs this, and nobody else.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let outcome = cli::dispatch(Arguments::parse());
     ExitCode::from(cli::conclude(outcome))
 }

@@ -150,7 +150,7 @@ pub struct Filter {
     /// Words that the body or the subject holds, in any order
     #[arg(value_name = "TEXT")]
     pub text: Vec<String>,
-    /// Someone who sent or received it, or who was in the room; several: all of them
+    /// Someone who sent or got it, in a room too; several: all of them
     #[arg(long, value_name = "JID", value_parser = any_jid)]
     pub participant: Vec<Jid>,
     /// The room in which it was said

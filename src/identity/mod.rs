@@ -103,24 +103,26 @@ impl Identity {
     /// The keys to look up in the database before [`Identity::decide`]: content keys and exact keys.
     pub fn wanted(&self, message: &Message, keyed: &Keyed, content: &mut Vec<Key>, exact: &mut Vec<Key>) {
         exact.extend(keyed.exact.iter().filter(|key| !self.exact.contains_key(*key)));
-        if !self.groups.contains_key(&keyed.hash) {
-            let (from, to) = self.buckets(message);
-            content.extend((from..=to).map(|bucket| keys::content_key(bucket, keyed.hash)));
+        // A group in memory holds what was said lately; a replay may be of what was said long ago.
+        if message.is_replay() || !self.groups.contains_key(&keyed.hash) {
+            for (at, before, after) in self.spans(message).into_iter().flatten() {
+                let buckets = keys::bucket(at - before)..=keys::bucket(at + after);
+                content.extend(buckets.map(|bucket| keys::content_key(bucket, keyed.hash)));
+            }
         }
     }
 
-    /// The buckets in which the message can be.
-    fn buckets(&self, message: &Message) -> (u32, u32) {
-        let at = message.said_at();
-        let (before, after) = if message.is_replay() {
-            (REPLAY_WINDOW, REPLAY_WINDOW)
-        } else if message.is_federated() {
-            (FEDERATION_WINDOW, FEDERATION_WINDOW)
-        } else {
-            // Another archiver of the same node may have seen it a moment later.
-            (self.window, 2 * SECOND)
-        };
-        (keys::bucket(at - before), keys::bucket(at + after))
+    /// The times about which the message can have been said: how long before and after them.
+    fn spans(&self, message: &Message) -> [Option<(Micros, Micros, Micros)>; 2] {
+        // Another archiver of the same node may have seen it a moment later.
+        let just_now = Some((message.arrived_at, self.window, 2 * SECOND));
+        if message.is_replay() {
+            return [Some((message.said_at(), REPLAY_WINDOW, REPLAY_WINDOW)), just_now];
+        }
+        if message.is_federated() {
+            return [Some((message.said_at(), FEDERATION_WINDOW, FEDERATION_WINDOW)), None];
+        }
+        [Some((message.said_at(), self.window, 2 * SECOND)), None]
     }
 
     /// Takes over what the database knows.

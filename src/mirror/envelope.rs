@@ -64,7 +64,7 @@ pub(super) fn open<'d, 'a>(mirror: Element<'d, 'a>) -> (Method, Option<Element<'
         occupants: occupants.map(read_occupants).unwrap_or_default(),
         room: occupants.and_then(|list| list.attribute("room")).map(|room| Address::parse(room).bare),
     };
-    (Method::Envelope(envelope), mirror.child("forwarded", FORWARD_NS).and_then(forwarded::stanza))
+    (Method::Envelope(Box::new(envelope)), mirror.child("forwarded", FORWARD_NS).and_then(forwarded::stanza))
 }
 
 fn stanza_ids(mirror: Element<'_, '_>) -> Vec<(String, String)> {

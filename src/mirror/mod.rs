@@ -38,7 +38,7 @@ pub enum Method {
         incoming: bool,
     },
     /// Our own envelope.
-    Envelope(Envelope),
+    Envelope(Box<Envelope>),
 }
 
 /// Where in a message's life a copy was made.
@@ -79,7 +79,7 @@ pub struct Copy<'d, 'a> {
 #[derive(Debug)]
 pub enum Recognised<'d, 'a> {
     /// A mirrored stanza.
-    Copy(Copy<'d, 'a>),
+    Copy(Box<Copy<'d, 'a>>),
     /// Looks like a mirrored stanza but may not be believed; why.
     Forged(&'static str),
     /// Addressed to the component itself.
@@ -96,13 +96,13 @@ pub fn recognise<'d, 'a>(outer: Element<'d, 'a>, node: &Node) -> Recognised<'d, 
     let copy =
         Copy { method, source: Source::Direct, stanza, owner: None, sent_carbon: false, archive_id: None, stamp: openfire::date(outer) };
     if stanza.name() != "message" {
-        return Recognised::Copy(copy);
+        return Recognised::Copy(Box::new(copy));
     }
     match carbon::open(stanza, node) {
         carbon::Carbon::None => replay::open(copy, node),
         carbon::Carbon::Forged => forged_inside(copy, "carbon that is not from the user's own account"),
         carbon::Carbon::Of { owner, sent, message } => {
-            Recognised::Copy(Copy { source: Source::Carbon, stanza: message, owner: Some(owner), sent_carbon: sent, ..copy })
+            Recognised::Copy(Box::new(Copy { source: Source::Carbon, stanza: message, owner: Some(owner), sent_carbon: sent, ..copy }))
         }
     }
 }
@@ -110,7 +110,7 @@ pub fn recognise<'d, 'a>(outer: Element<'d, 'a>, node: &Node) -> Recognised<'d, 
 /// A stanza that really was sent, with a forgery in it: what its sender wrote beside the forgery still counts.
 fn forged_inside<'d, 'a>(copy: Copy<'d, 'a>, why: &'static str) -> Recognised<'d, 'a> {
     let written = |child: Element<'_, '_>| child.name() == "body" && child.namespace() == copy.stanza.namespace();
-    if copy.stanza.children().any(written) { Recognised::Copy(copy) } else { Recognised::Forged(why) }
+    if copy.stanza.children().any(written) { Recognised::Copy(Box::new(copy)) } else { Recognised::Forged(why) }
 }
 
 type Unwrapped<'d, 'a> = (Method, Option<Element<'d, 'a>>);

@@ -19,25 +19,29 @@ pub(super) fn open<'d, 'a>(copy: Copy<'d, 'a>, node: &Node) -> Recognised<'d, 'a
     }
     let from = Address::parse(copy.stanza.attribute("from").unwrap_or_default());
     let to = Address::parse(copy.stanza.attribute("to").unwrap_or_default());
-    let Some((stamp, by)) = delay(copy.stanza) else { return Recognised::Copy(copy) };
+    let Some((stamp, by)) = delay(copy.stanza) else { return Recognised::Copy(Box::new(copy)) };
     if node.is_room(&to) {
         // On its way into a room: whoever wrote the stamp, it was not the room.
-        return Recognised::Copy(copy);
+        return Recognised::Copy(Box::new(copy));
     }
     if copy.stanza.attribute("type") == Some("groupchat") {
         let from_the_room = by.is_empty() || by.bare_is(&from.bare) || by.bare_is(from.domain());
-        return if from_the_room && !node.is_local(&from) { replayed(copy, Source::History, stamp, None) } else { Recognised::Copy(copy) };
+        return if from_the_room && !node.is_local(&from) {
+            replayed(copy, Source::History, stamp, None)
+        } else {
+            Recognised::Copy(Box::new(copy))
+        };
     }
     let from_the_server = by.is_empty() || node.hosts.contains(&by.0) || by.bare_is(&to.bare);
     if !from_the_server || !node.is_local(&to) {
-        return Recognised::Copy(copy);
+        return Recognised::Copy(Box::new(copy));
     }
     let archive_id = stanza_id(copy.stanza, &to.bare);
     replayed(copy, Source::Late, stamp, archive_id)
 }
 
 fn replayed<'d, 'a>(copy: Copy<'d, 'a>, source: Source, stamp: Micros, archive_id: Option<(String, String)>) -> Recognised<'d, 'a> {
-    Recognised::Copy(Copy { source, stamp: Some(stamp), archive_id, ..copy })
+    Recognised::Copy(Box::new(Copy { source, stamp: Some(stamp), archive_id, ..copy }))
 }
 
 /// XEP-0313 §3.1: the result comes from the archive's own address, that is the user's account or the room.
@@ -53,7 +57,7 @@ fn archive_result<'d, 'a>(copy: Copy<'d, 'a>, result: Element<'d, 'a>, node: &No
     let Some(message) = forwarded::stanza(forwarded) else { return forged_inside(copy, "archive result without a message") };
     let stamp = delay(forwarded).map(|(stamp, _)| stamp);
     let archive_id = result.attribute("id").map(|id| (archive, id.to_owned()));
-    Recognised::Copy(Copy { source: Source::Archive, stanza: message, owner: Some(owner), stamp, archive_id, ..copy })
+    Recognised::Copy(Box::new(Copy { source: Source::Archive, stanza: message, owner: Some(owner), stamp, archive_id, ..copy }))
 }
 
 /// Who wrote a delay stamp; the empty address where it does not say.

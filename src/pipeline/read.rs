@@ -67,7 +67,6 @@ impl RecordReader {
         self.nodes.entry(name.to_owned()).or_insert_with(|| Arc::new(Node { name: name.to_owned(), ..Node::default() })).clone()
     }
 
-    #[expect(clippy::type_complexity, reason = "three plain parts of an entry, taken apart by the only caller")]
     fn stanza(
         &mut self,
         stanza: &[u8],

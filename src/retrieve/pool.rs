@@ -52,14 +52,14 @@ impl Pool {
             Backend::Sqlite(path) => sqlite(endpoint, path, size).map(Self::Sqlite),
             Backend::Postgres(_) => {
                 let manager = server(endpoint, |connection| match connection {
-                    Connection::Postgres(connection) => Some((connection, "SET default_transaction_read_only = on")),
+                    Connection::Postgres(connection) => Some((*connection, "SET default_transaction_read_only = on")),
                     Connection::Sqlite(_) | Connection::Mysql(_) => None,
                 });
                 deadpool::Pool::builder(manager).max_size(size as usize).build().map(Self::Postgres).map_err(misconfigured)
             }
             Backend::Mysql(_) => {
                 let manager = server(endpoint, |connection| match connection {
-                    Connection::Mysql(connection) => Some((connection, "SET SESSION TRANSACTION READ ONLY")),
+                    Connection::Mysql(connection) => Some((*connection, "SET SESSION TRANSACTION READ ONLY")),
                     Connection::Sqlite(_) | Connection::Postgres(_) => None,
                 });
                 deadpool::Pool::builder(manager).max_size(size as usize).build().map(Self::Mysql).map_err(misconfigured)

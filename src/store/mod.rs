@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod codec;
+mod derive;
 mod dictionary;
 mod endpoint;
 pub mod health;
@@ -137,9 +138,9 @@ pub enum Connection {
     /// SQLite.
     Sqlite(SqliteConnection),
     /// PostgreSQL.
-    Postgres(AsyncPgConnection),
+    Postgres(Box<AsyncPgConnection>),
     /// MySQL or MariaDB.
-    Mysql(AsyncMysqlConnection),
+    Mysql(Box<AsyncMysqlConnection>),
 }
 
 impl Connection {
@@ -150,8 +151,8 @@ impl Connection {
     pub async fn open(endpoint: &Endpoint) -> Result<Self, StoreError> {
         match &endpoint.backend {
             Backend::Sqlite(path) => sqlite::open(path).map(Self::Sqlite),
-            Backend::Postgres(url) => postgres::open(endpoint, url).await.map(Self::Postgres),
-            Backend::Mysql(url) => mysql::open(endpoint, url).await.map(Self::Mysql),
+            Backend::Postgres(url) => postgres::open(endpoint, url).await.map(|connection| Self::Postgres(Box::new(connection))),
+            Backend::Mysql(url) => mysql::open(endpoint, url).await.map(|connection| Self::Mysql(Box::new(connection))),
         }
     }
 
@@ -170,8 +171,14 @@ macro_rules! on_connection {
     ($connection:expr, $inner:ident => $body:expr) => {
         match $connection {
             $crate::store::Connection::Sqlite($inner) => $body,
-            $crate::store::Connection::Postgres($inner) => $body,
-            $crate::store::Connection::Mysql($inner) => $body,
+            $crate::store::Connection::Postgres($inner) => {
+                let $inner = &mut **$inner;
+                $body
+            }
+            $crate::store::Connection::Mysql($inner) => {
+                let $inner = &mut **$inner;
+                $body
+            }
         }
     };
 }

@@ -10,17 +10,17 @@ use diesel::QueryResult;
 
 use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
-use super::dictionary::{Conversation, Dictionary};
+use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
+use super::dictionary::Dictionary;
 use super::queries::{LastIds, Queries};
 use super::references::References;
 use super::rows::*;
 use super::{Connection, StoreError, lookup, on_connection};
 use crate::identity::keys::{self, Keyring};
 use crate::identity::{Identity, Keyed, Verdict};
-use crate::message::content::{Kind, flags};
+use crate::message::content::flags;
 use crate::message::rooms::Event;
-use crate::message::{Bounce, Direction, ExactId, Message, Place};
-use crate::mirror::Source;
+use crate::message::{Bounce, ExactId, Message};
 use crate::time::Micros;
 
 /// Most rooms remembered as seen.
@@ -520,82 +520,6 @@ impl Batch {
         db.insert_quarantine(&self.quarantine).await?;
         Ok(committed)
     }
-}
-
-/// The texts that a message's row holds beside the stanza.
-fn columns(message: &Message) -> Columns<'_> {
-    let content = &message.content;
-    let same_origin = message.origin_id == message.id;
-    Columns::new([
-        content.body.as_deref(),
-        content.subject.as_deref(),
-        content.thread.as_deref(),
-        message.id.as_deref(),
-        message.origin_id.as_deref().filter(|_| !same_origin),
-        message.sender.as_ref().and_then(|sender| sender.resource.as_deref()),
-        content.refers_to_id.as_deref(),
-    ])
-}
-
-/// `deliveries.source`.
-fn source_number(message: &Message) -> i16 {
-    match message.source {
-        Source::Carbon => 2,
-        Source::Late => 3,
-        Source::History => 4,
-        Source::Archive => 5,
-        Source::Direct if message.place.is_into_room() => 6,
-        Source::Direct if message.place.is_from_room() => 7,
-        Source::Direct if message.is_directed && message.direction != Direction::Unknown => 8,
-        Source::Direct => 1,
-    }
-}
-
-/// `messages.direction`, seen from the nodes that the archive serves.
-fn route(message: &Message) -> i16 {
-    match (message.sender_is_local, message.recipient_is_local) {
-        (false, true) => 1,
-        (true, false) => 2,
-        (true, true) => 3,
-        (false, false) => 0,
-    }
-}
-
-fn conversation_of(message: &Message) -> Conversation {
-    match (&message.room, message.place) {
-        (Some(room), _) => Conversation::Room(room.clone()),
-        (None, _) => Conversation::direct(&message.from.bare, &message.to.bare),
-    }
-}
-
-/// The message that bounced went to a person or into a room.
-fn bounced_conversations(bounce: &Bounce) -> [Conversation; 2] {
-    [Conversation::direct(&bounce.from.bare, &bounce.to.bare), Conversation::Room(bounce.from.bare.clone())]
-}
-
-fn message_jids(message: &Message) -> Vec<String> {
-    let mut jids = vec![message.from.bare.clone(), message.to.bare.clone()];
-    let people = [&message.sender, &message.recipient, &message.delivered_to];
-    jids.extend(people.into_iter().flatten().map(|address| address.bare.clone()));
-    jids.extend(message.exact_ids.iter().map(|id| id.by.clone()));
-    jids
-}
-
-/// XEP-0308 §4, XEP-0424 §5: only the author may change a message; XEP-0425: only the room moderates.
-fn may_change(message: &Message, sender_id: Option<i32>, of: &ReferenceRow) -> bool {
-    let same_nick = of.sender_nick.is_some() && of.sender_nick == message.sender_nick;
-    let same_jid = of.sender_id.is_some() && of.sender_id == sender_id;
-    match message.content.kind {
-        Kind::Correction | Kind::Retraction => same_jid || (same_nick && (of.sender_id.is_none() || sender_id.is_none())),
-        Kind::Moderation => message.place == Place::FromRoom && message.sender_nick.is_none(),
-        _ => true,
-    }
-}
-
-fn queue_key(keyring: &Keyring, node: &str, epoch: &str) -> Vec<u8> {
-    let one = keyring.hash(&[b"queue", node.as_bytes(), epoch.as_bytes()]);
-    let other = keyring.hash(&[b"epoch", epoch.as_bytes(), node.as_bytes()]);
-    [one.to_be_bytes(), other.to_be_bytes()].concat()
 }
 
 /// Random enough to tell writers apart: process, time, and the address of a fresh allocation through the hasher's random state.
