@@ -147,10 +147,10 @@ fn damaged_records_are_kept_whole() {
 /// The first look decides what is worth keeping: it may drop what says nothing, but it must not panic nor answer anything.
 #[test]
 fn the_intake_takes_anything() {
-    let runtime = Runtime::new().unwrap();
+    let runtime = Runtime::new().expect("it works here");
     let directory = Directory::new(None);
     runtime.block_on(async {
-        let (spool, reader, _recovered) = Spool::open(&directory.path().join("spool"), Options::default()).unwrap();
+        let (spool, reader, _recovered) = Spool::open(&directory.path().join("spool"), Options::default()).expect("it works here");
         let stats = Arc::new(NodeStats::default());
         let intake = NodeIntake::new(node(), spool.clone(), stats, Alarms::default());
         let mut cases = Vec::new();
@@ -160,7 +160,7 @@ fn the_intake_takes_anything() {
             intake.oversize(stanza, u64::MAX, START).await;
         }
         assert!(spool.depth().next_seq > 100);
-        spool.close().await.unwrap();
+        spool.close().await.expect("it works here");
         reader.close().await;
     });
 }
