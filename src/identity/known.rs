@@ -132,6 +132,15 @@ impl Known {
     }
 }
 
+/// Takes over an address that was not known; says whether it did.
+pub fn learn(known: &mut Option<Address>, told: Option<&Address>) -> bool {
+    let is_news = known.is_none() && told.is_some();
+    if is_news {
+        *known = told.cloned();
+    }
+    is_news
+}
+
 /// The hashes by which exact ids are compared: who gave it, and its value.
 pub fn exact_hashes(id: &ExactId, keyring: &Keyring) -> (u64, u64) {
     exact_hashes_of(id.kind, &id.by, &id.value, keyring)

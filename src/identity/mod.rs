@@ -54,6 +54,10 @@ pub struct Verdict {
     pub shape_is_kept: bool,
     /// Exact ids that the message did not have yet.
     pub new_ids: Vec<ExactId>,
+    /// Whether this copy is the first to say who wrote the message: a room's own copies may tell the nick only.
+    pub names_sender: bool,
+    /// Whether this copy is the first to say whom it is for.
+    pub names_recipient: bool,
 }
 
 /// A copy with its hashes, ready to be decided on.
@@ -290,7 +294,9 @@ impl Known {
             known => known,
         };
         let new_ids = self.learn_ids(message, keyring);
-        Verdict { message_id: self.id, is_new, sequence, send, direction, shape_is_kept, new_ids }
+        let names_sender = known::learn(&mut self.sender, message.sender.as_ref());
+        let names_recipient = known::learn(&mut self.recipient, message.recipient.as_ref());
+        Verdict { message_id: self.id, is_new, sequence, send, direction, shape_is_kept, new_ids, names_sender, names_recipient }
     }
 }
 
@@ -315,6 +321,8 @@ impl Verdict {
             direction: message.direction,
             shape_is_kept: false,
             new_ids: message.exact_ids.clone(),
+            names_sender: false,
+            names_recipient: false,
         }
     }
 }

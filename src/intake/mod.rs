@@ -152,11 +152,12 @@ impl Intake for NodeIntake {
         }
     }
 
-    async fn oversize(&self, head: &[u8], total_bytes: u64, _arrived_at: Micros) {
+    async fn oversize(&self, head: &[u8], total_bytes: u64, arrived_at: Micros) {
         count(&self.stats.oversize);
-        let sender = head_sender(head);
-        let text = format!("a stanza of {total_bytes} bytes from {sender} was over the limit and is lost: raise max_stanza of the node");
-        self.alarms.raise(Name::StanzaOversize, &self.node.name, &text);
+        let text = format!("a stanza of {total_bytes} bytes from {} was over the limit and is lost", head_sender(head));
+        self.alarms.raise(Name::StanzaOversize, &self.node.name, &format!("{text}: raise max_stanza of the node"));
+        // The loss itself is on record: in quarantine, with the head of the stanza.
+        let _counted_already = self.keep(&Record::oversize(&self.node.name, arrived_at, &text, head)).await;
     }
 
     fn connected(&self) {

@@ -2,6 +2,7 @@
 //!
 //! Layout, little-endian: format `u8` (1), kind `u8`, arrival `i64` (microseconds), sessions `u16` (65,535: not known), length of the node's name
 //! `u16`, the name, the payload to the end. Kind 1: the payload is a stanza. Kind 2: it is `0` or `1` (persistent) and a room's JID.
+//! Kind 3: a stanza that was too large, of which only the head was kept: length of the text `u16`, the text that says so, the head.
 //! A format is never changed; a new one gets a new number, and the old ones stay readable.
 
 use std::ops::Range;
@@ -11,6 +12,7 @@ use crate::time::Micros;
 const FORMAT: u8 = 1;
 const STANZA: u8 = 1;
 const ROOM_KIND: u8 = 2;
+const OVERSIZE: u8 = 3;
 const UNKNOWN_SESSIONS: u16 = u16::MAX;
 /// Everything before the node's name.
 const HEAD_BYTES: usize = 14;
@@ -40,6 +42,13 @@ pub enum Payload<'r> {
         /// Whether it stays when everybody has left.
         persistent: bool,
     },
+    /// A stanza over the size limit, which is lost.
+    Oversize {
+        /// What was lost, whose and how large.
+        text: &'r str,
+        /// Its first bytes.
+        head: &'r [u8],
+    },
 }
 
 impl<'r> Record<'r> {
@@ -54,20 +63,25 @@ impl<'r> Record<'r> {
         Self { node, arrived_at, sessions: None, payload: Payload::RoomKind { room, persistent } }
     }
 
+    /// A stanza that was too large for `node`'s limit.
+    pub fn oversize(node: &'r str, arrived_at: Micros, text: &'r str, head: &'r [u8]) -> Self {
+        Self { node, arrived_at, sessions: None, payload: Payload::Oversize { text, head } }
+    }
+
     /// The bytes that go into the spool.
     pub fn encode(&self) -> Vec<u8> {
-        let (kind, flag, payload): (u8, &[u8], &[u8]) = match &self.payload {
-            Payload::Stanza(stanza, _) => (STANZA, &[], stanza),
-            Payload::RoomKind { room, persistent: true } => (ROOM_KIND, b"1", room.as_bytes()),
-            Payload::RoomKind { room, persistent: false } => (ROOM_KIND, b"0", room.as_bytes()),
+        let (kind, prefix, payload): (u8, Vec<u8>, &[u8]) = match &self.payload {
+            Payload::Stanza(stanza, _) => (STANZA, Vec::new(), stanza),
+            Payload::RoomKind { room, persistent } => (ROOM_KIND, vec![b'0' + u8::from(*persistent)], room.as_bytes()),
+            Payload::Oversize { text, head } => (OVERSIZE, [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat(), head),
         };
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + self.node.len() + 1 + payload.len());
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + self.node.len() + prefix.len() + payload.len());
         bytes.extend([FORMAT, kind]);
         bytes.extend(self.arrived_at.to_le_bytes());
         bytes.extend(self.sessions.map_or(UNKNOWN_SESSIONS, |sessions| sessions.min(UNKNOWN_SESSIONS - 1)).to_le_bytes());
         bytes.extend((self.node.len() as u16).to_le_bytes());
         bytes.extend(self.node.as_bytes());
-        bytes.extend(flag);
+        bytes.extend(prefix);
         bytes.extend(payload);
         bytes
     }
@@ -85,6 +99,11 @@ impl<'r> Record<'r> {
             [FORMAT, ROOM_KIND] => {
                 let (flag, room) = payload.split_first()?;
                 Payload::RoomKind { room: std::str::from_utf8(room).ok()?, persistent: *flag == b'1' }
+            }
+            [FORMAT, OVERSIZE] => {
+                let (length, rest) = payload.split_at_checked(2)?;
+                let (text, head) = rest.split_at_checked(usize::from(u16::from_le_bytes(length.try_into().ok()?)))?;
+                Payload::Oversize { text: std::str::from_utf8(text).ok()?, head }
             }
             _ => return None,
         };
@@ -104,6 +123,7 @@ mod tests {
             Record::stanza("", -1, None, b""),
             Record::room_kind("main", 5, "room@muc.example", true),
             Record::room_kind("main", 5, "room@muc.example", false),
+            Record::oversize("main", 5, "too large", b"<message to='"),
         ] {
             assert_eq!(Record::decode(&record.encode()), Some(record));
         }

@@ -45,13 +45,14 @@ impl RecordReader {
         let node = self.node(record.node);
         let read = match &record.payload {
             Payload::RoomKind { room, persistent } => Ok((Item::RoomKind { room: (*room).to_owned(), persistent: *persistent }, 0, None)),
+            Payload::Oversize { text, .. } => Err((*text).to_owned()),
             // A defect in reading must cost one record, not the process: the record is set aside with all its bytes.
             Payload::Stanza(stanza, _) => catch_unwind(AssertUnwindSafe(|| self.stanza(stanza, &node, record.arrived_at, record.sessions)))
                 .unwrap_or_else(|_panic| Err("reading it failed inside the program: please report this".to_owned())),
         };
         let stanza = match &record.payload {
             Payload::Stanza(_, range) => range.clone(),
-            Payload::RoomKind { .. } => 0..0,
+            Payload::RoomKind { .. } | Payload::Oversize { .. } => 0..0,
         };
         match read {
             Ok((item, shape, queued)) => {

@@ -45,6 +45,9 @@ pub(crate) trait Queries {
     async fn reference(&mut self, wanted: i64) -> QueryResult<Option<ReferenceRow>>;
     async fn latest_subject(&mut self, conversation: i32) -> QueryResult<Option<i64>>;
 
+    /// Fills in people who were not known when the message was stored.
+    async fn name_people(&mut self, message: i64, people: People) -> QueryResult<()>;
+
     async fn insert_jids(&mut self, rows: &[JidRow]) -> QueryResult<()>;
     async fn insert_nodes(&mut self, rows: &[NodeRow]) -> QueryResult<()>;
     async fn insert_conversations(&mut self, rows: &[ConversationRow]) -> QueryResult<()>;
@@ -309,6 +312,22 @@ macro_rules! queries {
                     .select(id)
                     .first(self)$($wait)*
                     .optional()
+            }
+
+            async fn name_people(&mut self, message: i64, people: People) -> diesel::QueryResult<()> {
+                use $dsl as _;
+                use crate::store::schema::messages::dsl::*;
+                if let Some(sender) = people.sender {
+                    let unknown = messages.filter(id.eq(message).and(sender_id.is_null()));
+                    let values = (sender_id.eq(sender.id), sender_resource.eq(sender.resource));
+                    diesel::update(unknown).set(values).execute(self)$($wait)*?;
+                }
+                if let Some(recipient) = people.recipient {
+                    let unknown = messages.filter(id.eq(message).and(recipient_id.is_null()));
+                    let values = (recipient_id.eq(recipient.id), recipient_resource.eq(recipient.resource));
+                    diesel::update(unknown).set(values).execute(self)$($wait)*?;
+                }
+                Ok(())
             }
 
             async fn insert_jids(&mut self, rows: &[JidRow]) -> diesel::QueryResult<()> {

@@ -64,6 +64,32 @@ pub(crate) struct MessageRow {
     pub(crate) xml: Vec<u8>,
 }
 
+impl MessageRow {
+    /// Fills in people who were not known when the row was made.
+    pub(crate) fn name(&mut self, people: People) {
+        if let Some(sender) = people.sender {
+            (self.sender_id, self.sender_resource) = (Some(sender.id), sender.resource);
+        }
+        if let Some(recipient) = people.recipient {
+            (self.recipient_id, self.recipient_resource) = (Some(recipient.id), recipient.resource);
+        }
+    }
+}
+
+/// Who wrote a message and whom it is for, where a later copy was the first to say.
+#[derive(Debug, Default)]
+pub(crate) struct People {
+    pub(crate) sender: Option<Named>,
+    pub(crate) recipient: Option<Named>,
+}
+
+/// Somebody's number, and the session.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) id: i32,
+    pub(crate) resource: Option<String>,
+}
+
 /// A row of `deliveries`.
 #[derive(Clone, Debug, Insertable)]
 #[diesel(table_name = deliveries, treat_none_as_default_value = false)]

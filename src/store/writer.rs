@@ -18,6 +18,7 @@ use super::rows::*;
 use super::{Connection, StoreError, lookup, on_connection};
 use crate::identity::keys::{self, Keyring};
 use crate::identity::{Identity, Keyed, Verdict};
+use crate::message::address::Address;
 use crate::message::content::flags;
 use crate::message::rooms::Event;
 use crate::message::{Bounce, ExactId, Message};
@@ -312,12 +313,34 @@ impl Memory {
             self.last.message += 1;
             let row = self.message_row(db, entry, message, keyed, &verdict, conversation_id).await?;
             batch.messages.push(row);
+        } else {
+            self.name_people(db, message, &verdict, batch).await?;
         }
         self.references.note(self.identity.keyring(), conversation_id, message, verdict.message_id);
         for id in &verdict.new_ids {
             batch.keys.push(self.key_row(id, verdict.message_id));
         }
         batch.deliveries.push(self.delivery_row(entry, message, &verdict));
+        Ok(())
+    }
+
+    /// Fills in who wrote a message and whom it is for, where the copies before this one did not say.
+    async fn name_people<Q: Queries>(&self, db: &mut Q, message: &Message, verdict: &Verdict, batch: &mut Batch) -> QueryResult<()> {
+        let address = |is_news: bool, address: &Option<Address>| {
+            let address = address.as_ref().filter(|_| is_news)?;
+            Some(Named { id: self.dictionary.jid(&address.bare)?, resource: address.resource.clone() })
+        };
+        let people = People {
+            sender: address(verdict.names_sender, &message.sender),
+            recipient: address(verdict.names_recipient, &message.recipient),
+        };
+        if people.sender.is_none() && people.recipient.is_none() {
+            return Ok(());
+        }
+        match batch.messages.binary_search_by_key(&verdict.message_id, |row| row.id).ok().and_then(|index| batch.messages.get_mut(index)) {
+            Some(row) => row.name(people),
+            None => db.name_people(verdict.message_id, people).await?,
+        }
         Ok(())
     }
 

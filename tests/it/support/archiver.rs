@@ -92,10 +92,11 @@ impl Store {
 /// An archiver with a configuration, a spool and a store of its own.
 #[derive(Debug)]
 pub(crate) struct Archiver {
+    // First, since things are dropped in this order: it is to be gone when what it uses is removed.
+    process: Option<Process>,
     pub(crate) store: Store,
     directory: Directory,
     configuration: PathBuf,
-    process: Option<Process>,
 }
 
 impl Archiver {

@@ -18,9 +18,10 @@ const ATTEMPTS: usize = 3;
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct MariaDb {
+    // Before the directory: it is to be gone when that is removed.
+    process: Mutex<Process>,
     directory: Directory,
     port: u16,
-    process: Mutex<Process>,
     tls: Option<Authority>,
     next_database: AtomicU32,
 }
@@ -77,7 +78,7 @@ impl MariaDb {
             authority.issue(&directory, "server");
         }
         let (process, port) = first_that_starts(&directory, with_tls);
-        let server = MariaDb { directory, port, process: Mutex::new(process), tls, next_database: AtomicU32::new(0) };
+        let server = MariaDb { process: Mutex::new(process), directory, port, tls, next_database: AtomicU32::new(0) };
         server.create_user();
         server
     }

@@ -26,8 +26,9 @@ pub(crate) struct Node {
     pub(crate) archive: String,
     pub(crate) client_port: u16,
     pub(crate) component_port: u16,
-    directory: Directory,
+    // Before the directory: it is to be gone when that is removed.
     process: Process,
+    directory: Directory,
 }
 
 /// What a server is to be, before it runs: domains and ports, and nothing that depends on which server it is.

@@ -19,9 +19,10 @@ const ATTEMPTS: usize = 3;
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Postgres {
+    // Before the directory: it is to be gone when that is removed.
+    process: Mutex<Process>,
     directory: Directory,
     port: u16,
-    process: Mutex<Process>,
     tls: Option<Authority>,
     next_database: AtomicU32,
 }
@@ -95,7 +96,7 @@ impl Postgres {
             directory.write("data/pg_hba.conf", hba);
         }
         let (process, port) = first_that_starts(&directory, with_tls);
-        Postgres { directory, port, process: Mutex::new(process), tls, next_database: AtomicU32::new(0) }
+        Postgres { process: Mutex::new(process), directory, port, tls, next_database: AtomicU32::new(0) }
     }
 
     /// The file with the certificate of the authority that signed the server's.
@@ -151,6 +152,18 @@ impl Postgres {
 
     fn process(&self) -> std::sync::MutexGuard<'_, Process> {
         self.process.lock().expect("the server's process")
+    }
+}
+
+impl Drop for Postgres {
+    /// The children of a server that is killed live on for a moment, and write into the directory that is being removed.
+    fn drop(&mut self) {
+        let Ok(process) = self.process.get_mut() else { return };
+        if process.is_running() {
+            process.signal("CONT");
+            process.signal("INT");
+            try_for(PATIENCE, || (!process.is_running()).then_some(()));
+        }
     }
 }
 
