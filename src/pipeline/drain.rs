@@ -13,8 +13,11 @@ use super::read::RecordReader;
 use super::{BATCH_BYTES, RETRY_WAITS, Settings};
 use crate::alarm::Name;
 use crate::spool::{Appender, ReadError, Reader};
-use crate::store::batch::{Entry, Item};
+use crate::store::batch::{Committed, Entry, Item};
 use crate::store::{Connection, StoreError, Writer};
+
+/// A transaction has many statements: it may take this many times longer, beyond the time of one, before it is given up.
+const PATIENCE_FACTOR: u32 = 4;
 
 /// Normalised records, and the spool's position after them.
 struct Batch {
@@ -203,6 +206,16 @@ async fn connect(shared: &Shared, start: Option<&SyncSender<Start>>) -> Result<W
     if shared.settings.migrates {
         crate::store::migrations::up(&mut connection, None).await?;
     }
+    let patience = endpoint.statement_timeout * PATIENCE_FACTOR;
+    let begun = tokio::time::timeout(patience, begin(shared, connection, start)).await;
+    let writer = begun.unwrap_or_else(|_elapsed| Err(StoreError::Unreachable(format!("no answer within {patience:?}"))))?;
+    shared.settings.alarms.clear(Name::StoreUnreachable, &endpoint.name);
+    shared.settings.alarms.clear(Name::StoreSchema, &endpoint.name);
+    log::info!("store {}: connected", endpoint.name);
+    Ok(writer)
+}
+
+async fn begin(shared: &Shared, mut connection: Connection, start: Option<&SyncSender<Start>>) -> Result<Writer, StoreError> {
     crate::store::migrations::require_current(&mut connection).await?;
     let mut writer = Writer::new(connection, shared.settings.join_window).await?;
     if let Some(start) = start {
@@ -211,9 +224,6 @@ async fn connect(shared: &Shared, start: Option<&SyncSender<Start>>) -> Result<W
         shared.settings.stats.starts_at(position);
         let _reader_ended = start.send(Start { position, occupants });
     }
-    shared.settings.alarms.clear(Name::StoreUnreachable, &endpoint.name);
-    shared.settings.alarms.clear(Name::StoreSchema, &endpoint.name);
-    log::info!("store {}: connected", endpoint.name);
     Ok(writer)
 }
 
@@ -242,7 +252,7 @@ async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq
     let mut parts = vec![(entries, next_seq)];
     let mut was_refused = false;
     while let Some((part, next)) = parts.pop() {
-        match writer.commit(part, &shared.spool_id, next).await {
+        match commit(shared, writer, part, next).await {
             Ok(committed) => {
                 let newest = part.last().map_or(0, |entry| entry.arrived_at);
                 if committed.quarantined > 0 {
@@ -272,6 +282,27 @@ async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq
         }
     }
     Ok(())
+}
+
+/// Commits, and says so when that takes longer than a statement may; a database that does not answer at all is given up after a while, since a
+/// machine that lost its power, or a network that drops everything, would otherwise be waited for without end.
+async fn commit(shared: &Shared, writer: &mut Writer, part: &[Entry], next: u64) -> Result<Committed, StoreError> {
+    let Settings { endpoint, alarms, .. } = &shared.settings;
+    let patience = endpoint.statement_timeout;
+    let mut commit = std::pin::pin!(writer.commit(part, &shared.spool_id, next));
+    if let Ok(outcome) = tokio::time::timeout(patience, &mut commit).await {
+        return outcome;
+    }
+    let text = format!("no answer within {patience:?}; chat goes on and everything is kept in the spool");
+    alarms.raise(Name::StoreUnreachable, &endpoint.name, &text);
+    match tokio::time::timeout(patience * PATIENCE_FACTOR, commit).await {
+        Ok(outcome) => {
+            alarms.clear(Name::StoreUnreachable, &endpoint.name);
+            outcome
+        }
+        // Should it have been committed all the same, then the same batch is known for what it is when it is given again.
+        Err(_elapsed) => Err(StoreError::Unreachable(format!("no answer within {:?}", patience * (PATIENCE_FACTOR + 1)))),
+    }
 }
 
 async fn set_aside(shared: &Shared, writer: &mut Writer, entry: &Entry, why: &str, next: u64) -> Result<(), StoreError> {

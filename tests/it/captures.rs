@@ -1,6 +1,7 @@
 //! Every capture of a real server, mirrored once more to the real program: the archive must end up as what the clients did, message by message.
 
 mod kills;
+mod lines;
 mod truth;
 
 use crate::support::archiver::{Archiver, StoreKind};

@@ -66,8 +66,8 @@ fn interleaved(case: &Case, mirror: Mirror) -> Vec<Mirrored> {
             after.is_none_or(|(wanted, n)| copies.iter().any(|copy| copy.channel == wanted && copy.n == n))
         };
         let ready: Vec<String> = channels.iter().filter(|(_, channel)| is_next(channel)).map(|(name, _)| name.clone()).collect();
-        let name = choices.next().unwrap().get(&ready);
-        let channel = channels.get_mut(name).unwrap();
+        let name = choices.next().expect("an endless list").get(&ready);
+        let channel = channels.get_mut(name).expect("a channel");
         copies.extend(channel.pop_front());
         if channel.is_empty() {
             channels.remove(name);

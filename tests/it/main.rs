@@ -3,7 +3,9 @@
 
 mod captures;
 mod direct;
+mod faults;
 mod federation;
+mod fuzz;
 mod hostile;
 mod identity;
 mod meaning;

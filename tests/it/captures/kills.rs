@@ -45,8 +45,8 @@ impl Full {
 
     /// The spool as it was before anything of it was stored.
     fn put_back(&self, archiver: &Archiver) {
-        std::fs::remove_dir_all(archiver.spool()).unwrap();
-        copy(&self.directory.path().join("spool"), archiver.spool().parent().unwrap());
+        std::fs::remove_dir_all(archiver.spool()).expect("the spool goes");
+        copy(&self.directory.path().join("spool"), archiver.spool().parent().expect("a directory"));
     }
 
     fn undisturbed(&self) -> Ledger {

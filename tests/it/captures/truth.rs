@@ -26,6 +26,13 @@ pub(crate) fn differences(capture: &Capture, ledger: &Ledger) -> Vec<String> {
     wrong
 }
 
+/// Each group of equal messages with its rows.
+pub(crate) fn attributed<'a>(capture: &'a Capture, ledger: &'a Ledger) -> Vec<(Vec<&'a Said>, Vec<&'a Row>)> {
+    let mut explained = vec![false; ledger.rows.len()];
+    let groups = equals(capture).into_iter();
+    groups.map(|equals| (equals.clone(), take_rows(capture, equals[0], ledger, &mut explained))).collect()
+}
+
 /// The messages whose copies a stock mirror does not tell apart (`docs/decisions/identity.md`): several sends, equal in everything, from one session
 /// to one address, on a mirror that makes a copy for each receiving session.
 pub(crate) fn merged(capture: &Capture) -> Vec<Vec<u64>> {

@@ -105,7 +105,7 @@ fn a_forged_archive_result_makes_up_nothing(store: StoreKind) {
 fn what_is_written_beside_a_forgery_is_kept(store: StoreKind) {
     let mut pipe = ejabberd(store);
     let inside = Written::chat("ceo@h/desk", "bob@h/phone", "you are fired");
-    let payload = |stanza: &str| stanza.split_once('>').unwrap().1.trim_end_matches("</message>").to_owned();
+    let payload = |stanza: &str| stanza.split_once('>').expect("a tag").1.trim_end_matches("</message>").to_owned();
     let in_a_carbon = payload(&carbon("received", "x", "y", &inside));
     let in_a_result = payload(&archive_result("x", "y", "1", START, &inside));
     for (body, payload) in [("beside a carbon", in_a_carbon), ("beside a result", in_a_result)] {

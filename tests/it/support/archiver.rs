@@ -122,10 +122,15 @@ impl Archiver {
     /// The same with a store that is there already.
     pub(crate) fn for_played_on(store: Store, directory: Directory, settings: &str, nodes: &[&Played]) -> Archiver {
         let spool = directory.make("spool");
-        let sections: String = nodes.iter().map(|node| node.section()).collect();
-        let text = format!("{}{sections}\n[run]\nstatus_interval = '100ms'\n", head(&store, settings, &spool));
+        let text = played_configuration(&store, settings, &spool, nodes);
         let configuration = directory.write("archiver.toml", &text);
         Archiver { store, directory, configuration, process: None }
+    }
+
+    /// Gives it another store, as its operator would who changes the configuration.
+    pub(crate) fn move_to(&mut self, store: Store, nodes: &[&Played]) {
+        self.directory.write("archiver.toml", &played_configuration(&store, "", &self.spool(), nodes));
+        self.store = store;
     }
 
     fn with_store(store: Store, directory: Directory, nodes: &[&Node]) -> Archiver {
@@ -247,6 +252,11 @@ impl Archiver {
         let parse = |line| serde_json::from_str(line).expect("a JSON object a line");
         lines.lines().map(parse).collect()
     }
+}
+
+fn played_configuration(store: &Store, settings: &str, spool: &Path, nodes: &[&Played]) -> String {
+    let sections: String = nodes.iter().map(|node| node.section()).collect();
+    format!("{}{sections}\n[run]\nstatus_interval = '100ms'\n", head(store, settings, spool))
 }
 
 fn head(store: &Store, settings: &str, spool: &Path) -> String {

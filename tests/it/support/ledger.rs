@@ -71,13 +71,15 @@ pub(crate) struct Bounce {
     pub(crate) condition: String,
 }
 
+/// A room, a nick in it, the JID behind it, and whether that came or went.
+type Occupancy = (String, String, Option<String>, bool);
+
 /// Everything that a test looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
     pub(crate) rows: Vec<Row>,
     pub(crate) bounces: Vec<Bounce>,
-    /// Room, nick, JID, and whether the occupant came.
-    pub(crate) occupancy: Vec<(String, String, Option<String>, bool)>,
+    pub(crate) occupancy: Vec<Occupancy>,
     /// Why each record in quarantine is there.
     pub(crate) quarantine: Vec<String>,
 }
@@ -262,11 +264,14 @@ fn row(names: &Names, heads: Heads, people: People, texts: Texts) -> Row {
     }
 }
 
+type Delivered = (i64, Option<i32>, Option<String>, i16, i16, i16, i16, i16, i64);
+type Occupied = (i32, String, Option<i32>, Option<String>, i16);
+
 async fn add_copies(connection: &mut Connection, names: &Names, rows: &mut BTreeMap<i64, Row>) {
     use deliveries::dsl as d;
     let columns = (d::message_id, d::recipient_id, d::resource, d::node_id, d::direction, d::source, d::replay, d::send_no, d::at);
     let query = deliveries::table.order((d::message_id, d::seq)).select(columns);
-    let found: Vec<(i64, Option<i32>, Option<String>, i16, i16, i16, i16, i16, i64)> = load!(connection, query);
+    let found: Vec<Delivered> = load!(connection, query);
     for (message, recipient, resource, node, direction, source, replay, send, at) in found {
         let recipient = names.jid(recipient, resource);
         let copy = Copy { recipient, node: names.nodes[&node].clone(), direction, source, is_replay: replay == 1, send, at };
@@ -274,10 +279,10 @@ async fn add_copies(connection: &mut Connection, names: &Names, rows: &mut BTree
     }
 }
 
-async fn occupancy(connection: &mut Connection, names: &Names) -> Vec<(String, String, Option<String>, bool)> {
+async fn occupancy(connection: &mut Connection, names: &Names) -> Vec<Occupancy> {
     use occupancy_events::dsl as o;
     let query = occupancy_events::table.order(o::id).select((o::room_id, o::nick, o::jid_id, o::resource, o::event));
-    let found: Vec<(i32, String, Option<i32>, Option<String>, i16)> = load!(connection, query);
+    let found: Vec<Occupied> = load!(connection, query);
     found
         .into_iter()
         .map(|(room, nick, jid, resource, event)| (names.jids[&room].clone(), nick, names.jid(jid, resource), event == 1))

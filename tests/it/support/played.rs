@@ -69,6 +69,12 @@ impl Played {
         self.runtime.block_on(sent);
     }
 
+    /// Sends a stanza without waiting for anything.
+    pub(crate) fn send(&self, stanza: &str) {
+        let session = self.session.as_ref().expect("attached");
+        self.runtime.block_on(session.send(stanza.as_bytes())).expect("the archiver reads");
+    }
+
     /// The next stanza from the archiver that is no answer to a ping; none if it does not come in this time.
     pub(crate) fn heard(&mut self, patience: Duration) -> Option<String> {
         let session = self.session.as_mut().expect("attached");

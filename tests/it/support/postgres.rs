@@ -143,11 +143,11 @@ impl Postgres {
 
     /// The server answers nothing, but keeps its connections.
     pub(crate) fn pause(&self) {
-        self.process().signal("STOP");
+        self.process().signal_family("STOP");
     }
 
     pub(crate) fn go_on(&self) {
-        self.process().signal("CONT");
+        self.process().signal_family("CONT");
     }
 
     fn process(&self) -> std::sync::MutexGuard<'_, Process> {

@@ -219,6 +219,14 @@ impl Process {
         run(kill);
     }
 
+    /// Sends a signal to the process and to its children, which serve its connections.
+    pub(crate) fn signal_family(&self, name: &str) {
+        let pid = self.pid();
+        let mut kill = Command::new("sh");
+        kill.args(["-c", &format!("kill -{name} {pid} $(ps -o pid= --ppid {pid})")]);
+        run(kill);
+    }
+
     /// `kill -9`: the process gets no chance to do anything more.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
