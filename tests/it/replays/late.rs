@@ -17,6 +17,7 @@ on_every_store! {
     a_rooms_archive_and_history_join_what_was_seen_live,
     a_rooms_history_of_what_was_never_seen_is_kept_once,
     the_subject_that_a_room_repeats_on_every_join_is_one,
+    ids_that_come_later_tell_equal_messages_apart,
 }
 
 const DAY: Micros = 86_400 * SECOND;
@@ -165,4 +166,28 @@ fn the_subject_that_a_room_repeats_on_every_join_is_one(store: StoreKind) {
     let ledger = pipe.ledger();
     assert_eq!(ledger.size(), (1, 5), "{ledger}");
     assert_eq!((ledger.rows[0].kind, ledger.rows[0].via), (2, LIVE));
+}
+
+/// Two equal sends without an id look like one on the stock mirror, until the ids of the recipient's archive show that they were two. What was
+/// estimated before stays with the first: rows are only ever added.
+fn ids_that_come_later_tell_equal_messages_apart(store: StoreKind) {
+    for (sessions, is_offline) in [(0, true), (1, false)] {
+        let mut pipe = ejabberd(store);
+        let ok = Written::chat("alice@h/desk", "bob@h", "ok");
+        for n in 0..2 {
+            (0..=sessions).for_each(|copy| pipe.take_of(START + n * SECOND + copy, Some(sessions as u16), &ok.by_service_log("h")));
+        }
+        let ledger = pipe.ledger();
+        assert_eq!((ledger.rows.len(), ledger.rows[0].possibly_several()), (1, 2), "{ledger}");
+        for day in 1..=3 {
+            pipe.restart();
+            for (id, at) in [("1", START), ("2", START + SECOND)] {
+                let late = ok.clone().delayed("h", at).stanza_id("bob@h", id).by_service_log("h");
+                let result = service_log("h", &archive_result("bob@h", "bob@h/tablet", id, at, &ok));
+                pipe.take(START + day * DAY, if is_offline { &late } else { &result });
+            }
+            let ledger = pipe.ledger();
+            assert_eq!(ledger.size(), (2, 2 + 2 * sessions as usize + 2 * day as usize), "{ledger}");
+        }
+    }
 }
