@@ -184,7 +184,7 @@ impl Found {
 
     /// The original stanza for display, passwords of rooms redacted; none where it was not asked for or is damaged.
     pub fn xml(&self) -> Option<String> {
-        let columns = Columns::new([
+        let texts = [
             self.body.as_deref(),
             self.subject.as_deref(),
             self.thread.as_deref(),
@@ -192,7 +192,8 @@ impl Found {
             self.own_origin_id.as_deref(),
             self.sender_resource.as_deref(),
             self.refers_to_id.as_deref(),
-        ]);
+        ];
+        let columns = Columns::new(texts, self.sender.as_deref(), self.recipient.as_deref());
         let stanza = codec::unpack(self.packed_xml.as_deref()?, &columns)?;
         Some(redact::stanza(&stanza))
     }

@@ -12,7 +12,7 @@ use crate::mirror::Source;
 pub(super) fn columns(message: &Message) -> Columns<'_> {
     let content = &message.content;
     let same_origin = message.origin_id == message.id;
-    Columns::new([
+    let texts = [
         content.body.as_deref(),
         content.subject.as_deref(),
         content.thread.as_deref(),
@@ -20,7 +20,10 @@ pub(super) fn columns(message: &Message) -> Columns<'_> {
         message.origin_id.as_deref().filter(|_| !same_origin),
         message.sender.as_ref().and_then(|sender| sender.resource.as_deref()),
         content.refers_to_id.as_deref(),
-    ])
+    ];
+    let sender = message.sender.as_ref().map(|sender| sender.bare.as_str());
+    let recipient = message.recipient.as_ref().map(|recipient| recipient.bare.as_str());
+    Columns::new(texts, sender, recipient)
 }
 
 /// `deliveries.source`.

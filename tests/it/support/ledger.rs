@@ -235,7 +235,10 @@ fn row(names: &Names, heads: Heads, people: People, texts: Texts) -> Row {
     let (sender, sender_resource, sender_nick, recipient, recipient_resource, recipient_nick) = people;
     let (stanza_id, origin_id, thread, subject, body, refers_to_id, xml) = texts;
     let columns = [&body, &subject, &thread, &stanza_id, &origin_id, &sender_resource, &refers_to_id].map(|text| text.as_deref());
-    let stanza = codec::unpack(&xml, &codec::Columns::new(columns)).expect("a stanza that can be read");
+    let bare = |id: Option<i32>| names.jid(id, None);
+    let (from, to) = (bare(sender), bare(recipient));
+    let columns = codec::Columns::new(columns, from.as_deref(), to.as_deref());
+    let stanza = codec::unpack(&xml, &columns).expect("a stanza that can be read");
     Row {
         id,
         kind,
