@@ -148,8 +148,6 @@ pub(crate) struct DeliveryRow {
     #[diesel(sql_type = SmallInt)]
     source: i16,
     #[diesel(sql_type = SmallInt)]
-    replay: i16,
-    #[diesel(sql_type = SmallInt)]
     send_no: i16,
     #[diesel(sql_type = Nullable<Text>)]
     resource: Option<String>,
@@ -168,7 +166,7 @@ impl DeliveryRow {
             direction: self.direction,
             source: self.source,
             at: self.at,
-            replay: self.replay != 0,
+            replay: matches!(self.source, 3..=5),
             send_no: self.send_no,
         }
     }

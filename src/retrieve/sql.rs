@@ -261,7 +261,7 @@ pub(crate) fn named(dialect: Dialect, value: &str) -> Statement {
 
 /// The copies of these messages.
 pub(crate) fn deliveries(dialect: Dialect, ids: &[i64]) -> Statement {
-    let select = "SELECT d.message_id, d.at, d.direction, d.source, d.replay, d.send_no, d.resource, j.jid AS recipient, n.name AS node \
+    let select = "SELECT d.message_id, d.at, d.direction, d.source, d.send_no, d.resource, j.jid AS recipient, n.name AS node \
          FROM deliveries d LEFT JOIN jids j ON j.id = d.recipient_id LEFT JOIN nodes n ON n.id = d.node_id WHERE d.message_id IN ";
     of_messages(Statement::new(dialect, select), ids).sql(" ORDER BY d.message_id, d.seq")
 }

@@ -162,7 +162,6 @@ columns! {
     node_id "node_id" SmallInt => i16, "int2";
     direction "direction" SmallInt => i16, "int2";
     source "source" SmallInt => i16, "int2";
-    replay "replay" SmallInt => i16, "int2";
     send_no "send_no" SmallInt => i16, "int2";
     resource "resource" Nullable<Text> => Option<String>, "text";
     xml "xml" Nullable<Binary> => Option<Vec<u8>>, "bytea";

@@ -101,7 +101,6 @@ pub(crate) struct DeliveryRow {
     pub(crate) node_id: i16,
     pub(crate) direction: i16,
     pub(crate) source: i16,
-    pub(crate) replay: i16,
     pub(crate) send_no: i16,
     pub(crate) resource: Option<String>,
     pub(crate) xml: Option<Vec<u8>>,

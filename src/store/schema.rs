@@ -130,8 +130,6 @@ diesel::table! {
         /// result (XEP-0313), 6 into the room, 7 from the room to an occupant, 8 direct copy whose direction
         /// the mirror told.
         source -> SmallInt,
-        /// 1 when this copy was a replay of something said earlier, else 0.
-        replay -> SmallInt,
         /// Which send this copy belongs to when equal messages could not be told apart, from 1.
         send_no -> SmallInt,
         /// Resource that this copy went to.

@@ -412,7 +412,6 @@ impl Memory {
             node_id: self.dictionary.node(&entry.node),
             direction: verdict.direction as i16,
             source: source_number(message),
-            replay: i16::from(message.is_replay()),
             send_no: i16::try_from(verdict.send).unwrap_or(i16::MAX),
             resource: delivered.and_then(|to| to.resource.clone()),
             xml: (!verdict.is_new && !verdict.shape_is_kept).then(|| self.packer.pack(entry.stanza(), &Columns::default())),

@@ -103,7 +103,6 @@ CREATE TABLE deliveries (
     node_id SMALLINT NOT NULL COMMENT 'nodes.id of the node that mirrored this copy',
     direction SMALLINT NOT NULL COMMENT '0 unknown, 1 sent, 2 received',
     source SMALLINT NOT NULL COMMENT '1 direct copy, 2 carbon (XEP-0280), 3 late copy (offline or XEP-0198), 4 room history, 5 archive result (XEP-0313), 6 into the room, 7 from the room to an occupant, 8 direct copy whose direction the mirror told',
-    replay SMALLINT NOT NULL COMMENT '1 when this copy was a replay of something said earlier, else 0',
     send_no SMALLINT NOT NULL COMMENT 'Which send this copy belongs to when equal messages could not be told apart, from 1',
     resource LONGTEXT COMMENT 'Resource that this copy went to',
     xml LONGBLOB COMMENT 'The stanza of this copy, NULL when it is that of an earlier copy but for its to attribute',

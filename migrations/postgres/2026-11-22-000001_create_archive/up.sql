@@ -87,7 +87,6 @@ CREATE TABLE deliveries (
     node_id SMALLINT NOT NULL,
     direction SMALLINT NOT NULL,
     source SMALLINT NOT NULL,
-    replay SMALLINT NOT NULL,
     send_no SMALLINT NOT NULL,
     resource TEXT,
     xml BYTEA
@@ -243,7 +242,6 @@ COMMENT ON COLUMN deliveries.recipient_id IS 'jids.id of the account that this c
 COMMENT ON COLUMN deliveries.node_id IS 'nodes.id of the node that mirrored this copy';
 COMMENT ON COLUMN deliveries.direction IS '0 unknown, 1 sent, 2 received';
 COMMENT ON COLUMN deliveries.source IS '1 direct copy, 2 carbon (XEP-0280), 3 late copy (offline or XEP-0198), 4 room history, 5 archive result (XEP-0313), 6 into the room, 7 from the room to an occupant, 8 direct copy whose direction the mirror told';
-COMMENT ON COLUMN deliveries.replay IS '1 when this copy was a replay of something said earlier, else 0';
 COMMENT ON COLUMN deliveries.send_no IS 'Which send this copy belongs to when equal messages could not be told apart, from 1';
 COMMENT ON COLUMN deliveries.resource IS 'Resource that this copy went to';
 COMMENT ON COLUMN deliveries.xml IS 'The stanza of this copy, NULL when it is that of an earlier copy but for its to attribute';

@@ -54,7 +54,7 @@ FROM (
         (m.direction <> 1 AND m.via <> 1)
         OR EXISTS (
             SELECT 1 FROM deliveries d
-            WHERE d.message_id = m.id AND d.replay = 0 AND (
+            WHERE d.message_id = m.id AND d.source NOT IN (3, 4, 5) AND (
                 d.direction = 1 OR d.source = 6 OR (d.direction = 0 AND m.direction <> 1)
             )
         )
@@ -78,7 +78,7 @@ FROM (
         )
         OR 2 <= (
             SELECT COUNT(*) FROM deliveries d
-            WHERE d.message_id = m.id AND d.direction = 0 AND d.source = 1 AND d.replay = 0
+            WHERE d.message_id = m.id AND d.direction = 0 AND d.source = 1 AND d.source NOT IN (3, 4, 5)
                 AND m.direction <> 2
         )
     )

@@ -135,8 +135,6 @@ CREATE TABLE deliveries ( -- Every copy of every message that a node showed: who
     -- archive result (XEP-0313), 6 into the room, 7 from the room to an occupant, 8 direct copy
     -- whose direction the mirror told
     source INTEGER NOT NULL,
-    -- 1 when this copy was a replay of something said earlier, else 0
-    replay INTEGER NOT NULL,
     -- Which send this copy belongs to when equal messages could not be told apart, from 1
     send_no INTEGER NOT NULL,
     -- Resource that this copy went to

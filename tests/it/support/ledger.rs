@@ -267,17 +267,17 @@ fn row(names: &Names, heads: Heads, people: People, texts: Texts) -> Row {
     }
 }
 
-type Delivered = (i64, Option<i32>, Option<String>, i16, i16, i16, i16, i16, i64);
+type Delivered = (i64, Option<i32>, Option<String>, i16, i16, i16, i16, i64);
 type Occupied = (i32, String, Option<i32>, Option<String>, i16);
 
 async fn add_copies(connection: &mut Connection, names: &Names, rows: &mut BTreeMap<i64, Row>) {
     use deliveries::dsl as d;
-    let columns = (d::message_id, d::recipient_id, d::resource, d::node_id, d::direction, d::source, d::replay, d::send_no, d::at);
+    let columns = (d::message_id, d::recipient_id, d::resource, d::node_id, d::direction, d::source, d::send_no, d::at);
     let query = deliveries::table.order((d::message_id, d::seq)).select(columns);
     let found: Vec<Delivered> = load!(connection, query);
-    for (message, recipient, resource, node, direction, source, replay, send, at) in found {
+    for (message, recipient, resource, node, direction, source, send, at) in found {
         let recipient = names.jid(recipient, resource);
-        let copy = Copy { recipient, node: names.nodes[&node].clone(), direction, source, is_replay: replay == 1, send, at };
+        let copy = Copy { recipient, node: names.nodes[&node].clone(), direction, source, is_replay: matches!(source, 3..=5), send, at };
         rows.get_mut(&message).expect("a copy of a message").copies.push(copy);
     }
 }
