@@ -35,7 +35,7 @@ pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
 const BURST_GAP: Micros = 2 * SECOND;
 /// Most messages held in memory (about 800 bytes each); older ones are looked up in the database.
-const MAX_KNOWN: usize = 12_000;
+const MAX_KNOWN: usize = 8_000;
 
 /// What a copy turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]

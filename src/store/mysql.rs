@@ -11,7 +11,7 @@ use super::schema::{deliveries, messages, settings};
 use super::{Endpoint, StoreError};
 
 /// Rows of one INSERT: a prepared statement takes 65,535 variables, and the packet must stay below `max_allowed_packet` (16 MiB by default).
-const ROWS_PER_INSERT: usize = 1_000;
+const ROWS_PER_INSERT: usize = 500;
 const BYTES_PER_INSERT: usize = 8 * 1024 * 1024;
 
 /// Connects, and sets up the session so that it behaves as the other databases do.
