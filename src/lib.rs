@@ -21,9 +21,11 @@
 
 pub mod alarm;
 pub mod config;
+pub mod gap;
 pub mod logging;
 pub mod node;
 pub mod stats;
+pub mod tally;
 pub mod time;
 pub mod xml;
 

@@ -141,6 +141,7 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
         join_window: config.archive.join_window.as_micros() as Micros,
         batch_records: store.batch_messages,
         quarantine_dir: dir.join("quarantine"),
+        damage: recovered.damaged.clone(),
         stats: stats.clone(),
         alarms: alarms.clone(),
     };
