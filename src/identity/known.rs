@@ -54,6 +54,8 @@ pub struct Known {
     pub shapes: Vec<u64>,
     /// Whether an error came back for it: later equal copies are another send.
     pub bounced: bool,
+    /// The batch in which a copy of it came last, of those that this process decided.
+    pub changed: u64,
 }
 
 impl Known {

@@ -34,8 +34,8 @@ pub const FEDERATION_WINDOW: Micros = 600 * SECOND;
 pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
 const BURST_GAP: Micros = 2 * SECOND;
-/// Most messages held in memory (about 800 bytes each); older ones are looked up in the database.
-const MAX_KNOWN: usize = 8_000;
+/// Messages that stay in memory from one batch to the next (about 800 bytes each); older ones are looked up in the database.
+pub const MAX_KNOWN: usize = 8_000;
 
 /// What a copy turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,12 +84,23 @@ pub struct Identity {
     exact: HashMap<Key, (u64, i64)>,
     /// Content hashes in the order in which they came, to forget the oldest.
     order: VecDeque<u64>,
+    /// Messages that an error came back for, and the batch in which it did.
+    bounces: HashMap<i64, u64>,
+    /// How many groups stay from one batch to the next.
+    most: usize,
+    batch: u64,
 }
 
 impl Identity {
     /// An empty memory for a store with this secret.
     pub fn new(keyring: Keyring, window: Micros) -> Self {
-        Self { keyring, window, groups: HashMap::new(), exact: HashMap::new(), order: VecDeque::new() }
+        let (groups, exact, order, bounces) = Default::default();
+        Self { keyring, window, groups, exact, order, bounces, most: MAX_KNOWN, batch: 0 }
+    }
+
+    /// Keeps this many messages from one batch to the next instead of [`MAX_KNOWN`].
+    pub fn keep(&mut self, most: usize) {
+        self.most = most;
     }
 
     /// The store's keyring.
@@ -102,11 +113,34 @@ impl Identity {
         self.groups.clear();
         self.exact.clear();
         self.order.clear();
+        self.bounces.clear();
+    }
+
+    /// A batch begins: forgets the oldest messages, but none that a batch after `stored` has changed, for the database does not know
+    /// of that yet. Nothing is forgotten within a batch: what was in memory when [`Identity::wanted`] was asked is not looked up.
+    pub fn begin(&mut self, batch: u64, stored: u64) {
+        self.batch = batch;
+        self.bounces.retain(|_, changed| *changed > stored);
+        for _ in 0..self.order.len() {
+            if self.order.len() <= self.most {
+                break;
+            }
+            let Some(oldest) = self.order.pop_front() else { break };
+            if self.groups.get(&oldest).is_some_and(|group| group.iter().any(|known| known.changed > stored)) {
+                self.order.push_back(oldest);
+            } else {
+                self.groups.remove(&oldest);
+            }
+        }
+        if self.exact.len() >= 2 * self.most {
+            let groups = &self.groups;
+            self.exact.retain(|_, (hash, _)| groups.contains_key(hash));
+        }
     }
 
     /// The keys to look up in the database before [`Identity::decide`]: content keys and exact keys.
     pub fn wanted(&self, message: &Message, keyed: &Keyed, content: &mut Vec<Key>, exact: &mut Vec<Key>) {
-        exact.extend(keyed.exact.iter().filter(|key| !self.exact.contains_key(*key)));
+        exact.extend(keyed.exact.iter().filter(|key| !self.knows(key)));
         // A group in memory holds what was said lately; a replay may be of what was said long ago.
         if message.is_replay() || !self.groups.contains_key(&keyed.hash) {
             for (at, before, after) in self.spans(message).into_iter().flatten() {
@@ -114,6 +148,10 @@ impl Identity {
                 content.extend(buckets.map(|bucket| keys::content_key(bucket, keyed.hash)));
             }
         }
+    }
+
+    fn knows(&self, key: &Key) -> bool {
+        self.exact.get(key).is_some_and(|(hash, id)| self.groups.get(hash).is_some_and(|group| group.iter().any(|known| known.id == *id)))
     }
 
     /// The times about which the message can have been said: how long before and after them.
@@ -130,10 +168,11 @@ impl Identity {
     }
 
     /// Takes over what the database knows.
-    pub fn found(&mut self, known: Known, exact: impl IntoIterator<Item = Key>) {
+    pub fn found(&mut self, mut known: Known, exact: impl IntoIterator<Item = Key>) {
         for key in exact {
             self.exact.insert(key, (known.hash, known.id));
         }
+        known.bounced |= self.bounces.contains_key(&known.id);
         let group = self.groups.entry(known.hash).or_insert_with(|| {
             self.order.push_back(known.hash);
             Vec::new()
@@ -155,6 +194,7 @@ impl Identity {
             unreachable_group(hash);
             return Verdict::alone(message, next_id);
         };
+        known.changed = self.batch;
         let verdict = known.take(message, keyed, is_new, &keyring);
         for key in &keyed.exact {
             self.exact.entry(*key).or_insert((hash, verdict.message_id));
@@ -164,6 +204,7 @@ impl Identity {
 
     /// An error came back for this message: equal copies that come later are another send.
     pub fn bounced(&mut self, message_id: i64) {
+        self.bounces.insert(message_id, self.batch);
         if let Some(known) = self.groups.values_mut().flatten().find(|known| known.id == message_id) {
             known.bounced = true;
         }
@@ -217,7 +258,6 @@ impl Identity {
     }
 
     fn create(&mut self, message: &Message, keyed: &Keyed, id: i64) -> usize {
-        self.make_room();
         let known = Known {
             id,
             hash: keyed.hash,
@@ -237,20 +277,6 @@ impl Identity {
         }
         group.push(known);
         group.len() - 1
-    }
-
-    fn make_room(&mut self) {
-        while self.order.len() >= MAX_KNOWN {
-            let Some(oldest) = self.order.pop_front() else { return };
-            self.groups.remove(&oldest);
-        }
-        if self.exact.len() >= 2 * MAX_KNOWN {
-            let groups = &self.groups;
-            self.exact.retain(|_, (hash, _)| groups.contains_key(hash));
-            if self.exact.len() >= 2 * MAX_KNOWN {
-                self.exact.clear();
-            }
-        }
     }
 }
 

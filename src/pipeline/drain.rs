@@ -1,5 +1,6 @@
 //! The two threads of a pipeline, and what they do when the store fails.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -15,6 +16,7 @@ use super::{BATCH_BYTES, RETRY_WAITS, Settings};
 use crate::alarm::Name;
 use crate::spool::{Appender, ReadError, Reader};
 use crate::store::batch::{Committed, Entry, Item};
+use crate::store::overlap::MAX_IN_FLIGHT;
 use crate::store::writer::SET_ASIDE_IN_FILE;
 use crate::store::{Connection, StoreError, Writer};
 
@@ -168,11 +170,11 @@ fn reader_is_done(_reader: &Reader, appender: &Appender) -> bool {
 async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<Start>) {
     let mut start = Some(start);
     let mut writer = None;
-    let mut waiting: Option<Batch> = None;
+    let mut work = Work::default();
     let mut attempt = 0;
     loop {
-        let ready = match writer.take() {
-            Some(writer) => writer,
+        let mut ready = match writer.take() {
+            Some(ready) => ready,
             None => match connect(shared, start).await {
                 Ok(connected) => {
                     start = None;
@@ -187,25 +189,87 @@ async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<St
                 }
             },
         };
-        let mut ready = ready;
-        let batch = match waiting.take() {
-            Some(batch) => batch,
-            None => match batches.recv() {
-                Ok(batch) => batch,
-                Err(_reader_ended) => return,
-            },
-        };
-        match store(shared, &mut ready, &batch.entries, batch.next_seq).await {
-            Ok(()) => {
+        match work.step(shared, &mut ready, batches).await {
+            Ok(true) => {
                 attempt = 0;
                 writer = Some(ready);
             }
+            Ok(false) => return,
             Err(error) => {
-                waiting = Some(batch);
+                work.nothing_flies();
                 if !trouble(shared, &error, &mut attempt).await {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// The batches that the writer has and that are not known to be stored, in their order: those on their way, then those that wait.
+#[derive(Default)]
+struct Work {
+    flying: VecDeque<Batch>,
+    waiting: VecDeque<Batch>,
+}
+
+impl Work {
+    /// Sends a batch off, stores one, or waits for one that is on its way; false when there will be no more.
+    async fn step(&mut self, shared: &Shared, writer: &mut Writer, batches: &Receiver<Batch>) -> Result<bool, StoreError> {
+        if self.waiting.is_empty() {
+            // While something is on its way there is always something to do besides waiting for the reader.
+            let next = if self.flying.is_empty() { batches.recv().ok() } else { batches.try_recv().ok() };
+            match next {
+                Some(batch) => self.waiting.push_back(batch),
+                None if self.flying.is_empty() => return Ok(false),
+                None => {
+                    self.land(shared, writer).await?;
+                    return Ok(true);
+                }
+            }
+        }
+        if self.flying.len() >= MAX_IN_FLIGHT {
+            self.land(shared, writer).await?;
+        }
+        let Some(batch) = self.waiting.pop_front() else { return Ok(true) };
+        if patiently(shared, async { Ok(writer.submit(&batch.entries, &shared.spool_id, batch.next_seq).await) }).await? {
+            self.flying.push_back(batch);
+            return Ok(true);
+        }
+        self.waiting.push_front(batch);
+        while !self.flying.is_empty() {
+            self.land(shared, writer).await?;
+        }
+        if let Some(batch) = self.waiting.front() {
+            store(shared, writer, &batch.entries, batch.next_seq).await?;
+            self.waiting.pop_front();
+        }
+        if let Err(error) = writer.open_lane(&shared.settings.endpoint).await {
+            log::debug!("store {}: no second connection: {error}", shared.settings.endpoint.name);
+        }
+        Ok(true)
+    }
+
+    /// Waits for the oldest batch on its way. Should it not have been stored, then all of them wait again.
+    async fn land(&mut self, shared: &Shared, writer: &mut Writer) -> Result<(), StoreError> {
+        let landed = patiently(shared, async { Ok(writer.land().await) }).await?;
+        match landed {
+            Some(Ok(committed)) => {
+                if let Some(batch) = self.flying.pop_front() {
+                    stored(shared, &committed, &batch.entries, batch.next_seq);
+                }
+            }
+            Some(Err(error)) => {
+                log::debug!("store {}: batches are stored one by one again: {error}", shared.settings.endpoint.name);
+                self.nothing_flies();
+            }
+            None => self.nothing_flies(),
+        }
+        Ok(())
+    }
+
+    fn nothing_flies(&mut self) {
+        while let Some(batch) = self.flying.pop_back() {
+            self.waiting.push_front(batch);
         }
     }
 }
@@ -263,16 +327,7 @@ async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq
     let mut was_refused = false;
     while let Some((part, next)) = parts.pop() {
         match commit(shared, writer, part, next).await {
-            Ok(committed) => {
-                let newest = part.last().map_or(0, |entry| entry.arrived_at);
-                if committed.quarantined > 0 {
-                    let unreadable = part.iter().filter(|entry| matches!(entry.item, Item::Unreadable(_) | Item::Oversize(_))).count();
-                    log::warn!("store {}: {unreadable} records set aside in quarantine", shared.settings.endpoint.name);
-                }
-                shared.settings.stats.committed(&committed, next, newest);
-                shared.stored.store(next, Ordering::Release);
-                shared.news.notify_one();
-            }
+            Ok(committed) => stored(shared, &committed, part, next),
             // Once more as a whole: the refusal may have come from what another writer did in between.
             Err(StoreError::Refused(_)) if !was_refused => {
                 was_refused = true;
@@ -294,18 +349,34 @@ async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq
     Ok(())
 }
 
-/// Commits, and says so when that takes longer than a statement may; a database that does not answer at all is given up after a while, since a
-/// machine that lost its power, or a network that drops everything, would otherwise be waited for without end.
+/// Says that these are stored.
+fn stored(shared: &Shared, committed: &Committed, part: &[Entry], next: u64) {
+    let newest = part.last().map_or(0, |entry| entry.arrived_at);
+    if committed.quarantined > 0 {
+        let unreadable = part.iter().filter(|entry| matches!(entry.item, Item::Unreadable(_) | Item::Oversize(_))).count();
+        log::warn!("store {}: {unreadable} records set aside in quarantine", shared.settings.endpoint.name);
+    }
+    shared.settings.stats.committed(committed, next, newest);
+    shared.stored.store(next, Ordering::Release);
+    shared.news.notify_one();
+}
+
 async fn commit(shared: &Shared, writer: &mut Writer, part: &[Entry], next: u64) -> Result<Committed, StoreError> {
+    patiently(shared, writer.commit(part, &shared.spool_id, next)).await
+}
+
+/// Waits, and says so when that takes longer than a statement may; a database that does not answer at all is given up after a while, since a
+/// machine that lost its power, or a network that drops everything, would otherwise be waited for without end.
+async fn patiently<T>(shared: &Shared, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let Settings { endpoint, alarms, .. } = &shared.settings;
     let patience = endpoint.statement_timeout;
-    let mut commit = std::pin::pin!(writer.commit(part, &shared.spool_id, next));
-    if let Ok(outcome) = tokio::time::timeout(patience, &mut commit).await {
+    let mut answer = std::pin::pin!(answer);
+    if let Ok(outcome) = tokio::time::timeout(patience, &mut answer).await {
         return outcome;
     }
     let text = format!("no answer within {patience:?}; chat goes on and everything is kept in the spool");
     alarms.raise(Name::StoreUnreachable, &endpoint.name, &text);
-    match tokio::time::timeout(patience * PATIENCE_FACTOR, commit).await {
+    match tokio::time::timeout(patience * PATIENCE_FACTOR, answer).await {
         Ok(outcome) => {
             alarms.clear(Name::StoreUnreachable, &endpoint.name);
             outcome

@@ -60,6 +60,16 @@ impl Dictionary {
         *self = Self::default();
     }
 
+    /// Makes room before a batch; what was numbered after `stored` is not in the database yet, and stays.
+    pub(crate) fn make_room(&mut self, stored: &LastIds) {
+        if self.jids.len() > MAX_REMEMBERED {
+            self.jids.retain(|_, id| *id > stored.jid);
+        }
+        if self.conversations.len() > MAX_REMEMBERED {
+            self.conversations.retain(|_, id| *id > stored.conversation);
+        }
+    }
+
     /// The number of a JID that [`Dictionary::need_jids`] was asked for.
     pub(crate) fn jid(&self, jid: &str) -> Option<i32> {
         self.jids.get(jid).copied()
@@ -86,21 +96,19 @@ impl Dictionary {
         if names.iter().all(|name| self.nodes.contains_key(name)) {
             return Ok(());
         }
-        self.nodes = db.node_rows().await?.into_iter().map(|row| (row.name, row.id)).collect();
+        // Those that are not in the database yet are kept.
+        self.nodes.extend(db.node_rows().await?.into_iter().map(|row| (row.name, row.id)));
         let mut new = Vec::new();
         for name in names.iter().filter(|name| !self.nodes.contains_key(*name)) {
             last.node += 1;
             new.push(NodeRow { id: last.node, name: name.clone() });
         }
         self.nodes.extend(new.iter().map(|row| (row.name.clone(), row.id)));
-        if new.is_empty() { Ok(()) } else { db.insert_nodes(&new).await }
+        if new.is_empty() { Ok(()) } else { db.insert_nodes(new).await }
     }
 
     /// Makes sure that each of these JIDs has a number.
     pub(crate) async fn need_jids<Q: Queries>(&mut self, db: &mut Q, wanted: Vec<String>, last: &mut LastIds) -> QueryResult<()> {
-        if self.jids.len() > MAX_REMEMBERED {
-            self.jids.clear();
-        }
         let mut missing: Vec<String> = wanted.into_iter().filter(|jid| !self.jids.contains_key(jid)).collect();
         missing.sort_unstable();
         missing.dedup();
@@ -114,7 +122,7 @@ impl Dictionary {
             new.push(JidRow { id: last.jid, jid });
         }
         self.jids.extend(new.iter().map(|row| (row.jid.clone(), row.id)));
-        if new.is_empty() { Ok(()) } else { db.insert_jids(&new).await }
+        if new.is_empty() { Ok(()) } else { db.insert_jids(new).await }
     }
 
     /// Makes sure that each of these conversations has a number; their JIDs must have one already.
@@ -139,14 +147,11 @@ impl Dictionary {
             new.push(ConversationRow { id: last.conversation, kind, first_id: Some(first), second_id, name: conversation.name() });
             self.conversations.insert(key, last.conversation);
         }
-        if new.is_empty() { Ok(()) } else { db.insert_conversations(&new).await }
+        if new.is_empty() { Ok(()) } else { db.insert_conversations(new).await }
     }
 
     /// Looks up the numbers of conversations that may exist.
     pub(crate) async fn know_conversations<Q: Queries>(&mut self, db: &mut Q, wanted: &[Conversation]) -> QueryResult<()> {
-        if self.conversations.len() > MAX_REMEMBERED {
-            self.conversations.clear();
-        }
         let missing: HashMap<_, &Conversation> = wanted
             .iter()
             .filter_map(|conversation| Some((self.key(conversation)?, conversation)))

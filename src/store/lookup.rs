@@ -37,8 +37,7 @@ pub(crate) async fn known<Q: Queries>(
     exact: Vec<Key>,
     subjects: Vec<i32>,
 ) -> QueryResult<()> {
-    let mut rows = db.known_by_content(&distinct(content)).await?;
-    let found = db.ids_by_exact(&distinct(exact)).await?;
+    let (mut rows, found) = db.alike(&distinct(content), &distinct(exact)).await?;
     let mut more: HashSet<i64> = found.iter().map(|row| row.message_id).collect();
     for conversation in subjects.into_iter().collect::<HashSet<_>>() {
         more.extend(db.latest_subject(conversation).await?);
@@ -56,9 +55,10 @@ pub(crate) async fn known<Q: Queries>(
 
 async fn remember<Q: Queries>(db: &mut Q, identity: &mut Identity, rows: Vec<KnownRow>) -> QueryResult<()> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let deliveries = by_message(db.counted(&ids).await?, |row| row.message_id);
-    let names = by_message(db.keys_of(&ids).await?, |row| row.message_id);
-    let bounced: HashSet<i64> = db.bounced(&ids).await?.into_iter().flatten().collect();
+    let details = db.details(&ids).await?;
+    let deliveries = by_message(details.deliveries, |row| row.message_id);
+    let names = by_message(details.keys, |row| row.message_id);
+    let bounced: HashSet<i64> = details.bounced.into_iter().flatten().collect();
     let jids = jids(db, &rows, &deliveries, &names).await?;
     let keyring = identity.keyring().clone();
     for row in rows {

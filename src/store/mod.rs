@@ -6,6 +6,7 @@
 //! identity exact and ids without gaps with any number of processes.
 
 mod account;
+mod ahead;
 pub mod batch;
 pub mod codec;
 mod derive;
@@ -16,6 +17,7 @@ pub mod health;
 mod lookup;
 pub mod migrations;
 mod mysql;
+pub mod overlap;
 mod postgres;
 pub mod quarantine;
 mod queries;
@@ -27,6 +29,7 @@ mod sqlite;
 mod statement;
 pub mod tallies;
 pub mod tls;
+mod unnest;
 pub mod writer;
 
 use std::path::PathBuf;
@@ -176,7 +179,7 @@ macro_rules! on_connection {
         match $connection {
             $crate::store::Connection::Sqlite($inner) => $body,
             $crate::store::Connection::Postgres($inner) => {
-                let $inner = &mut **$inner;
+                let $inner = &mut &**$inner;
                 $body
             }
             $crate::store::Connection::Mysql($inner) => {

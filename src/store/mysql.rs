@@ -2,10 +2,12 @@
 
 use diesel::QueryResult;
 use diesel::prelude::*;
+use diesel::result::Error;
 use diesel_async::{AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 
-use super::queries::queries;
+use super::ahead::{Guard, Recorded};
+use super::queries::{Queries, inserts, queries};
 use super::rows::*;
 use super::schema::{deliveries, messages, settings};
 use super::{Endpoint, StoreError};
@@ -64,6 +66,8 @@ queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAs
         settings::table.filter(settings::name.eq("writer")).select(settings::value).for_update().first(self).await
     }
 
+    inserts!(diesel_async::RunQueryDsl, [.await], 1_000);
+
     async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()> {
         for part in parts(&rows, |row| row.xml.len() + row.body.as_ref().map_or(0, String::len)) {
             diesel::insert_into(messages::table).values(part).execute(self).await?;
@@ -78,6 +82,16 @@ queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAs
         Ok(())
     }
 });
+
+/// One transaction with everything that a batch writes, unless it is not the next one by `guard`.
+pub(super) async fn store(db: &mut AsyncMysqlConnection, guard: &Guard, rows: Recorded) -> QueryResult<()> {
+    let is_next = db.begin().await? == guard.token && db.progress(&guard.spool_id).await? == Some(guard.before);
+    if !is_next {
+        return Err(Error::RollbackTransaction);
+    }
+    rows.write(db).await?;
+    db.commit().await
+}
 
 /// Cuts rows into statements of at most [`ROWS_PER_INSERT`] rows and about [`BYTES_PER_INSERT`] bytes.
 fn parts<R>(rows: &[R], bytes: impl Fn(&R) -> usize) -> Vec<&[R]> {

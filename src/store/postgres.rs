@@ -1,19 +1,26 @@
 //! PostgreSQL, without its client library: diesel-async over tokio-postgres, TLS by rustls.
 //!
-//! Rows go in as one array for each column (`unnest`): one statement text for any number of rows, prepared once, and half again as
-//! fast as a long list of VALUES.
+//! Statements can be sent before the answer to the one before has come: a transaction takes one round trip (see [`store`]).
+
+use std::task::Poll;
 
 use diesel::QueryResult;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Binary, Integer, Nullable, SmallInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::queries::queries;
+use super::ahead::{Guard, Recorded};
+use super::queries::{Details, Queries, queries, reference};
+use super::references::Sought;
 use super::rows::*;
 use super::schema::settings;
-use super::{Endpoint, StoreError};
+use super::{Endpoint, StoreError, unnest};
+
+/// The advisory lock in which writers queue: it is granted in the order of asking, which the lock of a row is not.
+const WRITERS_QUEUE: i64 = 0x786d_7070_6172_6368;
+/// Most questions on their way at once.
+const MAX_ASKED_AT_ONCE: usize = 500;
 
 /// Connects, and sets up the session so that it behaves as the other databases do.
 pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncPgConnection, StoreError> {
@@ -31,7 +38,8 @@ pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncPgConnec
         drop(connection);
         let milliseconds = endpoint.statement_timeout.as_millis();
         let setup =
-            format!("SET statement_timeout = {milliseconds}; SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET jit = off");
+            format!("SET statement_timeout = {milliseconds}; SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET jit = off; \
+             SET default_transaction_isolation = 'read committed'");
         client.batch_execute(&setup).await.map_err(|error| unreachable(&error))?;
         AsyncPgConnection::try_from(client).await.map_err(|error| StoreError::unreachable("PostgreSQL", &error))
     };
@@ -72,98 +80,154 @@ fn settings_of(url: &str) -> Result<(tokio_postgres::Config, super::tls::Verify)
     Ok((config, verify))
 }
 
-queries!(AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await],
+// For a shared reference, since what is asked through several of them at once goes to the server in one round trip.
+queries!(&AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await],
     "ON CONFLICT (node_id, day, state, reason) DO UPDATE SET count = tallies.count + excluded.count", {
     async fn begin(&mut self) -> QueryResult<Vec<u8>> {
-        self.batch_execute("BEGIN").await?;
-        settings::table.filter(settings::name.eq("writer")).select(settings::value).for_update().first(self).await
+        let (mut one, mut other) = (*self, *self);
+        let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({WRITERS_QUEUE})");
+        let (begun, writer) = tokio::join!(
+            biased;
+            one.batch_execute(&lock),
+            settings::table.filter(settings::name.eq("writer")).select(settings::value).for_update().first(&mut other)
+        );
+        begun.and(writer)
+    }
+
+    async fn insert_jids(&mut self, rows: Vec<JidRow>) -> QueryResult<()> {
+        unnest::insert(self, unnest::Jids::of(rows)).await
+    }
+
+    async fn insert_nodes(&mut self, rows: Vec<NodeRow>) -> QueryResult<()> {
+        unnest::insert(self, unnest::Nodes::of(rows)).await
+    }
+
+    async fn insert_conversations(&mut self, rows: Vec<ConversationRow>) -> QueryResult<()> {
+        unnest::insert(self, unnest::Conversations::of(rows)).await
+    }
+
+    async fn insert_rooms(&mut self, rows: Vec<RoomRow>) -> QueryResult<()> {
+        unnest::insert(self, unnest::Rooms::of(rows)).await
+    }
+
+    async fn insert_keys(&mut self, rows: Vec<KeyRow>) -> QueryResult<()> {
+        unnest::insert(self, unnest::Keys::of(rows)).await
+    }
+
+    async fn insert_bounces(&mut self, rows: Vec<BounceRow>) -> QueryResult<()> {
+        unnest::insert(self, unnest::Bounces::of(rows)).await
+    }
+
+    async fn insert_occupancies(&mut self, rows: Vec<OccupancyRow>) -> QueryResult<()> {
+        unnest::insert(self, unnest::Occupancies::of(rows)).await
     }
 
     async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let mut columns = MessageColumns::default();
-        rows.into_iter().for_each(|row| columns.push(row));
-        columns.insert(self).await
+        unnest::insert(self, unnest::Messages::of(rows)).await
     }
 
     async fn insert_deliveries(&mut self, rows: Vec<DeliveryRow>) -> QueryResult<()> {
-        if rows.is_empty() {
-            return Ok(());
+        unnest::insert(self, unnest::Deliveries::of(rows)).await
+    }
+
+    async fn alike(&mut self, content: &[Vec<u8>], exact: &[Vec<u8>]) -> QueryResult<(Vec<KnownRow>, Vec<KeyRow>)> {
+        let (mut one, mut other) = (*self, *self);
+        tokio::try_join!(one.known_by_content(content), other.ids_by_exact(exact))
+    }
+
+    async fn details(&mut self, ids: &[i64]) -> QueryResult<Details> {
+        let (mut one, mut two, mut three) = (*self, *self, *self);
+        let (deliveries, keys, bounced) = tokio::try_join!(one.counted(ids), two.keys_of(ids), three.bounced(ids))?;
+        Ok(Details { deliveries, keys, bounced })
+    }
+
+    async fn references(&mut self, wanted: &[Sought]) -> QueryResult<Vec<Option<ReferenceRow>>> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for part in wanted.chunks(MAX_ASKED_AT_ONCE) {
+            let ask = |sought| {
+                let mut db = *self;
+                async move { reference(&mut db, sought).await }
+            };
+            for answer in all(part.iter().map(ask)).await {
+                found.push(answer?);
+            }
         }
-        let mut columns = DeliveryColumns::default();
-        rows.into_iter().for_each(|row| columns.push(row));
-        columns.insert(self).await
+        Ok(found)
     }
 });
 
-/// One vector for each column, and the statement that takes them.
-macro_rules! columns {
-    ($name:ident, $row:ident, $table:literal, $($field:ident $column:literal $sql:ty => $rust:ty, $array:literal;)*) => {
-        #[derive(Default)]
-        struct $name {
-            $($field: Vec<$rust>,)*
-        }
-
-        impl $name {
-            fn push(&mut self, row: $row) {
-                $(self.$field.push(row.$field);)*
-            }
-
-            async fn insert(self, connection: &mut AsyncPgConnection) -> QueryResult<()> {
-                let names = [$($column),*].join(", ");
-                let arrays: Vec<String> = [$($array),*].iter().enumerate().map(|(index, array)| format!("${}::{array}[]", index + 1)).collect();
-                let statement = format!("INSERT INTO {} ({names}) SELECT * FROM unnest({})", $table, arrays.join(", "));
-                let query = diesel::sql_query(statement);
-                $(let query = query.bind::<Array<$sql>, _>(self.$field);)*
-                query.execute(connection).await.map(drop)
+/// Waits for all of them, asking all of them first.
+async fn all<F: Future>(asked: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut asked: Vec<_> = asked.map(|one| (Box::pin(one), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut waits = false;
+        for (one, answer) in asked.iter_mut().filter(|(_, answer)| answer.is_none()) {
+            match one.as_mut().poll(context) {
+                Poll::Ready(ready) => *answer = Some(ready),
+                Poll::Pending => waits = true,
             }
         }
-    };
+        if waits { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    asked.into_iter().filter_map(|(_, answer)| answer).collect()
 }
 
-columns! {
-    MessageColumns, MessageRow, "messages",
-    id "id" BigInt => i64, "int8";
-    sent_at "sent_at" BigInt => i64, "int8";
-    received_at "received_at" BigInt => i64, "int8";
-    refers_to "refers_to" Nullable<BigInt> => Option<i64>, "int8";
-    conversation_id "conversation_id" Integer => i32, "int4";
-    sender_id "sender_id" Nullable<Integer> => Option<i32>, "int4";
-    recipient_id "recipient_id" Nullable<Integer> => Option<i32>, "int4";
-    flags "flags" Integer => i32, "int4";
-    node_id "node_id" SmallInt => i16, "int2";
-    kind "kind" SmallInt => i16, "int2";
-    type_ "type" SmallInt => i16, "int2";
-    direction "direction" SmallInt => i16, "int2";
-    via "via" SmallInt => i16, "int2";
-    content_key "content_key" Binary => Vec<u8>, "bytea";
-    sender_resource "sender_resource" Nullable<Text> => Option<String>, "text";
-    sender_nick "sender_nick" Nullable<Text> => Option<String>, "text";
-    recipient_resource "recipient_resource" Nullable<Text> => Option<String>, "text";
-    recipient_nick "recipient_nick" Nullable<Text> => Option<String>, "text";
-    stanza_id "stanza_id" Nullable<Text> => Option<String>, "text";
-    origin_id "origin_id" Nullable<Text> => Option<String>, "text";
-    thread "thread" Nullable<Text> => Option<String>, "text";
-    subject "subject" Nullable<Text> => Option<String>, "text";
-    lang "lang" Nullable<Text> => Option<String>, "text";
-    refers_to_id "refers_to_id" Nullable<Text> => Option<String>, "text";
-    detail "detail" Nullable<Text> => Option<String>, "text";
-    body "body" Nullable<Text> => Option<String>, "text";
-    xml "xml" Binary => Vec<u8>, "bytea";
+/// One transaction with everything that a batch writes, in one round trip: all of it is sent before the first answer comes. The server
+/// does it in order, and what comes after an error fails, the commit included; should the transaction not be the next one, by `guard`,
+/// then it is its first statement that fails.
+pub(super) async fn store(db: &AsyncPgConnection, guard: &Guard, rows: Recorded) -> QueryResult<()> {
+    let (mut first, mut tallying) = (db, db);
+    let begin = begin_guarded(guard);
+    let done = tokio::join!(
+        biased;
+        first.batch_execute(&begin),
+        unnest::insert(db, unnest::Nodes::of(rows.nodes)),
+        unnest::insert(db, unnest::Jids::of(rows.jids)),
+        unnest::insert(db, unnest::Conversations::of(rows.conversations)),
+        unnest::insert(db, unnest::Rooms::of(rows.rooms)),
+        unnest::insert(db, unnest::Messages::of(rows.messages)),
+        unnest::insert(db, unnest::Deliveries::of(rows.deliveries)),
+        unnest::insert(db, unnest::Keys::of(rows.keys)),
+        unnest::insert(db, unnest::Bounces::of(rows.bounces)),
+        unnest::insert(db, unnest::Occupancies::of(rows.occupancies)),
+        unnest::insert(db, unnest::Senders::of(rows.senders)),
+        unnest::insert(db, unnest::Recipients::of(rows.recipients)),
+        tallying.add_tallies(&rows.tallies),
+        unnest::insert(db, unnest::Settings::of(rows.settings)),
+        unnest::insert(db, unnest::Progress::of(rows.progress)),
+        commit(db, guard),
+    );
+    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) = done;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p].into_iter().collect()
 }
 
-columns! {
-    DeliveryColumns, DeliveryRow, "deliveries",
-    message_id "message_id" BigInt => i64, "int8";
-    at "at" BigInt => i64, "int8";
-    seq "seq" Integer => i32, "int4";
-    recipient_id "recipient_id" Nullable<Integer> => Option<i32>, "int4";
-    node_id "node_id" SmallInt => i16, "int2";
-    direction "direction" SmallInt => i16, "int2";
-    source "source" SmallInt => i16, "int2";
-    send_no "send_no" SmallInt => i16, "int2";
-    resource "resource" Nullable<Text> => Option<String>, "text";
-    xml "xml" Nullable<Binary> => Option<Vec<u8>>, "bytea";
+/// Begins a transaction that fails unless this writer was the last one and has stored everything before this batch.
+fn begin_guarded(guard: &Guard) -> String {
+    let (token, spool, before) = (hex(&guard.token), hex(&guard.spool_id), guard.before);
+    format!(
+        "BEGIN; SELECT pg_advisory_xact_lock({WRITERS_QUEUE}); SELECT 1 FROM settings WHERE name = 'writer' FOR UPDATE; \
+         SELECT 1 / count(*) FROM settings s, progress p \
+         WHERE s.name = 'writer' AND s.value = '\\x{token}' AND p.spool_id = '\\x{spool}' AND p.next_seq = {before}"
+    )
+}
+
+/// Commits if the position was moved. Through the same queue of prepared statements as the rows, so that it can't overtake them.
+async fn commit(db: &AsyncPgConnection, guard: &Guard) -> QueryResult<()> {
+    let (mut one, mut other) = (db, db);
+    let moved = unnest::Moved { spool_id: guard.spool_id.clone(), next_seq: guard.after };
+    let (moved, committed) = tokio::join!(biased; moved.execute(&mut one), unnest::Commit.execute(&mut other));
+    moved.and(committed).map(drop)
+}
+
+/// Has every statement of [`store`] prepared, so that none of them waits for that in the middle of a transaction.
+pub(super) async fn prepare(db: &AsyncPgConnection) -> QueryResult<()> {
+    let mut connection = db;
+    connection.batch_execute("BEGIN").await?;
+    unnest::prepare(db).await?;
+    unnest::Commit.execute(&mut connection).await.map(drop)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,6 +6,7 @@
 
 use diesel::QueryResult;
 
+use super::references::Sought;
 use super::rows::*;
 
 /// Most values in one `IN (…)`: SQLite allows 32,766 variables in a statement.
@@ -45,16 +46,33 @@ pub(crate) trait Queries {
     async fn reference(&mut self, wanted: i64) -> QueryResult<Option<ReferenceRow>>;
     async fn latest_subject(&mut self, conversation: i32) -> QueryResult<Option<i64>>;
 
+    /// The messages that these ids mean.
+    async fn references(&mut self, wanted: &[Sought]) -> QueryResult<Vec<Option<ReferenceRow>>> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for sought in wanted {
+            found.push(reference(self, sought).await?);
+        }
+        Ok(found)
+    }
+    /// The messages with these content keys, and the rows of these exact keys.
+    async fn alike(&mut self, content: &[Vec<u8>], exact: &[Vec<u8>]) -> QueryResult<(Vec<KnownRow>, Vec<KeyRow>)> {
+        Ok((self.known_by_content(content).await?, self.ids_by_exact(exact).await?))
+    }
+    /// What else identity needs of these messages.
+    async fn details(&mut self, ids: &[i64]) -> QueryResult<Details> {
+        Ok(Details { deliveries: self.counted(ids).await?, keys: self.keys_of(ids).await?, bounced: self.bounced(ids).await? })
+    }
+
     /// Fills in people who were not known when the message was stored.
     async fn name_people(&mut self, message: i64, people: People) -> QueryResult<()>;
 
-    async fn insert_jids(&mut self, rows: &[JidRow]) -> QueryResult<()>;
-    async fn insert_nodes(&mut self, rows: &[NodeRow]) -> QueryResult<()>;
-    async fn insert_conversations(&mut self, rows: &[ConversationRow]) -> QueryResult<()>;
-    async fn insert_rooms(&mut self, rows: &[RoomRow]) -> QueryResult<()>;
-    async fn insert_keys(&mut self, rows: &[KeyRow]) -> QueryResult<()>;
-    async fn insert_bounces(&mut self, rows: &[BounceRow]) -> QueryResult<()>;
-    async fn insert_occupancies(&mut self, rows: &[OccupancyRow]) -> QueryResult<()>;
+    async fn insert_jids(&mut self, rows: Vec<JidRow>) -> QueryResult<()>;
+    async fn insert_nodes(&mut self, rows: Vec<NodeRow>) -> QueryResult<()>;
+    async fn insert_conversations(&mut self, rows: Vec<ConversationRow>) -> QueryResult<()>;
+    async fn insert_rooms(&mut self, rows: Vec<RoomRow>) -> QueryResult<()>;
+    async fn insert_keys(&mut self, rows: Vec<KeyRow>) -> QueryResult<()>;
+    async fn insert_bounces(&mut self, rows: Vec<BounceRow>) -> QueryResult<()>;
+    async fn insert_occupancies(&mut self, rows: Vec<OccupancyRow>) -> QueryResult<()>;
     async fn insert_quarantine(&mut self, rows: &[QuarantineRow]) -> QueryResult<()>;
     async fn insert_gaps(&mut self, rows: &[GapRow]) -> QueryResult<()>;
     /// The gaps of a node for this reason that began at this moment, that last, or, where a spool was damaged, all.
@@ -67,6 +85,24 @@ pub(crate) trait Queries {
     async fn add_tallies(&mut self, rows: &[TallyRow]) -> QueryResult<()>;
     async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()>;
     async fn insert_deliveries(&mut self, rows: Vec<DeliveryRow>) -> QueryResult<()>;
+}
+
+/// The message that an id means: by the room that gave it, else by the sender's own ids.
+pub(crate) async fn reference<Q: Queries + ?Sized>(db: &mut Q, sought: &Sought) -> QueryResult<Option<ReferenceRow>> {
+    if let Some(key) = &sought.in_room
+        && let Some(row) = db.ids_by_exact(std::slice::from_ref(key)).await?.first()
+    {
+        return db.reference(row.message_id).await;
+    }
+    db.named_in(sought.conversation, &sought.id).await
+}
+
+/// What identity needs of messages, beside their rows.
+#[derive(Debug)]
+pub(crate) struct Details {
+    pub(crate) deliveries: Vec<CountedRow>,
+    pub(crate) keys: Vec<KeyRow>,
+    pub(crate) bounced: Vec<Option<i64>>,
 }
 
 /// The highest ids in use.
@@ -342,59 +378,6 @@ macro_rules! queries {
                 Ok(())
             }
 
-            async fn insert_jids(&mut self, rows: &[JidRow]) -> diesel::QueryResult<()> {
-                use $dsl as _;
-                for part in rows.chunks(1_000) {
-                    diesel::insert_into(crate::store::schema::jids::table).values(part).execute(self)$($wait)*?;
-                }
-                Ok(())
-            }
-
-            async fn insert_nodes(&mut self, rows: &[NodeRow]) -> diesel::QueryResult<()> {
-                use $dsl as _;
-                diesel::insert_into(crate::store::schema::nodes::table).values(rows).execute(self)$($wait)*.map(drop)
-            }
-
-            async fn insert_conversations(&mut self, rows: &[ConversationRow]) -> diesel::QueryResult<()> {
-                use $dsl as _;
-                for part in rows.chunks(1_000) {
-                    diesel::insert_into(crate::store::schema::conversation_names::table).values(part).execute(self)$($wait)*?;
-                }
-                Ok(())
-            }
-
-            async fn insert_rooms(&mut self, rows: &[RoomRow]) -> diesel::QueryResult<()> {
-                use $dsl as _;
-                for part in rows.chunks(1_000) {
-                    diesel::insert_into(crate::store::schema::rooms::table).values(part).execute(self)$($wait)*?;
-                }
-                Ok(())
-            }
-
-            async fn insert_keys(&mut self, rows: &[KeyRow]) -> diesel::QueryResult<()> {
-                use $dsl as _;
-                for part in rows.chunks(1_000) {
-                    diesel::insert_into(crate::store::schema::message_keys::table).values(part).execute(self)$($wait)*?;
-                }
-                Ok(())
-            }
-
-            async fn insert_bounces(&mut self, rows: &[BounceRow]) -> diesel::QueryResult<()> {
-                use $dsl as _;
-                for part in rows.chunks(1_000) {
-                    diesel::insert_into(crate::store::schema::bounces::table).values(part).execute(self)$($wait)*?;
-                }
-                Ok(())
-            }
-
-            async fn insert_occupancies(&mut self, rows: &[OccupancyRow]) -> diesel::QueryResult<()> {
-                use $dsl as _;
-                for part in rows.chunks(1_000) {
-                    diesel::insert_into(crate::store::schema::occupancy_events::table).values(part).execute(self)$($wait)*?;
-                }
-                Ok(())
-            }
-
             async fn insert_quarantine(&mut self, rows: &[QuarantineRow]) -> diesel::QueryResult<()> {
                 use $dsl as _;
                 for part in rows.chunks(10) {
@@ -443,3 +426,26 @@ macro_rules! queries {
     };
 }
 pub(crate) use queries;
+
+/// The smaller tables' inserts, as lists of rows.
+macro_rules! inserts {
+    ($dsl:path, [$($wait:tt)*], $most:expr, $name:ident $row:ident $table:ident) => {
+        async fn $name(&mut self, rows: Vec<$row>) -> diesel::QueryResult<()> {
+            use $dsl as _;
+            for part in rows.chunks($most) {
+                diesel::insert_into(crate::store::schema::$table::table).values(part).execute(self)$($wait)*?;
+            }
+            Ok(())
+        }
+    };
+    ($dsl:path, $wait:tt, $most:expr) => {
+        $crate::store::queries::inserts!($dsl, $wait, $most, insert_jids JidRow jids);
+        $crate::store::queries::inserts!($dsl, $wait, $most, insert_nodes NodeRow nodes);
+        $crate::store::queries::inserts!($dsl, $wait, $most, insert_conversations ConversationRow conversation_names);
+        $crate::store::queries::inserts!($dsl, $wait, $most, insert_rooms RoomRow rooms);
+        $crate::store::queries::inserts!($dsl, $wait, $most, insert_keys KeyRow message_keys);
+        $crate::store::queries::inserts!($dsl, $wait, $most, insert_bounces BounceRow bounces);
+        $crate::store::queries::inserts!($dsl, $wait, $most, insert_occupancies OccupancyRow occupancy_events);
+    };
+}
+pub(crate) use inserts;

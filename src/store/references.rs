@@ -20,24 +20,54 @@ const MAX_REMEMBERED: usize = 15_000;
 pub(crate) struct References {
     by_name: HashMap<u64, Remembered>,
     order: VecDeque<u64>,
+    /// What the database says of the names that this batch asks for.
+    looked_up: HashMap<u64, Option<ReferenceRow>>,
+    batch: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Remembered {
     message_id: i64,
-    sender: Option<String>,
+    sender_id: Option<i32>,
     nick: Option<String>,
+    /// The batch that told it.
+    told: u64,
+}
+
+/// An id, and where it was said.
+#[derive(Clone, Debug)]
+pub(crate) struct Sought {
+    pub(crate) conversation: i32,
+    /// The key of the id as one that a room gave.
+    pub(crate) in_room: Option<Vec<u8>>,
+    pub(crate) id: String,
 }
 
 impl References {
     pub(crate) fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self { batch: self.batch, ..Self::default() };
+    }
+
+    /// A batch begins: forgets the oldest names, but none that a batch after `stored` told.
+    pub(crate) fn begin(&mut self, batch: u64, stored: u64) {
+        self.batch = batch;
+        self.looked_up.clear();
+        for _ in 0..self.order.len() {
+            if self.order.len() <= MAX_REMEMBERED {
+                break;
+            }
+            let Some(oldest) = self.order.pop_front() else { break };
+            if self.by_name.get(&oldest).is_some_and(|known| known.told > stored) {
+                self.order.push_back(oldest);
+            } else {
+                self.by_name.remove(&oldest);
+            }
+        }
     }
 
     /// Remembers the names of a message, the first message for a call.
-    pub(crate) fn note(&mut self, keyring: &Keyring, conversation: i32, message: &Message, message_id: i64) {
-        let remembered =
-            Remembered { message_id, sender: message.sender.as_ref().map(|sender| sender.bare.clone()), nick: message.sender_nick.clone() };
+    pub(crate) fn note(&mut self, keyring: &Keyring, conversation: i32, message: &Message, message_id: i64, sender_id: Option<i32>) {
+        let remembered = Remembered { message_id, sender_id, nick: message.sender_nick.clone(), told: self.batch };
         let room_id = message.exact_ids.iter().filter(|id| id.kind == IdKind::StanzaId).map(|id| &id.value);
         for id in message.id.iter().chain(&message.origin_id).chain(room_id) {
             self.remember(name(keyring, conversation, id), remembered.clone());
@@ -56,45 +86,46 @@ impl References {
         match self.by_name.get_mut(&key) {
             // A later copy of the same message may know its sender.
             Some(known) if known.message_id == remembered.message_id => {
-                known.sender = known.sender.take().or(remembered.sender);
+                known.sender_id = known.sender_id.or(remembered.sender_id);
                 known.nick = known.nick.take().or(remembered.nick);
+                known.told = remembered.told;
             }
             _ => {
-                self.by_name.insert(key, remembered);
-                self.order.push_back(key);
-            }
-        }
-        while self.order.len() > MAX_REMEMBERED {
-            if let Some(oldest) = self.order.pop_front() {
-                self.by_name.remove(&oldest);
+                if self.by_name.insert(key, remembered).is_none() {
+                    self.order.push_back(key);
+                }
             }
         }
     }
 
-    /// The message that `id` means in a conversation.
-    pub(crate) async fn find<Q: Queries>(
-        &mut self,
-        db: &mut Q,
-        keyring: &Keyring,
-        conversation: i32,
-        room: &str,
-        id: &str,
-    ) -> QueryResult<Option<ReferenceRow>> {
-        if let Some(known) = self.by_name.get(&name(keyring, conversation, id)) {
-            let sender_id = match &known.sender {
-                Some(sender) => db.jid_ids(std::slice::from_ref(sender)).await?.first().map(|row| row.id),
-                None => None,
-            };
-            return Ok(Some(ReferenceRow { id: known.message_id, sender_id, sender_nick: known.nick.clone() }));
-        }
-        if !room.is_empty() {
-            let exact = ExactId { kind: IdKind::StanzaId, by: room.to_owned(), value: id.to_owned() };
-            let found = db.ids_by_exact(&[keyring.exact(&exact).to_vec()]).await?;
-            if let Some(row) = found.first() {
-                return db.reference(row.message_id).await;
+    /// Looks up what this batch will ask for, all at once.
+    pub(crate) async fn look_up<Q: Queries>(&mut self, db: &mut Q, keyring: &Keyring, wanted: Vec<(i32, &str, &str)>) -> QueryResult<()> {
+        let mut names = Vec::new();
+        let mut sought = Vec::new();
+        for (conversation, room, id) in wanted {
+            let key = name(keyring, conversation, id);
+            if self.by_name.contains_key(&key) || self.looked_up.insert(key, None).is_some() {
+                continue;
             }
+            let exact = ExactId { kind: IdKind::StanzaId, by: room.to_owned(), value: id.to_owned() };
+            let in_room = (!room.is_empty()).then(|| keyring.exact(&exact).to_vec());
+            names.push(key);
+            sought.push(Sought { conversation, in_room, id: id.to_owned() });
         }
-        db.named_in(conversation, id).await
+        if !sought.is_empty() {
+            let found = db.references(&sought).await?;
+            self.looked_up.extend(names.into_iter().zip(found));
+        }
+        Ok(())
+    }
+
+    /// The message that `id` means in a conversation, as far as it is remembered or was looked up.
+    pub(crate) fn find(&self, keyring: &Keyring, conversation: i32, id: &str) -> Option<ReferenceRow> {
+        let key = name(keyring, conversation, id);
+        match self.by_name.get(&key) {
+            Some(known) => Some(ReferenceRow { id: known.message_id, sender_id: known.sender_id, sender_nick: known.nick.clone() }),
+            None => self.looked_up.get(&key).cloned().flatten(),
+        }
     }
 }
 

@@ -92,6 +92,29 @@ pub(crate) struct Named {
     pub(crate) resource: Option<String>,
 }
 
+/// Somebody's number for a message that is stored already.
+#[derive(Clone, Debug)]
+pub(crate) struct PersonRow {
+    pub(crate) message_id: i64,
+    pub(crate) id: i32,
+    pub(crate) resource: Option<String>,
+}
+
+/// A row of `settings`.
+#[derive(Clone, Debug)]
+pub(crate) struct SettingRow {
+    pub(crate) name: String,
+    pub(crate) value: Vec<u8>,
+}
+
+/// A row of `progress`.
+#[derive(Clone, Debug)]
+pub(crate) struct ProgressRow {
+    pub(crate) spool_id: Vec<u8>,
+    pub(crate) next_seq: i64,
+    pub(crate) exists: bool,
+}
+
 /// A row of `deliveries`.
 #[derive(Clone, Debug, Insertable)]
 #[diesel(table_name = deliveries, treat_none_as_default_value = false)]

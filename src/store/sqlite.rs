@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use diesel::{QueryResult, SqliteConnection};
 
 use super::StoreError;
-use super::queries::queries;
+use super::queries::{inserts, queries};
 use super::rows::*;
 use super::schema::{deliveries, messages};
 
@@ -46,6 +46,8 @@ queries!(
             self.batch_execute("BEGIN IMMEDIATE")?;
             Ok(self.setting("writer").await?.unwrap_or_default())
         }
+
+        inserts!(diesel::RunQueryDsl, [], 1_000);
 
         async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()> {
             for part in rows.chunks(ROWS_PER_INSERT) {

@@ -12,7 +12,8 @@ use super::account::Account;
 use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
 use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
-use super::dictionary::Dictionary;
+use super::overlap::{CALM_BATCHES, Overlap};
+use super::dictionary::{Conversation, Dictionary};
 use super::queries::{LastIds, Queries};
 use super::queues::{Position, Queues};
 use super::references::References;
@@ -38,21 +39,32 @@ pub const OVERSIZE: &str = "over the size limit";
 
 /// Writes to one database. There may be any number of writers, in any number of processes.
 pub struct Writer {
-    connection: Connection,
-    memory: Memory,
+    pub(super) connection: Connection,
+    pub(super) memory: Memory,
+    pub(super) overlap: Option<Overlap>,
+    /// How many batches go one by one before they may overlap again.
+    pub(super) calm: u32,
 }
 
 /// What a writer remembers between batches; all of it can be read again from the database.
-struct Memory {
+pub(super) struct Memory {
     /// Tells this writer from all others.
     token: Vec<u8>,
     /// Whether the rest is what the database says.
     is_current: bool,
+    /// Whether no other writer came between this transaction and the one before it.
+    was_alone: bool,
     identity: Identity,
     dictionary: Dictionary,
     references: References,
-    rooms: HashSet<i32>,
+    /// Rooms that are in the database, or will be with the batch of this number.
+    rooms: HashMap<i32, u64>,
     last: LastIds,
+    /// The number of the batch that is being decided, and of the last one that is stored.
+    batch: u64,
+    stored: u64,
+    /// What was in use when that one was decided.
+    stored_ids: LastIds,
     progress: HashMap<Vec<u8>, i64>,
     queues: Queues,
     packer: Packer,
@@ -71,32 +83,39 @@ impl Writer {
         let memory = Memory {
             token: token(),
             is_current: false,
+            was_alone: true,
             identity: Identity::new(Keyring::new(secret), join_window),
             dictionary: Dictionary::default(),
             references: References::default(),
-            rooms: HashSet::new(),
+            rooms: HashMap::new(),
             last: LastIds::default(),
+            batch: 0,
+            stored: 0,
+            stored_ids: LastIds::default(),
             progress: HashMap::new(),
             queues: Queues::default(),
             packer: Packer::default(),
         };
-        Ok(Self { connection, memory })
+        Ok(Self { connection, memory, overlap: None, calm: 0 })
     }
 
-    /// Stores a batch; `next_seq` is the spool's position after it.
+    /// Stores a batch; `next_seq` is the spool's position after it. Nothing may be on its way (see [`Writer::submit`]).
     ///
     /// # Errors
     /// Nothing of the batch is stored then, and it can be given again.
     pub async fn commit(&mut self, entries: &[Entry], spool_id: &[u8], next_seq: u64) -> Result<Committed, StoreError> {
         let memory = &mut self.memory;
-        on_connection!(&mut self.connection, db => {
+        memory.was_alone = true;
+        let stored = on_connection!(&mut self.connection, db => {
             let outcome = memory.store(db, entries, spool_id, next_seq as i64).await;
             if outcome.is_err() {
                 db.rollback().await;
                 memory.forget();
             }
             outcome.map_err(|error| StoreError::of(&error))
-        })
+        });
+        self.calm = if self.memory.was_alone { self.calm.saturating_sub(1) } else { CALM_BATCHES };
+        stored
     }
 
     /// Sets one record aside that the database refuses.
@@ -132,7 +151,25 @@ impl Writer {
 }
 
 impl Memory {
-    fn forget(&mut self) {
+    pub(super) fn token(&self) -> &[u8] {
+        &self.token
+    }
+
+    pub(super) fn is_current(&self) -> bool {
+        self.is_current
+    }
+
+    /// The spool's position after everything that is decided.
+    pub(super) fn position_of(&self, spool_id: &[u8]) -> Option<i64> {
+        self.progress.get(spool_id).copied()
+    }
+
+    /// The batch that was decided last, and the ids in use after it.
+    pub(super) fn decided(&self) -> (u64, LastIds) {
+        (self.batch, self.last)
+    }
+
+    pub(super) fn forget(&mut self) {
         self.is_current = false;
         self.identity.forget();
         self.dictionary.forget();
@@ -144,12 +181,46 @@ impl Memory {
 
     async fn store<Q: Queries>(&mut self, db: &mut Q, entries: &[Entry], spool_id: &[u8], next_seq: i64) -> QueryResult<Committed> {
         let last_writer = db.begin().await?;
+        self.was_alone = last_writer == self.token || !self.is_current;
         if last_writer != self.token || !self.is_current {
             self.forget();
             self.last = db.last_ids().await?;
+            self.stored_ids = self.last;
             db.set("writer", &self.token).await?;
             self.is_current = true;
         }
+        let committed = self.fill(db, entries, spool_id, next_seq).await?;
+        db.commit().await?;
+        self.is_stored(self.batch, self.last);
+        Ok(committed)
+    }
+
+    /// The batch of this number is in the database.
+    pub(super) fn is_stored(&mut self, batch: u64, ids: LastIds) {
+        self.stored = batch;
+        self.stored_ids = ids;
+    }
+
+    /// A batch begins: makes room, but forgets nothing that is decided and not stored.
+    fn begin(&mut self) {
+        self.batch += 1;
+        self.identity.begin(self.batch, self.stored);
+        self.references.begin(self.batch, self.stored);
+        self.dictionary.make_room(&self.stored_ids);
+        if self.rooms.len() > MAX_ROOMS {
+            self.rooms.retain(|_, told| *told > self.stored);
+        }
+    }
+
+    /// Everything that a transaction does between its begin and its commit.
+    pub(super) async fn fill<Q: Queries>(
+        &mut self,
+        db: &mut Q,
+        entries: &[Entry],
+        spool_id: &[u8],
+        next_seq: i64,
+    ) -> QueryResult<Committed> {
+        self.begin();
         let stored_before = self.position(db, spool_id).await?;
         let mut batch = Batch { spool_id: spool_id.to_vec(), ..Batch::default() };
         let fresh = self.fresh(db, entries, stored_before.unwrap_or(0), &mut batch).await?;
@@ -165,7 +236,6 @@ impl Memory {
             db.set_progress(spool_id, next_seq, stored_before.is_some()).await?;
             self.progress.insert(spool_id.to_vec(), next_seq);
         }
-        db.commit().await?;
         Ok(committed)
     }
 
@@ -259,12 +329,15 @@ impl Memory {
         let mut content = Vec::new();
         let mut exact = Vec::new();
         let mut subjects = Vec::new();
+        let mut rooms = Vec::new();
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             let Item::Message(message) = &entry.item else {
+                rooms.extend(rooms_of(&entry.item));
                 all.push(None);
                 continue;
             };
+            rooms.extend(message.room.as_deref());
             let keyed = self.key(message, entry);
             self.identity.wanted(message, &keyed, &mut content, &mut exact);
             if message.is_subject_on_join() {
@@ -273,7 +346,47 @@ impl Memory {
             all.push(Some(keyed));
         }
         lookup::known(db, &mut self.identity, content, exact, subjects).await?;
+        self.know_rooms(db, rooms).await?;
+        self.know_references(db, entries).await?;
         Ok(all)
+    }
+
+    async fn know_rooms<Q: Queries>(&mut self, db: &mut Q, rooms: Vec<&str>) -> QueryResult<()> {
+        let ids: HashSet<i32> = rooms.into_iter().filter_map(|room| self.dictionary.jid(room)).collect();
+        let unseen: Vec<i32> = ids.into_iter().filter(|id| *id <= self.stored_ids.jid && !self.rooms.contains_key(id)).collect();
+        if !unseen.is_empty() {
+            self.rooms.extend(db.known_rooms(&unseen).await?.into_iter().map(|(room, _)| (room, 0)));
+        }
+        Ok(())
+    }
+
+    /// Looks up the messages that these refer to.
+    async fn know_references<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry]) -> QueryResult<()> {
+        let mut wanted = Vec::new();
+        let mut bounced = Vec::new();
+        // Nothing refers to a message in a conversation that has none yet.
+        let known = |conversation: &Conversation| self.dictionary.conversation(conversation).filter(|id| *id <= self.stored_ids.conversation);
+        for entry in entries {
+            match &entry.item {
+                Item::Message(message) => {
+                    if let Some(id) = &message.content.refers_to_id
+                        && let Some(conversation) = known(&conversation_of(message))
+                    {
+                        wanted.push((conversation, message.room.as_deref().unwrap_or_default(), id.as_str()));
+                    }
+                }
+                Item::Bounce(bounce) => {
+                    if let Some(id) = &bounce.id {
+                        let conversations = bounced_conversations(bounce);
+                        bounced.extend(conversations.iter().filter_map(known).map(|conversation| (conversation, "", id.as_str())));
+                    }
+                }
+                _ => {}
+            }
+        }
+        wanted.append(&mut bounced);
+        let Self { references, identity, .. } = self;
+        references.look_up(db, identity.keyring(), wanted).await
     }
 
     fn key(&self, message: &Message, entry: &Entry) -> Keyed {
@@ -300,8 +413,8 @@ impl Memory {
         let node = self.dictionary.node(&entry.node);
         let (state, reason) = match (&entry.item, keyed) {
             (Item::Message(message), Some(keyed)) => (self.message(db, entry, message, &keyed, batch).await?, ""),
-            (Item::Bounce(bounce), _) => (self.bounce(db, entry, bounce, batch).await?, ""),
-            (Item::Occupancy(events), _) => (self.occupancy(db, entry, events, batch).await?, "who is in a room"),
+            (Item::Bounce(bounce), _) => (self.bounce(entry, bounce, batch), ""),
+            (Item::Occupancy(events), _) => (self.occupancy(entry, events, batch), "who is in a room"),
             (Item::RoomKind { room, persistent }, _) => {
                 self.room_kind(db, room, *persistent, entry.arrived_at, batch).await?;
                 (State::Skipped, "what kind of room it is")
@@ -348,16 +461,17 @@ impl Memory {
         let conversation = conversation_of(message);
         let conversation_id = self.dictionary.conversation(&conversation).unwrap_or_default();
         if let Some(room) = &message.room {
-            self.see_room(db, room, message.said_at(), 0, batch).await?;
+            self.see_room(room, message.said_at(), 0, batch);
         }
         if verdict.is_new {
             self.last.message += 1;
-            let row = self.message_row(db, entry, message, keyed, &verdict, conversation_id).await?;
+            let row = self.message_row(entry, message, keyed, &verdict, conversation_id);
             batch.messages.push(row);
         } else {
             self.name_people(db, message, &verdict, batch).await?;
         }
-        self.references.note(self.identity.keyring(), conversation_id, message, verdict.message_id);
+        let sender_id = message.sender.as_ref().and_then(|sender| self.dictionary.jid(&sender.bare));
+        self.references.note(self.identity.keyring(), conversation_id, message, verdict.message_id, sender_id);
         for id in &verdict.new_ids {
             batch.keys.push(self.key_row(id, verdict.message_id));
         }
@@ -389,24 +503,19 @@ impl Memory {
         Ok(())
     }
 
-    async fn message_row<Q: Queries>(
+    fn message_row(
         &mut self,
-        db: &mut Q,
         entry: &Entry,
         message: &Message,
         keyed: &Keyed,
         verdict: &Verdict,
         conversation_id: i32,
-    ) -> QueryResult<MessageRow> {
+    ) -> MessageRow {
         let jid = |address: &crate::message::address::Address| self.dictionary.jid(&address.bare);
         let sender_id = message.sender.as_ref().and_then(jid);
         let recipient_id = message.recipient.as_ref().and_then(jid);
         let content = &message.content;
-        let room = message.room.as_deref().unwrap_or_default();
-        let reference = match &content.refers_to_id {
-            Some(id) => self.references.find(db, self.identity.keyring(), conversation_id, room, id).await?,
-            None => None,
-        };
+        let reference = content.refers_to_id.as_ref().and_then(|id| self.references.find(self.identity.keyring(), conversation_id, id));
         let mut bits = content.flags;
         if reference.as_ref().is_some_and(|reference| !may_change(message, sender_id, reference)) {
             bits |= flags::AUTHOR_MISMATCH;
@@ -416,7 +525,7 @@ impl Memory {
             bits |= flags::ORIGIN_ID_IS_ID;
         }
         let sent_at = message.said_at();
-        Ok(MessageRow {
+        MessageRow {
             id: verdict.message_id,
             sent_at,
             received_at: message.arrived_at,
@@ -444,7 +553,7 @@ impl Memory {
             detail: content.detail.clone(),
             body: content.body.clone(),
             xml: self.packer.pack(entry.stanza(), &columns(message)),
-        })
+        }
     }
 
     fn delivery_row(&mut self, entry: &Entry, message: &Message, verdict: &Verdict) -> DeliveryRow {
@@ -469,11 +578,11 @@ impl Memory {
         KeyRow { message_id, by_id, kind: id.kind as i16, key, value: id.value.clone() }
     }
 
-    async fn bounce<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, bounce: &Bounce, batch: &mut Batch) -> QueryResult<State> {
+    fn bounce(&mut self, entry: &Entry, bounce: &Bounce, batch: &mut Batch) -> State {
         let mut message_id = None;
         for conversation in bounced_conversations(bounce) {
             let (Some(id), Some(conversation_id)) = (&bounce.id, self.dictionary.conversation(&conversation)) else { continue };
-            let found = self.references.find(db, self.identity.keyring(), conversation_id, "", id).await?;
+            let found = self.references.find(self.identity.keyring(), conversation_id, id);
             message_id = message_id.or(found.map(|reference| reference.id));
         }
         if let Some(id) = message_id {
@@ -492,12 +601,12 @@ impl Memory {
             text: bounce.text.clone(),
             xml: self.packer.pack(entry.stanza(), &Columns::default()),
         });
-        Ok(State::Bounce)
+        State::Bounce
     }
 
-    async fn occupancy<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, events: &[Event], batch: &mut Batch) -> QueryResult<State> {
+    fn occupancy(&mut self, entry: &Entry, events: &[Event], batch: &mut Batch) -> State {
         for event in events {
-            self.see_room(db, &event.room, event.at, 0, batch).await?;
+            self.see_room(&event.room, event.at, 0, batch);
             self.last.occupancy += 1;
             batch.occupancies.push(OccupancyRow {
                 id: self.last.occupancy,
@@ -510,12 +619,12 @@ impl Memory {
                 resource: event.jid.as_ref().and_then(|jid| jid.resource.clone()),
             });
         }
-        Ok(State::Skipped)
+        State::Skipped
     }
 
     async fn room_kind<Q: Queries>(&mut self, db: &mut Q, room: &str, persistent: bool, at: Micros, batch: &mut Batch) -> QueryResult<()> {
         let kind = if persistent { 1 } else { 2 };
-        if self.see_room(db, room, at, kind, batch).await? {
+        if self.see_room(room, at, kind, batch) {
             return Ok(());
         }
         let Some(room) = self.dictionary.jid(room) else { return Ok(()) };
@@ -527,20 +636,13 @@ impl Memory {
     }
 
     /// Whether the room was new.
-    async fn see_room<Q: Queries>(&mut self, db: &mut Q, room: &str, at: Micros, kind: i16, batch: &mut Batch) -> QueryResult<bool> {
-        let Some(jid_id) = self.dictionary.jid(room) else { return Ok(false) };
-        if self.rooms.contains(&jid_id) {
-            return Ok(false);
-        }
-        if self.rooms.len() > MAX_ROOMS {
-            self.rooms.clear();
-        }
-        let is_known = !db.known_rooms(&[jid_id]).await?.is_empty() || batch.rooms.iter().any(|row| row.jid_id == jid_id);
-        self.rooms.insert(jid_id);
-        if !is_known {
+    fn see_room(&mut self, room: &str, at: Micros, kind: i16, batch: &mut Batch) -> bool {
+        let Some(jid_id) = self.dictionary.jid(room) else { return false };
+        let is_new = self.rooms.insert(jid_id, self.batch).is_none();
+        if is_new {
             batch.rooms.push(RoomRow { jid_id, kind, first_seen_at: at });
         }
-        Ok(!is_known)
+        is_new
     }
 
     fn quarantine(&mut self, entry: &Entry, reason: &str, spool_id: &[u8]) -> QuarantineRow {
@@ -554,6 +656,15 @@ impl Memory {
             reason: reason.to_owned(),
             record: entry.record.clone(),
         }
+    }
+}
+
+/// The rooms of what is no message.
+fn rooms_of(item: &Item) -> Vec<&str> {
+    match item {
+        Item::Occupancy(events) => events.iter().map(|event| event.room.as_str()).collect(),
+        Item::RoomKind { room, .. } => vec![room],
+        _ => Vec::new(),
     }
 }
 
@@ -584,10 +695,10 @@ impl Batch {
         committed.quarantined = self.quarantine.len() as u64;
         db.insert_messages(self.messages).await?;
         db.insert_deliveries(self.deliveries).await?;
-        db.insert_keys(&self.keys).await?;
-        db.insert_rooms(&self.rooms).await?;
-        db.insert_bounces(&self.bounces).await?;
-        db.insert_occupancies(&self.occupancies).await?;
+        db.insert_keys(self.keys).await?;
+        db.insert_rooms(self.rooms).await?;
+        db.insert_bounces(self.bounces).await?;
+        db.insert_occupancies(self.occupancies).await?;
         db.insert_quarantine(&self.quarantine).await?;
         Ok(committed)
     }

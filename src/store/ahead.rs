@@ -1,0 +1,207 @@
+//! A batch is decided before the one before it is stored.
+//!
+//! [`Ahead`] stands for the database while that happens: it asks through one connection what is asked, and keeps what is to be written
+//! ([`Recorded`]), which another connection writes later, in one transaction. It does not see what is on its way; nothing asks it for that,
+//! since memory keeps what is decided until it is stored. Should another writer have come in between, then what was asked is worth nothing: the
+//! transaction begins with a check of that ([`Guard`]) and fails, and the batch is decided anew under the writers' lock.
+
+use diesel::QueryResult;
+use diesel::result::Error;
+
+use super::batch::{Entry, Item};
+use super::queries::{Details, LastIds, Queries};
+use super::references::Sought;
+use super::rows::*;
+
+/// What a batch writes.
+#[derive(Debug, Default)]
+pub(crate) struct Recorded {
+    pub(crate) nodes: Vec<NodeRow>,
+    pub(crate) jids: Vec<JidRow>,
+    pub(crate) conversations: Vec<ConversationRow>,
+    pub(crate) rooms: Vec<RoomRow>,
+    pub(crate) messages: Vec<MessageRow>,
+    pub(crate) deliveries: Vec<DeliveryRow>,
+    pub(crate) keys: Vec<KeyRow>,
+    pub(crate) bounces: Vec<BounceRow>,
+    pub(crate) occupancies: Vec<OccupancyRow>,
+    pub(crate) senders: Vec<PersonRow>,
+    pub(crate) recipients: Vec<PersonRow>,
+    pub(crate) tallies: Vec<TallyRow>,
+    pub(crate) settings: Vec<SettingRow>,
+    pub(crate) progress: Vec<ProgressRow>,
+}
+
+impl Recorded {
+    /// Writes it, one statement after another.
+    pub(crate) async fn write<Q: Queries>(self, db: &mut Q) -> QueryResult<()> {
+        db.insert_nodes(self.nodes).await?;
+        db.insert_jids(self.jids).await?;
+        db.insert_conversations(self.conversations).await?;
+        db.insert_rooms(self.rooms).await?;
+        db.insert_messages(self.messages).await?;
+        db.insert_deliveries(self.deliveries).await?;
+        db.insert_keys(self.keys).await?;
+        db.insert_bounces(self.bounces).await?;
+        db.insert_occupancies(self.occupancies).await?;
+        for row in self.senders {
+            let sender = Some(Named { id: row.id, resource: row.resource });
+            db.name_people(row.message_id, People { sender, recipient: None }).await?;
+        }
+        for row in self.recipients {
+            let recipient = Some(Named { id: row.id, resource: row.resource });
+            db.name_people(row.message_id, People { sender: None, recipient }).await?;
+        }
+        db.add_tallies(&self.tallies).await?;
+        for row in self.settings {
+            db.set(&row.name, &row.value).await?;
+        }
+        for row in self.progress {
+            let exists = row.exists;
+            db.set_progress(&row.spool_id, row.next_seq, exists).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What must hold for a transaction that was decided ahead.
+#[derive(Clone, Debug)]
+pub(crate) struct Guard {
+    /// This writer was the last one.
+    pub(crate) token: Vec<u8>,
+    /// The spool.
+    pub(crate) spool_id: Vec<u8>,
+    /// Everything before this batch is stored, and nothing of it.
+    pub(crate) before: i64,
+    /// The position that the batch moves to.
+    pub(crate) after: i64,
+}
+
+/// Whether these records can be decided ahead: the rare ones look at what was written a moment ago.
+pub(crate) fn is_possible(entries: &[Entry]) -> bool {
+    entries.iter().all(|entry| match &entry.item {
+        Item::Message(_) | Item::Bounce(_) | Item::Occupancy(_) | Item::Skipped(_) | Item::Tally(_) => true,
+        Item::RoomKind { .. } | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) => false,
+    })
+}
+
+/// Whether it turned out, while it was decided, that a batch can't be decided ahead.
+pub(crate) fn is_impossible(error: &Error) -> bool {
+    matches!(error, Error::RollbackTransaction)
+}
+
+/// The database as it is, and what is to be written.
+pub(crate) struct Ahead<'d, Q> {
+    db: &'d mut Q,
+    pub(crate) recorded: Recorded,
+}
+
+impl<'d, Q> Ahead<'d, Q> {
+    pub(crate) fn new(db: &'d mut Q) -> Self {
+        Self { db, recorded: Recorded::default() }
+    }
+}
+
+/// The questions are passed on.
+macro_rules! passed_on {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        $(async fn $name(&mut self, $($argument: $type),*) -> QueryResult<$answer> {
+            self.db.$name($($argument),*).await
+        })*
+    };
+}
+
+/// Rows are kept.
+macro_rules! kept {
+    ($($name:ident($row:ident) $field:ident;)*) => {
+        $(async fn $name(&mut self, rows: Vec<$row>) -> QueryResult<()> {
+            self.recorded.$field.extend(rows);
+            Ok(())
+        })*
+    };
+}
+
+/// What the rare records need, see [`is_possible`].
+macro_rules! impossible {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
+        $(async fn $name(&mut self, $($argument: $type),*) -> QueryResult<$answer> {
+            Err(Error::RollbackTransaction)
+        })*
+    };
+}
+
+impl<Q: Queries> Queries for Ahead<'_, Q> {
+    passed_on! {
+        setting(name: &str) -> Option<Vec<u8>>;
+        progress(spool_id: &[u8]) -> Option<i64>;
+        jid_ids(jids: &[String]) -> Vec<JidRow>;
+        jids_of(ids: &[i32]) -> Vec<JidRow>;
+        node_rows() -> Vec<NodeRow>;
+        conversations_of(first: &[i32], second: &[i32]) -> Vec<ConversationRow>;
+        known_rooms(rooms: &[i32]) -> Vec<(i32, i16)>;
+        occupancies() -> Vec<OccupancyRow>;
+        known_by_content(keys: &[Vec<u8>]) -> Vec<KnownRow>;
+        known_by_id(ids: &[i64]) -> Vec<KnownRow>;
+        ids_by_exact(keys: &[Vec<u8>]) -> Vec<KeyRow>;
+        keys_of(ids: &[i64]) -> Vec<KeyRow>;
+        counted(ids: &[i64]) -> Vec<CountedRow>;
+        bounced(ids: &[i64]) -> Vec<Option<i64>>;
+        named_in(conversation: i32, wanted: &str) -> Option<ReferenceRow>;
+        reference(wanted: i64) -> Option<ReferenceRow>;
+        latest_subject(conversation: i32) -> Option<i64>;
+        references(wanted: &[Sought]) -> Vec<Option<ReferenceRow>>;
+        alike(content: &[Vec<u8>], exact: &[Vec<u8>]) -> (Vec<KnownRow>, Vec<KeyRow>);
+        details(ids: &[i64]) -> Details;
+    }
+
+    kept! {
+        insert_nodes(NodeRow) nodes;
+        insert_jids(JidRow) jids;
+        insert_conversations(ConversationRow) conversations;
+        insert_rooms(RoomRow) rooms;
+        insert_messages(MessageRow) messages;
+        insert_deliveries(DeliveryRow) deliveries;
+        insert_keys(KeyRow) keys;
+        insert_bounces(BounceRow) bounces;
+        insert_occupancies(OccupancyRow) occupancies;
+    }
+
+    async fn name_people(&mut self, message_id: i64, people: People) -> QueryResult<()> {
+        let row = |named: Named| PersonRow { message_id, id: named.id, resource: named.resource };
+        self.recorded.senders.extend(people.sender.map(row));
+        self.recorded.recipients.extend(people.recipient.map(row));
+        Ok(())
+    }
+
+    async fn add_tallies(&mut self, rows: &[TallyRow]) -> QueryResult<()> {
+        self.recorded.tallies.extend_from_slice(rows);
+        Ok(())
+    }
+
+    async fn set(&mut self, name: &str, value: &[u8]) -> QueryResult<()> {
+        self.recorded.settings.push(SettingRow { name: name.to_owned(), value: value.to_vec() });
+        Ok(())
+    }
+
+    async fn set_progress(&mut self, spool_id: &[u8], next_seq: i64, exists: bool) -> QueryResult<()> {
+        self.recorded.progress.push(ProgressRow { spool_id: spool_id.to_vec(), next_seq, exists });
+        Ok(())
+    }
+
+    async fn insert_quarantine(&mut self, rows: &[QuarantineRow]) -> QueryResult<()> {
+        if rows.is_empty() { Ok(()) } else { Err(Error::RollbackTransaction) }
+    }
+
+    async fn rollback(&mut self) {}
+
+    impossible! {
+        begin() -> Vec<u8>;
+        commit() -> ();
+        last_ids() -> LastIds;
+        set_room_kind(_room: i32, _kind: i16) -> ();
+        insert_gaps(_rows: &[GapRow]) -> ();
+        gaps_like(_node: i16, _from: i64, _reason: i16) -> Vec<GapRow>;
+        end_gap(_gap: i64, _to: Option<i64>, _lost: Option<i64>, _at: i64) -> ();
+        newest_arrival(_node: i16) -> Option<i64>;
+    }
+}
