@@ -32,38 +32,6 @@ pub(crate) struct Recorded {
     pub(crate) progress: Vec<ProgressRow>,
 }
 
-impl Recorded {
-    /// Writes it, one statement after another.
-    pub(crate) async fn write<Q: Queries>(self, db: &mut Q) -> QueryResult<()> {
-        db.insert_nodes(self.nodes).await?;
-        db.insert_jids(self.jids).await?;
-        db.insert_conversations(self.conversations).await?;
-        db.insert_rooms(self.rooms).await?;
-        db.insert_messages(self.messages).await?;
-        db.insert_deliveries(self.deliveries).await?;
-        db.insert_keys(self.keys).await?;
-        db.insert_bounces(self.bounces).await?;
-        db.insert_occupancies(self.occupancies).await?;
-        for row in self.senders {
-            let sender = Some(Named { id: row.id, resource: row.resource });
-            db.name_people(row.message_id, People { sender, recipient: None }).await?;
-        }
-        for row in self.recipients {
-            let recipient = Some(Named { id: row.id, resource: row.resource });
-            db.name_people(row.message_id, People { sender: None, recipient }).await?;
-        }
-        db.add_tallies(&self.tallies).await?;
-        for row in self.settings {
-            db.set(&row.name, &row.value).await?;
-        }
-        for row in self.progress {
-            let exists = row.exists;
-            db.set_progress(&row.spool_id, row.next_seq, exists).await?;
-        }
-        Ok(())
-    }
-}
-
 /// What must hold for a transaction that was decided ahead.
 #[derive(Clone, Debug)]
 pub(crate) struct Guard {
@@ -83,11 +51,6 @@ pub(crate) fn is_possible(entries: &[Entry]) -> bool {
         Item::Message(_) | Item::Bounce(_) | Item::Occupancy(_) | Item::Skipped(_) | Item::Tally(_) => true,
         Item::RoomKind { .. } | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) => false,
     })
-}
-
-/// Whether it turned out, while it was decided, that a batch can't be decided ahead.
-pub(crate) fn is_impossible(error: &Error) -> bool {
-    matches!(error, Error::RollbackTransaction)
 }
 
 /// The database as it is, and what is to be written.
@@ -183,8 +146,8 @@ impl<Q: Queries> Queries for Ahead<'_, Q> {
         Ok(())
     }
 
-    async fn set_progress(&mut self, spool_id: &[u8], next_seq: i64, exists: bool) -> QueryResult<()> {
-        self.recorded.progress.push(ProgressRow { spool_id: spool_id.to_vec(), next_seq, exists });
+    async fn set_progress(&mut self, spool_id: &[u8], next_seq: i64, _exists: bool) -> QueryResult<()> {
+        self.recorded.progress.push(ProgressRow { spool_id: spool_id.to_vec(), next_seq });
         Ok(())
     }
 

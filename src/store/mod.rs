@@ -14,6 +14,7 @@ mod dictionary;
 mod endpoint;
 pub mod gaps;
 pub mod health;
+mod literal;
 mod lookup;
 pub mod migrations;
 mod mysql;

@@ -2,19 +2,21 @@
 
 use diesel::QueryResult;
 use diesel::prelude::*;
-use diesel::result::Error;
 use diesel_async::{AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 
 use super::ahead::{Guard, Recorded};
-use super::queries::{Queries, inserts, queries};
+use super::literal::{self, Texts};
+use super::queries::{inserts, queries};
 use super::rows::*;
 use super::schema::{deliveries, messages, settings};
-use super::{Endpoint, StoreError};
+use super::{Endpoint, StoreError, tallies};
 
 /// Rows of one INSERT: a prepared statement takes 65,535 variables, and the packet must stay below `max_allowed_packet` (16 MiB by default).
 const ROWS_PER_INSERT: usize = 500;
 const BYTES_PER_INSERT: usize = 8 * 1024 * 1024;
+
+const ADD_TALLIES: &str = "ON DUPLICATE KEY UPDATE count = count + VALUES(count)";
 
 /// Connects, and sets up the session so that it behaves as the other databases do.
 pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncMysqlConnection, StoreError> {
@@ -60,7 +62,7 @@ fn options(endpoint: &Endpoint, url: &str) -> Result<Opts, StoreError> {
 }
 
 queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await],
-    "ON DUPLICATE KEY UPDATE count = count + VALUES(count)", {
+    crate::store::mysql::ADD_TALLIES, {
     async fn begin(&mut self) -> QueryResult<Vec<u8>> {
         self.batch_execute("BEGIN").await?;
         settings::table.filter(settings::name.eq("writer")).select(settings::value).for_update().first(self).await
@@ -83,14 +85,42 @@ queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAs
     }
 });
 
-/// One transaction with everything that a batch writes, unless it is not the next one by `guard`.
+/// One transaction with everything that a batch writes, in one round trip if it is no more than a few megabytes. The server stops at the
+/// first statement that fails, which is the second one unless the transaction is the next one by `guard`.
 pub(super) async fn store(db: &mut AsyncMysqlConnection, guard: &Guard, rows: Recorded) -> QueryResult<()> {
-    let is_next = db.begin().await? == guard.token && db.progress(&guard.spool_id).await? == Some(guard.before);
-    if !is_next {
-        return Err(Error::RollbackTransaction);
+    for text in texts(guard, rows) {
+        db.batch_execute(&text).await?;
     }
-    rows.write(db).await?;
-    db.commit().await
+    Ok(())
+}
+
+fn texts(guard: &Guard, rows: Recorded) -> Vec<String> {
+    let (token, spool, before) = (literal::bytes(&guard.token), literal::bytes(&guard.spool_id), guard.before);
+    let mut texts = Texts::default();
+    texts.statement("BEGIN;SELECT 1 FROM settings WHERE name='writer' FOR UPDATE");
+    // Nothing in the SQL of both MySQL and MariaDB raises an error: a second row of that name does.
+    texts.statement(&format!(
+        "INSERT INTO settings (name,value) SELECT 'writer',{token} FROM settings WHERE name='writer' AND NOT \
+         (value={token} AND EXISTS (SELECT 1 FROM progress WHERE spool_id={spool} AND next_seq={before}))"
+    ));
+    texts.insert(&rows.nodes);
+    texts.insert(&rows.jids);
+    texts.insert(&rows.conversations);
+    texts.insert(&rows.rooms);
+    texts.insert(&rows.messages);
+    texts.insert(&rows.deliveries);
+    texts.insert(&rows.keys);
+    texts.insert(&rows.bounces);
+    texts.insert(&rows.occupancies);
+    rows.senders.iter().for_each(|row| texts.name_person(row, "sender"));
+    rows.recipients.iter().for_each(|row| texts.name_person(row, "recipient"));
+    for part in rows.tallies.chunks(tallies::ROWS_PER_STATEMENT) {
+        texts.statement(&tallies::addition(part, ADD_TALLIES));
+    }
+    texts.insert(&rows.settings);
+    texts.insert(&rows.progress);
+    texts.statement("COMMIT");
+    texts.finish()
 }
 
 /// Cuts rows into statements of at most [`ROWS_PER_INSERT`] rows and about [`BYTES_PER_INSERT`] bytes.

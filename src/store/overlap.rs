@@ -61,6 +61,11 @@ impl Writer {
         self.overlap.as_ref().map_or(0, |overlap| overlap.flights.len())
     }
 
+    /// Keeps no more than this many messages in memory from one batch to the next that are stored.
+    pub fn keep(&mut self, most: usize) {
+        self.memory.keep(most);
+    }
+
     /// Opens the second connection, if it is of use and not there.
     ///
     /// # Errors

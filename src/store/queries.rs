@@ -119,7 +119,7 @@ pub(crate) struct LastIds {
 }
 
 macro_rules! queries {
-    ($connection:ty, $dsl:path, $simple:path, [$($wait:tt)*], $conflict:literal, { $($own:tt)* }) => {
+    ($connection:ty, $dsl:path, $simple:path, [$($wait:tt)*], $conflict:expr, { $($own:tt)* }) => {
         impl crate::store::queries::Queries for $connection {
             $($own)*
 
@@ -174,14 +174,19 @@ macro_rules! queries {
                 use $dsl as _;
                 use crate::store::schema::*;
                 use diesel::dsl::max;
-                let message: Option<i64> = messages::table.select(max(messages::id)).first(self)$($wait)*?;
-                let bounce: Option<i64> = bounces::table.select(max(bounces::id)).first(self)$($wait)*?;
-                let occupancy: Option<i64> = occupancy_events::table.select(max(occupancy_events::id)).first(self)$($wait)*?;
-                let quarantine: Option<i64> = quarantine::table.select(max(quarantine::id)).first(self)$($wait)*?;
-                let gap: Option<i64> = gaps::table.select(max(gaps::id)).first(self)$($wait)*?;
-                let jid: Option<i32> = jids::table.select(max(jids::id)).first(self)$($wait)*?;
-                let conversation: Option<i32> = conversation_names::table.select(max(conversation_names::id)).first(self)$($wait)*?;
-                let node: Option<i16> = nodes::table.select(max(nodes::id)).first(self)$($wait)*?;
+                // All in one round trip.
+                let highest = diesel::select((
+                    messages::table.select(max(messages::id)).single_value(),
+                    bounces::table.select(max(bounces::id)).single_value(),
+                    occupancy_events::table.select(max(occupancy_events::id)).single_value(),
+                    quarantine::table.select(max(quarantine::id)).single_value(),
+                    gaps::table.select(max(gaps::id)).single_value(),
+                    jids::table.select(max(jids::id)).single_value(),
+                    conversation_names::table.select(max(conversation_names::id)).single_value(),
+                    nodes::table.select(max(nodes::id)).single_value(),
+                ));
+                type Highest = (Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i32>, Option<i32>, Option<i16>);
+                let (message, bounce, occupancy, quarantine, gap, jid, conversation, node): Highest = highest.get_result(self)$($wait)*?;
                 Ok(crate::store::queries::LastIds {
                     message: message.unwrap_or(0),
                     bounce: bounce.unwrap_or(0),

@@ -112,7 +112,6 @@ pub(crate) struct SettingRow {
 pub(crate) struct ProgressRow {
     pub(crate) spool_id: Vec<u8>,
     pub(crate) next_seq: i64,
-    pub(crate) exists: bool,
 }
 
 /// A row of `deliveries`.

@@ -155,6 +155,10 @@ impl Memory {
         &self.token
     }
 
+    pub(super) fn keep(&mut self, most: usize) {
+        self.identity.keep(most);
+    }
+
     pub(super) fn is_current(&self) -> bool {
         self.is_current
     }

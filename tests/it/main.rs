@@ -10,6 +10,7 @@ mod hostile;
 mod identity;
 mod meaning;
 mod outages;
+mod overlap;
 mod replays;
 mod rooms;
 mod servers;

@@ -1,7 +1,9 @@
 //! The pipeline from a record of the spool to the rows without its threads and sockets, and with a clock of its own: for tests that choose when each
 //! copy arrived, where the transactions end, and when the process starts anew.
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::Runtime;
@@ -11,6 +13,7 @@ use xmpp_archiver::node::Node;
 use xmpp_archiver::pipeline::read::RecordReader;
 use xmpp_archiver::policy::Policy;
 use xmpp_archiver::store::batch::Entry;
+use xmpp_archiver::store::overlap::MAX_IN_FLIGHT;
 use xmpp_archiver::store::{Connection, Writer, migrations};
 use xmpp_archiver::time::Micros;
 
@@ -33,6 +36,14 @@ pub(crate) struct Pipe {
     spool_id: [u8; 16],
     seq: u64,
     waiting: Vec<Entry>,
+    /// Batches that were sent off and have not landed, with the position after each.
+    flying: VecDeque<(Vec<Entry>, u64)>,
+    /// Whether another process writes too: then each waits for its own batches, so that a test knows their order.
+    has_company: Arc<AtomicBool>,
+    /// How many batches were stored that were decided before the one before them was stored.
+    pub(crate) overlapped: usize,
+    /// How many were decided in vain.
+    pub(crate) undone: usize,
     /// Everything that came, as the spool would give it again.
     history: Vec<Vec<u8>>,
 }
@@ -45,15 +56,16 @@ impl Pipe {
         if let Store::Sqlite(path) = &store {
             std::fs::write(path, migrated()).expect("an empty archive");
         }
-        Pipe::open(directory, store, nodes, 1)
+        Pipe::open(directory, store, nodes, 1, Arc::default())
     }
 
     /// Another process, with a spool of its own, that writes to the same store.
     pub(crate) fn beside(&self, nodes: &[Node]) -> Pipe {
-        Pipe::open(Arc::clone(&self._directory), self.store.clone(), nodes, self.spool_id[0] + 1)
+        self.has_company.store(true, Ordering::Relaxed);
+        Pipe::open(Arc::clone(&self._directory), self.store.clone(), nodes, self.spool_id[0] + 1, Arc::clone(&self.has_company))
     }
 
-    fn open(directory: Arc<Directory>, store: Store, nodes: &[Node], spool: u8) -> Pipe {
+    fn open(directory: Arc<Directory>, store: Store, nodes: &[Node], spool: u8, has_company: Arc<AtomicBool>) -> Pipe {
         let runtime = Runtime::new().expect("a runtime");
         let nodes: Vec<Arc<Node>> = nodes.iter().cloned().map(Arc::new).collect();
         let writer = runtime.block_on(writer(&store));
@@ -68,6 +80,10 @@ impl Pipe {
             spool_id: [spool; 16],
             seq: 0,
             waiting: Vec::new(),
+            flying: VecDeque::new(),
+            has_company,
+            overlapped: 0,
+            undone: 0,
             history: Vec::new(),
         }
     }
@@ -101,15 +117,81 @@ impl Pipe {
         self.commit();
     }
 
-    /// Stores everything that came, in one transaction.
+    /// Stores everything that came, in one transaction. On a server it may still be on its way then, unless another process writes too.
     pub(crate) fn commit(&mut self) {
+        self.send();
+        if self.has_company.load(Ordering::Relaxed) {
+            self.land();
+        }
+    }
+
+    /// The same, whoever else writes; see [`Pipe::land`].
+    pub(crate) fn send(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
-        let stored = self.runtime.block_on(self.writer.commit(&waiting, &self.spool_id, self.seq));
+        if self.flying.len() >= MAX_IN_FLIGHT {
+            self.land_one();
+        }
+        if self.runtime.block_on(self.writer.submit(&waiting, &self.spool_id, self.seq)) {
+            self.flying.push_back((waiting, self.seq));
+            return;
+        }
+        self.land();
+        self.store_alone(&waiting, self.seq);
+        self.runtime.block_on(self.writer.open_lane(&self.store.endpoint())).expect("a second connection");
+    }
+
+    /// Waits until everything is stored.
+    pub(crate) fn land(&mut self) {
+        while !self.flying.is_empty() {
+            self.land_one();
+        }
+    }
+
+    /// Memory keeps no more than this many messages that are stored.
+    pub(crate) fn keep(&mut self, most: usize) {
+        self.writer.keep(most);
+    }
+
+    /// Ends the connection that was opened last, from the server's side.
+    pub(crate) fn cut_lane(&self) {
+        match &self.store {
+            Store::Sqlite(_) => {}
+            Store::Postgres(database) => {
+                let newest = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'xmpp-archiver' \
+                              ORDER BY backend_start DESC LIMIT 1";
+                database.query(&format!("SELECT pg_terminate_backend(({newest}))"));
+            }
+            Store::MariaDb(database) => {
+                let newest = "SELECT MAX(id) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
+                let newest = database.query(newest);
+                database.query(&format!("KILL {}", newest.trim()));
+            }
+        }
+    }
+
+    fn land_one(&mut self) {
+        match self.runtime.block_on(self.writer.land()) {
+            Some(Ok(_committed)) => {
+                self.flying.pop_front();
+                self.overlapped += 1;
+            }
+            Some(Err(_)) | None => {
+                self.undone += self.flying.len();
+                for (batch, next_seq) in std::mem::take(&mut self.flying) {
+                    self.store_alone(&batch, next_seq);
+                }
+            }
+        }
+    }
+
+    fn store_alone(&mut self, batch: &[Entry], next_seq: u64) {
+        let stored = self.runtime.block_on(self.writer.commit(batch, &self.spool_id, next_seq));
         stored.expect("the store takes it");
     }
 
     /// The process ends and starts again: all that it knew only in memory is gone.
     pub(crate) fn restart(&mut self) {
+        self.land();
         self.writer = self.runtime.block_on(writer(&self.store));
         self.records = RecordReader::new(&self.nodes, Policy::default());
         let occupants = self.runtime.block_on(self.writer.occupants()).expect("the occupants");
@@ -121,6 +203,7 @@ impl Pipe {
     /// What the store holds, with all that came stored.
     pub(crate) fn ledger(&mut self) -> Ledger {
         self.commit();
+        self.land();
         self.runtime.block_on(Ledger::read(&self.store.endpoint()))
     }
 }

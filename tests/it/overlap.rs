@@ -1,0 +1,113 @@
+//! Batches that are decided while those before them are on their way to the server: what comes in between, and what goes wrong.
+
+use xmpp_archiver::node::Kind;
+use xmpp_archiver::time::SECOND;
+
+use crate::support::archiver::StoreKind;
+use crate::support::mirrored::{Written, node};
+use crate::support::pipe::{Pipe, START};
+
+/// Makes a test of each function for each server.
+macro_rules! on_servers {
+    ($($test:ident),+ $(,)?) => {
+        on_servers!(in_postgres: Postgres, $($test)+);
+        on_servers!(in_mariadb: MariaDb, $($test)+);
+    };
+    ($module:ident: $store:ident, $($test:ident)+) => {
+        mod $module {
+            $(#[test] fn $test() {
+                super::$test(crate::support::archiver::StoreKind::$store);
+            })+
+        }
+    };
+}
+
+on_servers! {
+    copies_of_what_is_on_its_way_are_recognised,
+    a_writer_between_two_batches_is_noticed,
+    a_connection_that_is_lost_loses_nothing,
+}
+
+/// A message between two people who never wrote to each other before, `n` seconds after the start.
+fn line(n: i64) -> Written {
+    Written::chat(&format!("alice{n}@h/desk"), &format!("bob{}@h", n % 7), &format!("line {n}")).id(&format!("m{n}"))
+}
+
+fn take(pipe: &mut Pipe, n: i64, copy: i64) {
+    pipe.take_of(START + n * SECOND + copy * 300, Some(1), &line(n).by_service_log("h"));
+}
+
+fn assert_complete(pipe: &mut Pipe, messages: i64) {
+    let ledger = pipe.ledger();
+    assert_eq!(ledger.size(), (messages as usize, 2 * messages as usize), "{ledger}");
+    assert!(ledger.rows.iter().all(|row| row.copies.len() == 2 && row.possibly_several() == 0), "{ledger}");
+    let mut ids: Vec<i64> = ledger.rows.iter().map(|row| row.id).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=messages).collect::<Vec<i64>>(), "numbers without gaps");
+}
+
+/// The first copy is in one batch and the second in the next or the one after it, while memory keeps next to nothing of what is stored.
+fn copies_of_what_is_on_its_way_are_recognised(store: StoreKind) {
+    let mut pipe = Pipe::new(store, &[node("a", "h", Kind::Ejabberd)]);
+    pipe.keep(2);
+    const MESSAGES: i64 = 60;
+    for n in 0..MESSAGES {
+        take(&mut pipe, n, 0);
+        // Every fifth batch brings the second copies of its own message and of the four before it.
+        for late in (n % 5 == 4).then_some(n - 4..=n).into_iter().flatten() {
+            take(&mut pipe, late, 1);
+        }
+        pipe.send();
+    }
+    assert_complete(&mut pipe, MESSAGES);
+    assert!(pipe.overlapped > 40, "only {} batches were decided ahead", pipe.overlapped);
+}
+
+/// Another process stores while batches of the first are on their way; each has the second copies of the other's messages.
+fn a_writer_between_two_batches_is_noticed(store: StoreKind) {
+    let nodes = [node("a", "h", Kind::Ejabberd)];
+    let mut one = Pipe::new(store, &nodes);
+    let mut two = one.beside(&nodes);
+    let mut n = 0;
+    for _round in 0..3 {
+        for _calm in 0..12 {
+            take(&mut one, n, 0);
+            take(&mut one, n, 1);
+            one.send();
+            n += 1;
+        }
+        take(&mut one, n, 0);
+        one.send();
+        take(&mut two, n + 1, 0);
+        two.send();
+        take(&mut one, n + 1, 1);
+        one.send();
+        take(&mut two, n, 1);
+        two.send();
+        one.land();
+        two.land();
+        n += 2;
+    }
+    assert!(one.overlapped > 3 && one.undone > 0, "{} batches were decided ahead, {} of them in vain", one.overlapped, one.undone);
+    two.land();
+    assert_complete(&mut one, n);
+}
+
+/// The connection that writes is cut with batches on their way.
+fn a_connection_that_is_lost_loses_nothing(store: StoreKind) {
+    let mut pipe = Pipe::new(store, &[node("a", "h", Kind::Ejabberd)]);
+    const MESSAGES: i64 = 40;
+    for n in 0..MESSAGES {
+        take(&mut pipe, n, 0);
+        if n > 0 {
+            take(&mut pipe, n - 1, 1);
+        }
+        pipe.send();
+        if n % 15 == 14 {
+            pipe.cut_lane();
+        }
+    }
+    take(&mut pipe, MESSAGES - 1, 1);
+    assert_complete(&mut pipe, MESSAGES);
+    assert!(pipe.overlapped > 5 && pipe.undone > 0, "{} batches were decided ahead, {} of them in vain", pipe.overlapped, pipe.undone);
+}
