@@ -304,7 +304,7 @@ impl Memory {
             (Item::Occupancy(events), _) => (self.occupancy(db, entry, events, batch).await?, "who is in a room"),
             (Item::RoomKind { room, persistent }, _) => {
                 self.room_kind(db, room, *persistent, entry.arrived_at, batch).await?;
-                (State::Skipped, "what kind of room it is")
+                (State::Skipped, crate::intake::ROOM_KIND)
             }
             (Item::Skipped(reason), _) => {
                 *batch.committed.skipped.entry(reason).or_default() += 1;
