@@ -246,6 +246,8 @@ impl Memory {
                 Item::Skipped(_) | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) | Item::Tally(_) => {}
             }
         }
+        nodes.sort_unstable();
+        nodes.dedup();
         // The name of one that is unreadable.
         nodes.retain(|node| !node.is_empty());
         self.dictionary.need_nodes(db, &nodes, &mut self.last).await?;

@@ -102,6 +102,7 @@ fn a_stanza_that_is_too_large_is_a_gap(store: StoreKind) {
     node.accept();
     let large = Written::chat("alice@h/desk", "bob@h", &"x".repeat(1 << 20)).by_firewall("h");
     node.mirror(&[hello().by_firewall("h"), large]);
+    archiver.wait_until_stored();
     let gaps = wait_for_gaps(&archiver, 1);
     assert_eq!((&gaps[0]["reason"], &gaps[0]["lost"], &gaps[0]["detail"]["quarantine"]), (&"oversize".into(), &1.into(), &1.into()));
     let (code, found) = report(&archiver);

@@ -68,8 +68,9 @@ fn a_cut_connection_is_one_gap(store: StoreKind) {
 fn a_killed_archiver_leaves_one_gap(store: StoreKind) {
     let (mut node, mut archiver) = attached(store);
     for count in 1..=3 {
+        let alive = now();
         node.mirror(&[line(count)]);
-        wait_for_life(&archiver, now() - 1_000_000);
+        wait_for_life(&archiver, alive);
         let lost = now();
         archiver.kill();
         let back = now();
