@@ -6,6 +6,7 @@ mod direct;
 mod faults;
 mod federation;
 mod fuzz;
+mod gaps;
 mod hostile;
 mod identity;
 mod meaning;
