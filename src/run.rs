@@ -80,7 +80,7 @@ pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(),
     let mut nodes = Vec::new();
     for node in &config.nodes {
         if let Some(store) = stores.get(&node.store) {
-            nodes.push(attach(node, store.appender.clone(), &alarms, sessions_stopped.clone())?);
+            nodes.push(attach(config, node, store.appender.clone(), &alarms, sessions_stopped.clone())?);
         }
     }
     let reporter = status::Reporter::new(config, &nodes, &stores, alarms.clone());
@@ -170,12 +170,20 @@ fn tell(recovered: &spool::Recovered, store: &StoreConfig, alarms: &Alarms) {
     }
 }
 
-fn attach(node: &NodeConfig, spool: Appender, alarms: &Alarms, stop: watch::Receiver<bool>) -> Result<OpenNode, RunError> {
+fn attach(
+    config: &Config,
+    node: &NodeConfig,
+    spool: Appender,
+    alarms: &Alarms,
+    stop: watch::Receiver<bool>,
+) -> Result<OpenNode, RunError> {
     let facts = Arc::new(facts(node));
     let stats = Arc::new(NodeStats::default());
     let status = component::Status::new();
     let intake = Arc::new(NodeIntake::new(facts.clone(), spool, stats.clone(), alarms.clone()));
-    let session = tokio::spawn(component::run(settings(node)?, intake, status.clone(), stop));
+    let asked = node.kind != NodeKind::Openfire;
+    let settings = component::Settings { module_interval: asked.then_some(config.run.status_interval), ..settings(node)? };
+    let session = tokio::spawn(component::run(settings, intake, status.clone(), stop));
     Ok(OpenNode { facts, stats, status, session })
 }
 
