@@ -1,7 +1,6 @@
 //! Prosody as an operator runs it, with the stock mirror (`mod_firewall` forwards each message once as it is sent and once as it is delivered) or with
 //! our module.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,17 +52,16 @@ for _, event in ipairs { "pre-message/bare", "pre-message/full", "message/bare",
 end
 "#;
 
-/// The mirror's part of the configuration: for all hosts, and for that of the users.
-fn mirror_configuration(plan: &Plan, directory: &Directory) -> [String; 2] {
+/// The mirror's part of the configuration: a module for all hosts, what else is for all, and what is for the host of the users.
+fn mirror_configuration(plan: &Plan, directory: &Directory) -> [String; 3] {
     match &plan.mirror {
         Mirror::Stock => {
             let rules = directory.path().join("mirror.pfw");
-            [String::new(), format!("modules_enabled = {{ \"firewall\"; \"peers\"; }}\nfirewall_scripts = {{ \"{}\" }}\n", rules.display())]
+            [String::new(), String::new(), format!("modules_enabled = {{ \"firewall\"; \"peers\"; }}\nfirewall_scripts = {{ \"{}\" }}\n", rules.display())]
         }
         Mirror::Module(settings) => {
-            let mut all = format!("xmpp_archiver_component = \"{}\"\n", plan.archive());
-            writeln!(all, "modules_enabled[#modules_enabled + 1] = \"xmpp_archiver\"").expect("a string takes it");
-            [all + settings, "modules_enabled = { \"peers\"; \"saboteur\"; }\n".to_owned()]
+            let all = format!("xmpp_archiver_component = \"{}\"\n{settings}", plan.archive());
+            ["\"xmpp_archiver\";".to_owned(), all, "modules_enabled = { \"peers\"; \"saboteur\"; }\n".to_owned()]
         }
     }
 }
@@ -116,7 +114,7 @@ end
 fn configuration(plan: &Plan, directory: &Directory) -> String {
     let at = |name: &str| directory.path().join(name).display().to_string();
     let (rooms, archive) = (plan.rooms(), plan.archive());
-    let [for_all, for_users] = mirror_configuration(plan, directory);
+    let [module, for_all, for_users] = mirror_configuration(plan, directory);
     format!(
         r#"
 pidfile = "{pid}"
@@ -139,7 +137,7 @@ authentication = "internal_plain"
 storage = "internal"
 max_archive_query_results = 200
 modules_enabled = {{
-  "roster"; "saslauth"; "disco"; "ping"; "time"; "version"; "blocklist"; "carbons"; "mam"; "smacks"; "dialback"; "offline";
+  "roster"; "saslauth"; "disco"; "ping"; "time"; "version"; "blocklist"; "carbons"; "mam"; "smacks"; "dialback"; "offline"; {module}
 }}
 modules_disabled = {{ "tls"; }}
 smacks_hibernation_time = 60
