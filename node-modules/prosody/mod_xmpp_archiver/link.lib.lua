@@ -1,9 +1,8 @@
 -- The way to the archiver: which copies are on it, which of them were acknowledged, and what is to go next.
 --
--- While everything goes through at once, copies are sent as they come, straight from memory; but the queue has them first, in the hands of the operating
--- system. What comes in one round of the server's loop is written and sent together. When the window is full, or nobody is there, copies only go into the
--- queue, and later come back out of it, in their order. On a live stream nothing is ever sent twice: a stream loses nothing. After a reconnect everything
--- that was not acknowledged is sent again.
+-- While everything goes through at once, copies are sent as they come, straight from memory; but the queue has them first. What comes in one round of the
+-- server's loop is sent together. When the window is full, or nobody is there, copies only go into the queue, and later come back out of it, in their
+-- order. On a live stream nothing is ever sent twice: a stream loses nothing. After a reconnect everything that was not acknowledged is sent again.
 
 local add_task = require "util.timer".add_task;
 local match, t_concat = string.match, table.concat;
@@ -52,11 +51,6 @@ end
 
 local function round(self)
 	self.is_scheduled = false;
-	local ok, err = self.queue:flush();
-	if not ok then
-		self.options.log("error", "the queue can't be written: %s", err);
-		self.queue:close_segment();
-	end
 	if self.session then pump(self); end
 end
 

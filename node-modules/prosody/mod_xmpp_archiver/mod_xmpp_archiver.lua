@@ -332,9 +332,10 @@ module:hook_global("server-started", function ()
 	if not queue then start(); end
 end, 1000);
 
-function module.load()
+-- The hosts that were there before: not before this has returned, since only then the server knows that the module is loaded.
+module:add_timer(0, function ()
 	for host in pairs(hosts) do on_host(host); end
-end
+end);
 
 function module.unload()
 	if queue then queue:close(); end

@@ -198,7 +198,6 @@ function queue:save_progress()
 end
 
 function queue:close()
-	self:flush();
 	self:close_segment();
 	self:rewind();
 	self:save_state("clean");
@@ -282,6 +281,8 @@ function queue:append(payload)
 	self.last = index;
 	if ok then
 		ok, err = self.file:write(record, payload, "\n");
+		-- In the hands of the operating system before anything else happens with the message: nothing that ends this process alone takes it away.
+		if ok then ok, err = self.file:flush(); end
 	end
 	if not ok then
 		self.dropped = self.dropped + 1;
@@ -293,12 +294,6 @@ function queue:append(payload)
 	self.active.bytes = position + bytes;
 	self.bytes = self.bytes + bytes;
 	return index, position;
-end
-
--- Gives what was written to the operating system.
-function queue:flush()
-	if self.file then return self.file:flush(); end
-	return true;
 end
 
 local function advance(self)
