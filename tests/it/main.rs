@@ -9,6 +9,7 @@ mod fuzz;
 mod hostile;
 mod identity;
 mod meaning;
+mod module_ejabberd;
 mod outages;
 mod replays;
 mod rooms;

@@ -310,7 +310,7 @@ status_element(Mode, #{epoch := Epoch, next := Next, oldest := Oldest} = Status)
 
 %% Options.
 
-depends(_, _) -> [{mod_mam, soft}].
+depends(_, _) -> [].
 
 mod_opt_type(component) -> econf:domain();
 mod_opt_type(mode) -> econf:enum([observe, require]);
@@ -333,7 +333,7 @@ mod_options(_) ->
         {disk_limit, 10 * 1024 * 1024 * 1024},
         {when_full, drop_new},
         {window, 1000},
-        {max_pending, 20000},
+        {max_pending, 100000},
         {stall_timeout, timer:minutes(5)}
     ].
 

@@ -23,6 +23,8 @@
 -define(WINDOW_BYTES, 8 * 1024 * 1024).
 %% So many copies sent after one that is not answered are answered before that one is given up: the archive refused it.
 -define(PASSED_OVER, 10000).
+%% After a write the next one waits so long for company: under load a write takes many copies, and one copy alone is not delayed.
+-define(LINGER_MS, 4).
 -define(TICK_MS, 1000).
 -define(HELLO, <<"xa-hello">>).
 -define(MIRROR_NS, "urn:xmpp-archiver:mirror:0").
@@ -48,6 +50,7 @@
     batch = [] :: list(),
     batch_bytes = 0 :: non_neg_integer(),
     batch_count = 0 :: non_neg_integer(),
+    written_at = 0 :: integer(),
     %% The last position that was sent on this link.
     sent = 0 :: non_neg_integer(),
     %% Sent and not answered: {Position, Size, At}, oldest first.
@@ -179,7 +182,7 @@ init({Parent, Options}) ->
     register(?MODULE, self()),
     Counters = atomics:new(6, [{signed, true}]),
     atomics:put(Counters, ?DOWN_SINCE, now_ms()),
-    Q = #q{options = Options, parent = Parent, counters = Counters},
+    Q = #q{options = Options, parent = Parent, counters = Counters, written_at = now_ms()},
     share(Q),
     proc_lib:init_ack(Parent, {ok, self()}),
     erlang:send_after(?TICK_MS, self(), tick),
@@ -193,8 +196,19 @@ loop(Q) ->
     receive
         {system, From, Request} -> sys:handle_system_msg(Request, From, Q#q.parent, ?MODULE, [], Q);
         {'EXIT', Parent, Why} when Parent =:= Q#q.parent -> stop(Why, Q);
-        Message -> loop(settle(drain(take(Message, Q), ?BATCH)))
+        Message -> loop(settle_in_time(drain(take(Message, Q), ?BATCH)))
+    after patience(Q) -> loop(settle(Q))
     end.
+
+patience(#q{batch = []}) -> infinity;
+patience(#q{written_at = At}) -> max(0, At + ?LINGER_MS - now_ms()).
+
+settle_in_time(#q{batch = [_ | _], batch_count = Count} = Q) when Count < ?BATCH ->
+    case patience(Q) of
+        0 -> settle(Q);
+        _ -> Q
+    end;
+settle_in_time(Q) -> settle(Q).
 
 %% Takes what waits, up to one batch.
 drain(Q, 0) -> Q;
@@ -294,7 +308,7 @@ write(#q{batch = Newest, batch_bytes = Bytes} = Q) ->
             Log = xmpp_archiver_log:add(Room#q.log, [{At, Tail} || {At, Tail, _} <- Batch]),
             xmpp_archiver_log:sync(Log),
             Waiters = wait_at(Batch, First, Room#q.waiters),
-            at_once(Batch, First, emptied(Room#q{log = Log, waiters = Waiters}))
+            at_once(Batch, First, emptied(Room#q{log = Log, waiters = Waiters, written_at = now_ms()}))
     end.
 
 emptied(Q) -> Q#q{batch = [], batch_bytes = 0, batch_count = 0}.
