@@ -121,11 +121,17 @@ impl Node {
     ///
     /// Prosody is told where ejabberd is. ejabberd asks the system's resolver, which knows `localhost` on every machine and no name below it.
     pub(crate) fn start_two() -> [Node; 2] {
+        Node::start_two_with([Mirror::Stock, Mirror::Stock])
+    }
+
+    /// The same with these mirrors, first Prosody's, then ejabberd's.
+    pub(crate) fn start_two_with(mirrors: [Mirror; 2]) -> [Node; 2] {
         for _ in 0..ATTEMPTS {
             let mut one = Plan::new("localhost");
             let mut other = Plan::new("ejabberd.localhost");
             one.peers = other.served();
             other.peers = one.served();
+            [one.mirror, other.mirror] = mirrors.clone();
             let one = Node::try_start(Kind::Prosody, &one);
             let other = Node::try_start(Kind::Ejabberd, &other);
             if let (Some(one), Some(other)) = (one, other) {
