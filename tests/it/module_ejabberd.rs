@@ -240,7 +240,7 @@ fn node_killed(damage: impl Fn(&Node)) {
 fn node_killed_under_traffic_in_require_mode() {
     let stage = stage(REQUIRE);
     let room = stage.room("reboot");
-    for round in 0..3 {
+    for round in 0..2 {
         let people = enter(&stage, &room);
         talk(&stage, &people, &room, &format!("round {round}"));
         stage.restart_node();
@@ -355,6 +355,49 @@ fn a_crash_begins_a_new_epoch() {
     let (new, number) = sequence(&copy(&component, "after"));
     assert_eq!(number, 1);
     assert_ne!(old, new);
+}
+
+/// A damaged record costs the rest of its segment, and nothing else.
+#[test]
+fn a_damaged_queue_sends_what_is_whole() {
+    let mut node = node("");
+    let alice = Client::log_in(&node, "alice", "desk");
+    for number in 1..=3 {
+        note(&alice, &format!("note {number}"));
+        wait_for("the copy to be queued", || is_queued(&node, &format!("note {number}")).then_some(()));
+    }
+    node.kill();
+    let file = queue_files(&node).pop().expect("a queue");
+    let mut sed = std::process::Command::new("sed");
+    sed.args(["-i", "s/note 2/nope 2/"]).arg(&file);
+    run(sed);
+    node.restart();
+    let alice = Client::log_in(&node, "alice", "desk");
+    note(&alice, "note 4");
+    let component = attach(&node);
+    let (old, _) = sequence(&copy(&component, "note 1"));
+    let (new, number) = sequence(&copy(&component, "note 4"));
+    assert!(old != new && number == 1);
+    assert!(component.copies_with("nope").is_empty() && component.copies_with("note 3").is_empty());
+}
+
+/// Without its queue a node begins anew.
+#[test]
+fn a_deleted_queue_begins_a_new_epoch() {
+    let mut node = node("");
+    let alice = Client::log_in(&node, "alice", "desk");
+    let component = attach(&node);
+    note(&alice, "before");
+    let (old, _) = sequence(&copy(&component, "before"));
+    drop(component);
+    node.kill();
+    fs::remove_dir_all(node.queue()).expect("delete the queue");
+    node.restart();
+    let alice = Client::log_in(&node, "alice", "desk");
+    note(&alice, "after");
+    let component = attach(&node);
+    let (new, number) = sequence(&copy(&component, "after"));
+    assert!(old != new && number == 1);
 }
 
 /// A full disk costs copies, which the archive can see, and no message.

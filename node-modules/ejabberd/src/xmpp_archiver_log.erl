@@ -16,10 +16,10 @@
 %% loses the rest of its segment, which the archive sees as a jump of the sequence. All functions may throw {log, Why}.
 -module(xmpp_archiver_log).
 
--export([open/1, add/2, sync/1, read/3, skip/2, ack/2, save/2, close/1]).
--export([drop_oldest/1, next/1, acked/1, bytes/1, epoch/1, position/3, cut/1]).
+-export([open/2, add/2, read/3, skip/2, ack/2, save/2, close/1]).
+-export([reclaim/1, drop_oldest/1, next/1, acked/1, bytes/1, epoch/1, position/3, cut/1]).
 
-%% A segment is full at so many bytes.
+%% A segment is full at so many bytes, or at a quarter of the disk limit if that is less.
 -define(SEGMENT_BYTES, 16 * 1024 * 1024).
 %% So much is read at once.
 -define(READ_BYTES, 256 * 1024).
@@ -30,6 +30,7 @@
 -record(reader, {next :: pos_integer(), first :: pos_integer(), fd :: file:fd(), offset :: pos_integer()}).
 -record(log, {
     dir :: file:filename(),
+    segment_bytes :: pos_integer(),
     %% Oldest first, without the one that is written.
     full = [] :: [#segment{}],
     current :: #segment{} | undefined,
@@ -44,12 +45,12 @@
 }).
 
 %% Opens the queue of a directory, which is made if it is not there.
-open(Dir) ->
+open(Dir, DiskLimit) ->
     must(filelib:ensure_dir(filename:join(Dir, "state"))),
     _ = file:change_mode(Dir, 8#700),
     {Segments, Cut} = segments(Dir),
     Found = lists:foldl(fun(Segment, Next) -> max(Next, Segment#segment.first) end, 1, Segments),
-    {Next, Log} = resume(stored_state(Dir), last_position(Segments, Found), #log{dir = Dir, full = Segments, cut = Cut}),
+    {Next, Log} = resume(stored_state(Dir), last_position(Segments, Found), #log{dir = Dir, segment_bytes = min(?SEGMENT_BYTES, DiskLimit div 4), full = Segments, cut = Cut}),
     save(start_segment(Log#log{next = Next}), false).
 
 resume({queue, 1, Next, Acked, Epoch, Base, true}, Last, Log) when Last < Next, Acked < Next ->
@@ -149,14 +150,11 @@ start_segment(#log{dir = Dir, next = First, epoch = Epoch, base = Base} = Log) -
     Full = [Segment || Segment <- Log#log.full, Segment#segment.first =/= First],
     Log#log{fd = Fd, full = Full, current = #segment{first = First, epoch = Epoch, base = Base, file = File, start = Size, size = Size}}.
 
-%% Writes copies {At, Tail} and gives them positions; they are not durable before sync/1.
-add(#log{current = #segment{size = Size} = Current} = Log, Copies) when Size >= ?SEGMENT_BYTES ->
-    _ = must(file:datasync(Log#log.fd)),
-    _ = file:close(Log#log.fd),
-    add(start_segment(Log#log{full = Log#log.full ++ [Current]}), Copies);
+%% Writes copies {At, Tail}, makes them durable and gives them positions. When that fails the log is as before.
+add(#log{current = #segment{size = Size}, segment_bytes = Most} = Log, Copies) when Size >= Most -> add(rotate(Log), Copies);
 add(#log{next = First, fd = Fd, current = #segment{size = Size} = Current} = Log, Copies) ->
     {Bytes, Next} = lists:mapfoldl(fun({At, Tail}, Position) -> {record(Position, At, Tail), Position + 1} end, First, Copies),
-    case file:write(Fd, Bytes) of
+    case write(Fd, Bytes) of
         ok -> Log#log{next = Next, current = Current#segment{size = Size + iolist_size(Bytes)}};
         {error, Why} ->
             %% Half a record must not stand before the next one.
@@ -165,33 +163,50 @@ add(#log{next = First, fd = Fd, current = #segment{size = Size} = Current} = Log
             throw({log, Why})
     end.
 
+write(Fd, Bytes) ->
+    case file:write(Fd, Bytes) of
+        ok -> file:datasync(Fd);
+        Error -> Error
+    end.
+
+rotate(#log{fd = Fd, full = Full, current = Current} = Log) ->
+    _ = file:close(Fd),
+    start_segment(Log#log{full = Full ++ [Current]}).
+
+%% Gives back the disk of a segment that is not full, if all in it is acknowledged.
+reclaim(#log{acked = Acked, next = Next, current = #segment{size = Size, start = Start}} = Log) when Acked =:= Next - 1, Size > Start ->
+    #log{full = Full} = Rotated = rotate(close_reader(Log)),
+    lists:foreach(fun delete/1, Full),
+    Rotated#log{full = []};
+reclaim(Log) -> Log.
+
 record(Position, At, Tail) ->
     Checked = <<Position:64, At:64>>,
     Crc = erlang:crc32(erlang:crc32(Checked), Tail),
     [<<(byte_size(Tail)):32, Crc:32>>, Checked, Tail].
 
-sync(#log{fd = Fd}) -> must(file:datasync(Fd)).
-
 %% Leaves out positions: that many copies were lost.
 skip(#log{next = Next} = Log, Count) -> Log#log{next = Next + Count}.
 
 %% Copies {Position, At, Tail} from a position on, all of one epoch: {Epoch, Base, Copies, Log}. None when there are no more.
-read(#log{reader = #reader{next = From} = Reader} = Log, From, MaxBytes) -> read_on(Log, Reader, From, MaxBytes);
 read(#log{next = Next} = Log, From, _) when From >= Next -> {<<>>, 0, [], close_reader(Log)};
+read(#log{reader = #reader{next = From} = Reader} = Log, From, MaxBytes) -> read_on(Log, Reader, From, MaxBytes);
 read(Log, From, MaxBytes) ->
-    [#segment{first = First, start = Start} | _] =
-        [Segment || Segment <- lists:reverse(all(Log)), Segment#segment.first =< From] ++ all(Log),
+    [#segment{first = First} = Segment | _] = [Known || Known <- lists:reverse(all(Log)), Known#segment.first =< From] ++ all(Log),
     case Log#log.reader of
         %% What was sent from memory is skipped.
         #reader{first = First, next = Next} = Reader when Next =< From -> read_on(Log, Reader, From, MaxBytes);
-        _ -> read_on(Log, reader(Log, First, From, Start), From, MaxBytes)
+        _ -> read_segment(Log, Segment, From, MaxBytes)
     end.
 
-reader(Log, First, From, Offset) ->
-    #segment{file = File} = lists:keyfind(First, #segment.first, all(Log)),
-    _ = close_reader(Log),
-    {ok, Fd} = must(file:open(File, [read, raw, binary])),
-    #reader{next = From, first = First, fd = Fd, offset = Offset}.
+%% A segment that somebody deleted is lost like a damaged one.
+read_segment(Log, #segment{first = First, file = File, start = Start}, From, MaxBytes) ->
+    Closed = close_reader(Log),
+    case file:open(File, [read, raw, binary]) of
+        {ok, Fd} -> read_on(Closed, #reader{next = From, first = First, fd = Fd, offset = Start}, From, MaxBytes);
+        {error, enoent} -> read_after(First, Closed, From, MaxBytes);
+        {error, Why} -> throw({log, Why})
+    end.
 
 read_on(Log, #reader{first = First, fd = Fd, offset = Offset} = Reader, From, MaxBytes) ->
     #segment{epoch = Epoch, base = Base, size = Size} = lists:keyfind(First, #segment.first, all(Log)),
@@ -208,9 +223,12 @@ read_on(Log, #reader{first = First, fd = Fd, offset = Offset} = Reader, From, Ma
 
 %% On to the next segment, if there is one: at the end of the last one the reader stays.
 read_next(#log{reader = #reader{first = First} = Reader} = Log, From, MaxBytes) ->
+    read_after(First, Log#log{reader = Reader#reader{next = From}}, From, MaxBytes).
+
+read_after(First, Log, From, MaxBytes) ->
     case [Segment || Segment <- all(Log), Segment#segment.first > First] of
-        [] -> {<<>>, 0, [], Log#log{reader = Reader#reader{next = From}}};
-        [#segment{first = Next, start = Start} | _] -> read_on(Log, reader(Log, Next, From, Start), From, MaxBytes)
+        [] -> {<<>>, 0, [], Log};
+        [Next | _] -> read_segment(Log, Next, From, MaxBytes)
     end.
 
 close_reader(#log{reader = undefined} = Log) -> Log;
@@ -224,7 +242,7 @@ records(Fd, Offset, Size) -> records(Fd, Offset, Size, ?READ_BYTES).
 records(_, Offset, Size, _) when Offset >= Size -> {[], Offset};
 records(Fd, Offset, Size, MaxBytes) ->
     Wanted = min(Size - Offset, max(MaxBytes, ?RECORD_HEAD)),
-    {ok, Bytes} = must(file:pread(Fd, Offset, Wanted)),
+    Bytes = case must(file:pread(Fd, Offset, Wanted)) of {ok, Read} -> Read; eof -> <<>> end,
     case {parse(Bytes, Offset, []), Bytes} of
         {{[], _}, <<Length:32, _/binary>>} when Wanted < ?RECORD_HEAD + Length, Offset + ?RECORD_HEAD + Length =< Size ->
             records(Fd, Offset, Size, ?RECORD_HEAD + Length);
@@ -285,7 +303,6 @@ save(#log{dir = Dir, next = Next, acked = Acked, epoch = Epoch, base = Base} = L
     Log.
 
 close(Log) ->
-    sync(Log),
     save(Log, true),
     _ = close_reader(Log),
     file:close(Log#log.fd).

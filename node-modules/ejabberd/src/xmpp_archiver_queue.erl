@@ -14,20 +14,20 @@
 -export([add/2, add_and_wait/3, wait_for_link/1, answered/2, hello/3, component_is_up/1, status/0, count_error/0, configure/1]).
 
 -include("logger.hrl").
--include("xmpp.hrl").
 
 -define(MAX_PENDING_BYTES, 64 * 1024 * 1024).
 %% So many copies are written together at most.
 -define(BATCH, 512).
+-define(READ_BYTES, 256 * 1024).
 %% So many bytes are on their way at a time, at least one copy.
 -define(WINDOW_BYTES, 8 * 1024 * 1024).
+%% So many bytes are held ready for the window, so that they need not be read back from the disk.
+-define(AHEAD_BYTES, 8 * 1024 * 1024).
 %% So many copies sent after one that is not answered are answered before that one is given up: the archive refused it.
 -define(PASSED_OVER, 10000).
 %% After a write the next one waits so long for company: under load a write takes many copies, and one copy alone is not delayed.
--define(LINGER_MS, 4).
+-define(LINGER_MS, 10).
 -define(TICK_MS, 1000).
--define(HELLO, <<"xa-hello">>).
--define(MIRROR_NS, "urn:xmpp-archiver:mirror:0").
 
 %% The shared counters.
 -define(PENDING, 1).
@@ -53,6 +53,10 @@
     written_at = 0 :: integer(),
     %% The last position that was sent on this link.
     sent = 0 :: non_neg_integer(),
+    %% To be sent next: {Epoch, Base, [{Position, At, Tail}]}; how many bytes, and up to which position.
+    ahead = queue:new() :: queue:queue(),
+    ahead_bytes = 0 :: non_neg_integer(),
+    ahead_to = 0 :: non_neg_integer(),
     %% Sent and not answered: {Position, Size, At}, oldest first.
     unanswered = queue:new() :: queue:queue(),
     unanswered_count = 0 :: non_neg_integer(),
@@ -147,10 +151,10 @@ answered(<<"xa", _/binary>> = Id, IsResult) ->
 answered(_, _) -> false.
 
 %% A component connection answered our ping. The socket is none where bytes can't be written to it from outside.
-hello(?HELLO, Pid, Socket) ->
-    ?MODULE ! {hello, Pid, Socket},
-    true;
-hello(_, _, _) -> false.
+hello(Id, Pid, Socket) ->
+    IsAnswer = xmpp_archiver_link:is_ping(Id),
+    IsAnswer andalso (?MODULE ! {hello, Pid, Socket}),
+    IsAnswer.
 
 component_is_up(Pid) -> ?MODULE ! {component, Pid}.
 
@@ -185,9 +189,16 @@ init({Parent, Options}) ->
     Q = #q{options = Options, parent = Parent, counters = Counters, written_at = now_ms()},
     share(Q),
     proc_lib:init_ack(Parent, {ok, self()}),
+    slow_down(),
     erlang:send_after(?TICK_MS, self(), tick),
     self() ! open,
     loop(Q).
+
+%% An error that comes again with each start must not take the supervisor of ejabberd's modules with it.
+slow_down() ->
+    Last = persistent_term:get({?MODULE, started_at}, now_ms() - 1000),
+    now_ms() - Last < 1000 andalso timer:sleep(1000),
+    persistent_term:put({?MODULE, started_at}, now_ms()).
 
 share(#q{options = #{max_pending := Most}, counters = Counters}) ->
     persistent_term:put(?MODULE, #{counters => Counters, max_pending => Most}).
@@ -282,8 +293,8 @@ handle(_Unknown, Q) -> Q.
 
 %% The disk.
 
-open(#q{options = #{queue_dir := Dir}} = Q) ->
-    try xmpp_archiver_log:open(Dir) of
+open(#q{options = #{queue_dir := Dir, disk_limit := Limit}} = Q) ->
+    try xmpp_archiver_log:open(Dir, Limit) of
         Log ->
             {Epoch, _} = xmpp_archiver_log:epoch(Log),
             Acked = xmpp_archiver_log:acked(Log),
@@ -306,9 +317,8 @@ write(#q{batch = Newest, batch_bytes = Bytes} = Q) ->
             Batch = lists:reverse(Newest),
             First = xmpp_archiver_log:next(Room#q.log),
             Log = xmpp_archiver_log:add(Room#q.log, [{At, Tail} || {At, Tail, _} <- Batch]),
-            xmpp_archiver_log:sync(Log),
             Waiters = wait_at(Batch, First, Room#q.waiters),
-            at_once(Batch, First, emptied(Room#q{log = Log, waiters = Waiters, written_at = now_ms()}))
+            hold_ready(Batch, First, emptied(Room#q{log = Log, waiters = Waiters, written_at = now_ms()}))
     end.
 
 emptied(Q) -> Q#q{batch = [], batch_bytes = 0, batch_count = 0}.
@@ -317,15 +327,22 @@ wait_at([], _, Waiters) -> Waiters;
 wait_at([{_, _, none} | Rest], Position, Waiters) -> wait_at(Rest, Position + 1, Waiters);
 wait_at([{_, _, Alias} | Rest], Position, Waiters) -> wait_at(Rest, Position + 1, Waiters#{Position => Alias}).
 
-make_room(Bytes, #q{log = Log, options = #{disk_limit := Limit, when_full := Policy}} = Q) ->
+make_room(Bytes, #q{log = Log, options = #{disk_limit := Limit}} = Q) ->
     case xmpp_archiver_log:bytes(Log) + Bytes =< Limit of
         true -> {room, Q};
-        false when Policy =:= drop_new -> {full, Q};
         false ->
-            case xmpp_archiver_log:drop_oldest(Log) of
-                none -> {full, Q};
-                {Last, Dropped} -> make_room(Bytes, forget_until(Last, Q#q{log = Dropped}))
+            Reclaimed = xmpp_archiver_log:reclaim(Log),
+            case xmpp_archiver_log:bytes(Reclaimed) + Bytes =< Limit of
+                true -> {room, Q#q{log = Reclaimed}};
+                false -> give_up_oldest(Bytes, Q#q{log = Reclaimed})
             end
+    end.
+
+give_up_oldest(_, #q{options = #{when_full := drop_new}} = Q) -> {full, Q};
+give_up_oldest(Bytes, #q{log = Log} = Q) ->
+    case xmpp_archiver_log:drop_oldest(Log) of
+        none -> {full, Q};
+        {Last, Dropped} -> make_room(Bytes, forget_until(Last, Q#q{log = Dropped}))
     end.
 
 %% The oldest copies were given up for newer ones.
@@ -335,7 +352,8 @@ forget_until(Last, #q{sent = Sent, waiters = Waiters} = Q) ->
     maps:foreach(fun(Position, Alias) -> Position =< Last andalso (Alias ! {Alias, {error, full}}) end, Waiters),
     Kept = maps:filter(fun(Position, _) -> Position > Last end, Waiters),
     Unanswered = queue:filter(fun({Position, _, _}) -> Position > Last end, Q#q.unanswered),
-    recount(Q#q{sent = max(Sent, Last), waiters = Kept, unanswered = Unanswered, dropped = Q#q.dropped + Lost, complained_at = now_ms()}).
+    Reached = max(Sent, Last),
+    recount((nothing_ready(Reached, Q))#q{sent = Reached, waiters = Kept, unanswered = Unanswered, dropped = Q#q.dropped + Lost, complained_at = now_ms()}).
 
 recount(#q{unanswered = Unanswered} = Q) ->
     Bytes = queue:fold(fun({_, Size, _}, Sum) -> Sum + Size end, 0, Unanswered),
@@ -380,20 +398,18 @@ write_before_gap(Q) ->
 
 %% Asks through a connection; the answer comes back through it.
 say_hello(Pid, #q{asked = Asked, options = #{component := Component, host := Host}} = Q) ->
-    Pid ! {route, ping(Host, Component)},
+    Pid ! {route, xmpp_archiver_link:ping(Host, Component)},
     Monitor = case Asked of #{Pid := Known} -> Known; _ -> monitor(process, Pid) end,
     Q#q{asked = Asked#{Pid => Monitor}}.
 
 %% Asks whatever connection there is, when none is known: after our own start, or when one of two went away.
 ask_around(#q{link = undefined, log = Log, options = #{component := Component, host := Host}} = Q) when Log =/= undefined ->
     %% Without a route it would go to another server.
-    try ejabberd_router:is_my_route(Component) andalso ejabberd_router:route(ping(Host, Component))
+    try ejabberd_router:is_my_route(Component) andalso ejabberd_router:route(xmpp_archiver_link:ping(Host, Component))
     catch _:_ -> ok
     end,
     Q;
 ask_around(Q) -> Q.
-
-ping(Host, Component) -> #iq{type = get, id = ?HELLO, from = jid:make(Host), to = jid:make(Component), sub_els = [#ping{}]}.
 
 link_up(_, _, #q{log = undefined} = Q) -> Q;
 link_up(Pid, _, #q{link = #link{pid = Pid}} = Q) -> Q;
@@ -401,10 +417,10 @@ link_up(Pid, Socket, #q{asked = Asked} = Q) when Q#q.link =:= undefined; is_map_
     #q{asked = Others} = Down = link_down(Q),
     case Asked of #{Pid := Monitor} -> demonitor(Monitor, [flush]); _ -> ok end,
     atomics:put(Q#q.counters, ?LINKED, 1),
-    Link = #link{pid = Pid, monitor = monitor(process, Pid), sender = sender(Pid, Socket), answered_at = now_ms()},
+    Link = #link{pid = Pid, monitor = monitor(process, Pid), sender = xmpp_archiver_link:sender(Pid, Socket), answered_at = now_ms()},
     Sent = xmpp_archiver_log:acked(Q#q.log),
     ?INFO_MSG("The archive is connected; sending from copy ~B of ~B on", [Sent + 1, xmpp_archiver_log:next(Q#q.log) - 1]),
-    Down#q{link = Link, asked = maps:remove(Pid, Others), sent = Sent};
+    nothing_ready(Sent, Down#q{link = Link, asked = maps:remove(Pid, Others), sent = Sent});
 link_up(_, _, Q) -> Q.
 
 link_down(#q{link = undefined} = Q) -> Q;
@@ -414,102 +430,76 @@ link_down(#q{link = #link{monitor = Monitor, sender = Sender}, counters = Counte
     atomics:put(Counters, ?LINKED, 0),
     atomics:put(Counters, ?DOWN_SINCE, now_ms()),
     ?WARNING_MSG("The archive is not connected any more; ~B copies are unanswered", [Count]),
-    Q#q{link = undefined, unanswered = queue:new(), unanswered_count = 0, unanswered_bytes = 0, early = #{}}.
+    nothing_ready(0, Q#q{link = undefined, unanswered = queue:new(), unanswered_count = 0, unanswered_bytes = 0, early = #{}}).
 
-%% Writes to the socket: that waits when the archive does not read, and this process must not.
-sender(_, none) -> undefined;
-sender(Pid, Socket) -> spawn_link(fun() -> send_on(Pid, Socket) end).
-
-send_on(Pid, Socket) ->
-    receive
-        {send, Bytes} ->
-            case xmpp_socket:send(Socket, [Bytes | waiting_to_send(64)]) of
-                ok -> send_on(Pid, Socket);
-                {error, _} -> xmpp_stream_in:close(Pid, closed)
-            end
-    end.
-
-waiting_to_send(0) -> [];
-waiting_to_send(Most) ->
-    receive {send, Bytes} -> [Bytes | waiting_to_send(Most - 1)]
-    after 0 -> []
-    end.
-
-%% What was written just now is sent without reading it back, if everything before it was sent.
-at_once(Batch, First, #q{link = #link{}, sent = Sent} = Q) when Sent + 1 =:= First ->
+%% What was written just now is sent without reading it back, if everything before it was sent or is about to be.
+hold_ready(Batch, First, #q{link = #link{}, ahead_to = To, ahead_bytes = Bytes} = Q) when To + 1 =:= First, Bytes < ?AHEAD_BYTES ->
     {Epoch, Base} = xmpp_archiver_log:epoch(Q#q.log),
-    {Copies, _} = lists:mapfoldl(fun({At, Tail, _}, Position) -> {{Position, At, Tail}, Position + 1} end, First, Batch),
-    send(Epoch, Base, Copies, Q);
-at_once(_, _, Q) -> Q.
+    {Copies, Next} = lists:mapfoldl(fun({At, Tail, _}, Position) -> {{Position, At, Tail}, Position + 1} end, First, Batch),
+    hold_ready_copies(Epoch, Base, Copies, Next - 1, Q);
+hold_ready(_, _, Q) -> Q.
 
-%% Fills the window from the disk.
-pump(#q{link = #link{}, log = Log, sent = Sent} = Q) ->
-    case Sent + 1 < xmpp_archiver_log:next(Log) andalso has_room(Q) of
+hold_ready_copies(Epoch, Base, Copies, Last, #q{ahead = Ahead, ahead_bytes = Bytes} = Q) ->
+    More = lists:sum([byte_size(Tail) || {_, _, Tail} <- Copies]),
+    Q#q{ahead = queue:in({Epoch, Base, Copies}, Ahead), ahead_bytes = Bytes + More, ahead_to = Last}.
+
+nothing_ready(To, Q) -> Q#q{ahead = queue:new(), ahead_bytes = 0, ahead_to = To}.
+
+%% Fills the window.
+pump(#q{link = #link{}, ahead = Ahead} = Q) ->
+    case has_room(Q) andalso queue:out(Ahead) of
         false -> Q;
-        true ->
-            case xmpp_archiver_log:read(Log, Sent + 1, 256 * 1024) of
-                {_, _, [], Read} -> Q#q{log = Read, sent = xmpp_archiver_log:next(Read) - 1};
-                {Epoch, Base, Copies, Read} -> pump(send(Epoch, Base, Copies, Q#q{log = Read}))
-            end
+        {{value, {Epoch, Base, Copies}}, Rest} ->
+            case send(Epoch, Base, Copies, Q#q{ahead = Rest}, []) of
+                {[], Sent} -> pump(Sent);
+                {Left, #q{ahead = Others} = Sent} -> Sent#q{ahead = queue:in_r({Epoch, Base, Left}, Others)}
+            end;
+        {empty, _} -> pump_from_disk(Q)
     end;
 pump(Q) -> Q.
+
+pump_from_disk(#q{log = Log, ahead_to = To} = Q) ->
+    case To + 1 < xmpp_archiver_log:next(Log) of
+        false -> Q;
+        true ->
+            case xmpp_archiver_log:read(Log, To + 1, ?READ_BYTES) of
+                {_, _, [], Read} ->
+                    Last = xmpp_archiver_log:next(Read) - 1,
+                    nothing_ready(Last, Q#q{log = Read, sent = Last});
+                {Epoch, Base, Copies, Read} ->
+                    {Last, _, _} = lists:last(Copies),
+                    pump(hold_ready_copies(Epoch, Base, Copies, Last, Q#q{log = Read}))
+            end
+    end.
 
 has_room(#q{unanswered_count = Count, early = Early, unanswered_bytes = Bytes, options = #{window := Window}}) ->
     Count - map_size(Early) < Window andalso Bytes < ?WINDOW_BYTES.
 
-send(Epoch, Base, Copies, Q) -> send(Epoch, Base, Copies, Q, []).
-
-send(Epoch, Base, [{Position, At, Tail} | Rest], Q, Bytes) ->
+send(Epoch, Base, [{Position, At, Tail} | Rest] = Copies, Q, Bytes) ->
     case has_room(Q) of
-        false -> hand_to_link(Bytes, Q);
+        false -> {Copies, hand_to_link(Bytes, Q)};
         true ->
-            {Head, Stamped} = head(Epoch, Position - Base, At, Q),
-            Sent = Stamped#q{
+            {Head, Stamp} = xmpp_archiver_link:head(Epoch, Position - Base, At, Q#q.options, Q#q.stamp),
+            Size = byte_size(Tail),
+            Sent = Q#q{
+                stamp = Stamp,
                 sent = Position,
-                unanswered = queue:in({Position, byte_size(Tail), At}, Q#q.unanswered),
+                ahead_bytes = Q#q.ahead_bytes - Size,
+                unanswered = queue:in({Position, Size, At}, Q#q.unanswered),
                 unanswered_count = Q#q.unanswered_count + 1,
-                unanswered_bytes = Q#q.unanswered_bytes + byte_size(Tail)
+                unanswered_bytes = Q#q.unanswered_bytes + Size
             },
             send(Epoch, Base, Rest, idle_no_more(Q, Sent), [[Head, Tail] | Bytes])
     end;
-send(_, _, [], Q, Bytes) -> hand_to_link(Bytes, Q).
+send(_, _, [], Q, Bytes) -> {[], hand_to_link(Bytes, Q)}.
+
+hand_to_link(Newest, #q{link = #link{pid = Pid, sender = Sender}, options = Options} = Q) ->
+    xmpp_archiver_link:send(Sender, Pid, lists:reverse(Newest), Options),
+    Q.
 
 %% The patience with a silent archive begins when it is asked something.
 idle_no_more(#q{unanswered_count = 0}, #q{link = Link} = Q) -> Q#q{link = Link#link{answered_at = now_ms()}};
 idle_no_more(_, Q) -> Q.
-
-hand_to_link([], Q) -> Q;
-hand_to_link(Newest, #q{link = #link{sender = Sender}} = Q) when is_pid(Sender) ->
-    Sender ! {send, lists:reverse(Newest)},
-    Q;
-hand_to_link(Newest, #q{link = #link{pid = Pid}, options = #{component := Component, host := Host}} = Q) ->
-    lists:foreach(
-        fun(Copy) ->
-            #xmlel{attrs = Attributes, children = Children} = fxml_stream:parse_element(iolist_to_binary(Copy)),
-            {_, Id} = lists:keyfind(<<"id">>, 1, Attributes),
-            Pid ! {route, #iq{type = set, id = Id, from = jid:make(Host), to = jid:make(Component), sub_els = Children}}
-        end,
-        lists:reverse(Newest)),
-    Q.
-
-head(Epoch, Seq, At, #q{options = #{host := Host, component := Component}} = Q) ->
-    Number = integer_to_binary(Seq),
-    {Stamp, Stamped} = stamp(At, Q),
-    Head = [
-        <<"<iq type='set' id='">>, Epoch, $:, Number, <<"' from='">>, Host, <<"' to='">>, Component,
-        <<"'><mirror xmlns='", ?MIRROR_NS, "' host='">>, Host, <<"' epoch='">>, Epoch, <<"' seq='">>, Number, <<"' at='">>, Stamp, $'
-    ],
-    {Head, Stamped}.
-
-%% XEP-0082, with the last second's text at hand.
-stamp(At, #q{stamp = {Second, Text}} = Q) ->
-    Fraction = tl(integer_to_list(1000000 + At rem 1000000)),
-    case At div 1000000 of
-        Second -> {[Text, $., Fraction, $Z], Q};
-        Other ->
-            <<New:19/binary, _/binary>> = list_to_binary(calendar:system_time_to_rfc3339(Other, [{offset, "Z"}])),
-            {[New, $., Fraction, $Z], Q#q{stamp = {Other, New}}}
-    end.
 
 %% Answers.
 
