@@ -339,7 +339,23 @@ fn unanswered_copies_come_again_with_their_numbers() {
     assert!(second.copies_with("note 1").is_empty());
 }
 
-/// The order is kept across a clean stop; a crash begins a new epoch, after what is left of the old one.
+/// A clean stop loses nothing, so that the numbers go on.
+#[test]
+fn a_clean_stop_keeps_the_epoch() {
+    let mut node = node("");
+    let alice = Client::log_in(&node, "alice", "desk");
+    note(&alice, "before");
+    node.stop();
+    node.restart();
+    let alice = Client::log_in(&node, "alice", "desk");
+    note(&alice, "after");
+    let component = attach(&node);
+    let (epoch, number) = sequence(&copy(&component, "before"));
+    assert_eq!(number, 1);
+    assert_eq!(sequence(&copy(&component, "after")), (epoch, 2));
+}
+
+/// A crash begins a new epoch, after what is left of the old one.
 #[test]
 fn a_crash_begins_a_new_epoch() {
     let mut node = node("");
@@ -355,6 +371,63 @@ fn a_crash_begins_a_new_epoch() {
     let (new, number) = sequence(&copy(&component, "after"));
     assert_eq!(number, 1);
     assert_ne!(old, new);
+}
+
+/// Where the newest copies count more, the oldest go.
+#[test]
+fn a_full_queue_can_give_up_the_oldest() {
+    let node = node("    disk_limit: 100000\n    when_full: drop_oldest\n");
+    let alice = Client::log_in(&node, "alice", "desk");
+    for number in 1..=20 {
+        note(&alice, &format!("note {number} {}", "x".repeat(10_000)));
+        wait_for("the copy to be queued", || is_queued(&node, &format!("note {number} ")).then_some(()));
+    }
+    let component = attach(&node);
+    let (_, last) = sequence(&copy(&component, "note 20 "));
+    assert_eq!(last, 20);
+    let kept: Vec<u64> = component.copies_with("<mirror").iter().map(|copy| sequence(copy).1).collect();
+    assert!(kept.len() >= 5 && kept[0] > 5 && kept.is_sorted(), "{kept:?}");
+}
+
+/// Who is in a room is told as it changes, whatever the reason; other presence is not.
+#[test]
+fn rooms_tell_who_is_in_them() {
+    let node = node("");
+    let component = attach(&node);
+    let [alice, bob, carol] = [("alice", "desk"), ("bob", "phone"), ("carol", "desk")].map(|(user, resource)| {
+        let client = Client::log_in(&node, user, resource);
+        client.become_available(0);
+        client
+    });
+    let room = node.room("hall");
+    alice.create_room(&room, "Alice", &[]);
+    bob.join(&room, "Bob");
+    carol.join(&room, "Carol");
+    bob.send("<presence><show>away</show></presence>");
+    bob.drop_abruptly();
+    let told = |nick: &str, jid: &str, kind: &str| {
+        component.expect(&format!("that {nick} {kind}"), |stanza| {
+            let is_of = stanza.contains(&format!("from='{room}/{nick}'")) && stanza.contains(&format!("<item jid='{jid}'"));
+            is_of && stanza.contains("type='unavailable'") == (kind == "left")
+        })
+    };
+    told("Alice", &alice.jid(), "entered");
+    told("Bob", &bob.jid(), "entered");
+    told("Carol", &carol.jid(), "entered");
+    told("Bob", &bob.jid(), "left");
+    carol.send(&format!("<presence to='{room}/Caroline'/>"));
+    carol.expect("the new nick", |stanza| stanza.contains(&format!("from='{room}/Caroline'")));
+    alice.send(&format!("<message type='groupchat' to='{room}'><body>who is here</body></message>"));
+    let list = component.expect("the whole list", |stanza| stanza.contains("<occupants"));
+    assert!(list.contains("who is here") && list.contains(&format!("room='{room}'")), "{}", list.raw);
+    for (nick, jid) in [("Alice", alice.jid()), ("Caroline", carol.jid())] {
+        assert!(list.contains(&format!("<occupant nick='{nick}' jid='{jid}'/>")), "{}", list.raw);
+    }
+    assert!(!list.contains("nick='Bob'"));
+    alice.leave(&room, "Alice");
+    told("Alice", &alice.jid(), "left");
+    assert!(component.copies_with("<show>away").is_empty());
+    assert_eq!(component.copies_with("<presence").len(), 5);
 }
 
 /// A damaged record costs the rest of its segment, and nothing else.

@@ -92,7 +92,7 @@ start_queue(Host, Options) ->
 queue_options(Host, Options) ->
     Dir = case maps:get(queue_dir, Options) of
         undefined -> filename:join(mnesia:system_info(directory), "xmpp_archiver");
-        Given -> Given
+        Given -> unicode:characters_to_list(Given)
     end,
     maps:merge(maps:with([component, disk_limit, when_full, window, max_pending, stall_timeout], Options), #{host => Host, queue_dir => Dir}).
 

@@ -183,6 +183,8 @@ start_link(Options) -> proc_lib:start_link(?MODULE, init, [{self(), Options}]).
 init({Parent, Options}) ->
     process_flag(trap_exit, true),
     process_flag(message_queue_data, off_heap),
+    %% Many write to this one process: on a busy node it must not get one turn in a hundred.
+    process_flag(priority, high),
     register(?MODULE, self()),
     Counters = atomics:new(6, [{signed, true}]),
     atomics:put(Counters, ?DOWN_SINCE, now_ms()),
@@ -304,8 +306,8 @@ open(#q{options = #{queue_dir := Dir, disk_limit := Limit}} = Q) ->
             ?INFO_MSG("The archive's queue in ~ts is open, epoch ~ts, ~B copies to send", [Dir, Epoch, Left]),
             ask_around(Q#q{log = Log, sent = Acked, saved = Acked})
     catch throw:{log, Why} ->
-        ?ERROR_MSG("Can't open the archive's queue in ~ts: ~p. Trying again every second, copies are lost meanwhile", [Dir, Why]),
-        Q
+        complain("Can't open the archive's queue in ~ts: ~p. Trying again every second, copies are lost meanwhile", [Dir, Why], Q),
+        Q#q{complained_at = now_ms()}
     end.
 
 write(#q{batch = []} = Q) -> Q;

@@ -202,6 +202,11 @@ impl Node {
         self.directory.path().join("data/xmpp_archiver")
     }
 
+    /// Asks it to end and waits until it has.
+    pub(crate) fn stop(&mut self) {
+        self.process.stop("TERM");
+    }
+
     /// Ends it as a crash would.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
