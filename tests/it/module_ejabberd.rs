@@ -261,7 +261,11 @@ fn messages_bounce_while_the_archive_is_away_in_require_mode() {
     for id in ["b1", "b2"] {
         alice.send(&format!("<message type='chat' id='{id}' to='{}'><body>unrecorded</body></message>", bob.account));
         let error = alice.expect_error(id);
-        assert!(error.contains("could not be recorded") && error.contains("resource-constraint") && error.contains("wait"), "{}", error.raw);
+        assert!(
+            error.contains("could not be recorded") && error.contains("resource-constraint") && error.contains("wait"),
+            "{}",
+            error.raw
+        );
     }
     bob.sync();
     assert!(bob.received().iter().all(|stanza| !stanza.contains("unrecorded")));

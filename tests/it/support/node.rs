@@ -61,7 +61,14 @@ pub(crate) struct Peer {
 
 impl Plan {
     fn new(host: &str) -> Plan {
-        Plan { host: host.to_owned(), client_port: free_port(), component_port: free_port(), server_port: free_port(), peers: Vec::new(), mirror: Mirror::Stock }
+        Plan {
+            host: host.to_owned(),
+            client_port: free_port(),
+            component_port: free_port(),
+            server_port: free_port(),
+            peers: Vec::new(),
+            mirror: Mirror::Stock,
+        }
     }
 
     /// The domains that it answers for.
