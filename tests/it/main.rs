@@ -10,6 +10,7 @@ mod gaps;
 mod hostile;
 mod identity;
 mod meaning;
+mod module_ejabberd;
 mod module_prosody;
 mod outages;
 mod replays;
