@@ -50,6 +50,7 @@ pub mod pipeline;
 pub mod run;
 
 pub mod demo;
+pub mod reconcile;
 pub mod retrieve;
 
 pub mod cli;

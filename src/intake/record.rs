@@ -4,12 +4,14 @@
 //! `u16`, the name, the payload to the end. Kind 1: the payload is a stanza. Kind 2: it is `0` or `1` (persistent) and a room's JID.
 //! Kind 3: a stanza that was too large, of which only the head was kept: length of the text `u16`, the text that says so, the head.
 //! Kind 4: a gap: reason `u8`, begin `i64`, end `i64`, copies lost `u64` (the lowest `i64`, the highest `u64`: not known), details to the end.
-//! Kind 5: counts of what never came here: one after the other day `i32`, state `u8`, count `u64`, length of the reason `u16`, the reason.
+//! Kind 7: a numbered copy that is not worth keeping, so that its number is not missed: number `u64`, time `i64`, length of the reason `u16`, the
+//! reason, the epoch. Kind 5: counts of what never came here: one after the other day `i32`, state `u8`, count `u64`, length of the reason `u16`, the reason.
 //! A format is never changed; a new one gets a new number, and the old ones stay readable.
 
 use std::ops::Range;
 
 use crate::gap::{Gap, Reason};
+use crate::store::batch::Queued;
 use crate::tally::{Count, State};
 use crate::time::Micros;
 
@@ -19,6 +21,7 @@ const ROOM_KIND: u8 = 2;
 const OVERSIZE: u8 = 3;
 const GAP: u8 = 4;
 const TALLY: u8 = 5;
+const PASSED: u8 = 7;
 const UNKNOWN_TIME: i64 = i64::MIN;
 const UNKNOWN_COUNT: u64 = u64::MAX;
 const UNKNOWN_SESSIONS: u16 = u16::MAX;
@@ -59,6 +62,17 @@ pub enum Payload<'r> {
     },
     /// Messages of the node may have been missed.
     Gap(Gap),
+    /// A copy from the node's own queue that is not worth keeping.
+    Passed {
+        /// Its number.
+        sequence: u64,
+        /// When the node handled it.
+        at: Micros,
+        /// Why it is not kept.
+        reason: &'r str,
+        /// The queue.
+        epoch: &'r str,
+    },
     /// What was counted and not spooled.
     Tally(Vec<Count<&'r str>>),
 }
@@ -85,6 +99,12 @@ impl<'r> Record<'r> {
         Self { node, arrived_at, sessions: None, payload: Payload::Gap(gap) }
     }
 
+    /// The number of a copy from `node` that is not kept.
+    pub fn passed(node: &'r str, arrived_at: Micros, queued: &'r Queued, reason: &'r str) -> Self {
+        let payload = Payload::Passed { sequence: queued.sequence, at: queued.at, reason, epoch: &queued.epoch };
+        Self { node, arrived_at, sessions: None, payload }
+    }
+
     /// Counts of what came from `node` and was not spooled.
     pub fn tally(node: &'r str, arrived_at: Micros, counts: Vec<Count<&'r str>>) -> Self {
         Self { node, arrived_at, sessions: None, payload: Payload::Tally(counts) }
@@ -97,6 +117,7 @@ impl<'r> Record<'r> {
             Payload::RoomKind { room, persistent } => (ROOM_KIND, vec![b'0' + u8::from(*persistent)], room.as_bytes()),
             Payload::Oversize { text, head } => (OVERSIZE, [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat(), head),
             Payload::Gap(gap) => (GAP, gap_bytes(gap), gap.detail.as_bytes()),
+            Payload::Passed { sequence, at, reason, epoch } => (PASSED, passed_bytes(*sequence, *at, reason), epoch.as_bytes()),
             Payload::Tally(counts) => (TALLY, counts.iter().flat_map(count_bytes).collect(), &[]),
         };
         let mut bytes = Vec::with_capacity(HEAD_BYTES + self.node.len() + prefix.len() + payload.len());
@@ -130,6 +151,7 @@ impl<'r> Record<'r> {
                 Payload::Oversize { text: std::str::from_utf8(text).ok()?, head }
             }
             [FORMAT, GAP] => Payload::Gap(read_gap(payload)?),
+            [FORMAT, PASSED] => read_passed(payload)?,
             [FORMAT, TALLY] => Payload::Tally(read_counts(payload)?),
             _ => return None,
         };
@@ -159,6 +181,24 @@ fn read_gap(payload: &[u8]) -> Option<Gap> {
         lost: Some(u64::from_le_bytes(*lost)).filter(|lost| *lost != UNKNOWN_COUNT),
         detail: std::str::from_utf8(detail).ok()?.to_owned(),
     })
+}
+
+fn passed_bytes(sequence: u64, at: Micros, reason: &str) -> Vec<u8> {
+    let mut bytes = sequence.to_le_bytes().to_vec();
+    bytes.extend(at.to_le_bytes());
+    bytes.extend((reason.len() as u16).to_le_bytes());
+    bytes.extend(reason.as_bytes());
+    bytes
+}
+
+fn read_passed(payload: &[u8]) -> Option<Payload<'_>> {
+    let (sequence, rest) = payload.split_first_chunk()?;
+    let (at, rest) = rest.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (reason, epoch) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    let (sequence, at) = (u64::from_le_bytes(*sequence), i64::from_le_bytes(*at));
+    Some(Payload::Passed { sequence, at, reason: text(reason)?, epoch: text(epoch)? })
 }
 
 fn count_bytes(count: &Count<&str>) -> Vec<u8> {
@@ -208,6 +248,7 @@ mod tests {
                 ],
             ),
             Record::tally("main", 5, Vec::new()),
+            Record::passed("main", 5, &Queued { epoch: "é".to_owned(), sequence: 9, at: 4 }, "presence"),
         ] {
             assert_eq!(Record::decode(&record.encode()), Some(record));
         }

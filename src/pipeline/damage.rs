@@ -11,19 +11,47 @@ use super::Settings;
 use crate::gap::{Gap, Reason};
 use crate::spool::Damage;
 use crate::store::batch::{Entry, Item};
-use crate::time::now;
+use crate::time::{Micros, now};
 
-/// The entries for damage in which records were lost, those before `stored` left out; `around` are the records of the same batch.
-pub(super) fn entries(settings: &Settings, damage: &[Damage], stored: u64, around: &[Entry]) -> Vec<Entry> {
-    let lost = damage.iter().filter(|one| one.missing.end > one.missing.start.max(stored));
-    lost.flat_map(|one| settings.nodes.iter().map(move |node| entry(&node.name, settings.nodes.len(), one, stored, around))).collect()
+/// Damage that no entry was made of yet.
+pub(super) struct Damaged {
+    waiting: Vec<Damage>,
+    /// When the last record arrived that was read.
+    last_arrival: Option<Micros>,
 }
 
-fn entry(node: &str, nodes: usize, damage: &Damage, stored: u64, around: &[Entry]) -> Entry {
-    let seq = damage.missing.start.max(stored);
-    let before = around.iter().rfind(|entry| entry.seq < seq);
-    let after = around.iter().find(|entry| entry.seq >= damage.missing.end);
-    let to = after.map_or_else(now, |entry| entry.arrived_at);
+impl Damaged {
+    /// What was found when the spool was opened, as far as it lies behind what is stored.
+    pub(super) fn new(found: &[Damage], stored: u64) -> Self {
+        let behind = found.iter().filter(|one| one.missing.end > stored).cloned();
+        let clipped = behind.map(|one| Damage { missing: one.missing.start.max(stored)..one.missing.end, ..one });
+        Self { waiting: clipped.collect(), last_arrival: None }
+    }
+
+    /// Puts entries for what was damaged before `next_seq` among those of the batch that ends there.
+    pub(super) fn add_to(&mut self, entries: &mut Vec<Entry>, found: &[Damage], next_seq: u64, settings: &Settings) {
+        self.waiting.extend(found.iter().cloned());
+        let (due, waiting) = std::mem::take(&mut self.waiting).into_iter().partition(|one| one.missing.start < next_seq);
+        self.waiting = waiting;
+        let due: Vec<Damage> = due;
+        let made: Vec<Entry> =
+            due.iter().filter(|one| !one.missing.is_empty()).flat_map(|one| self.entries(one, entries, settings)).collect();
+        self.last_arrival = entries.iter().map(|entry| entry.arrived_at).max().max(self.last_arrival);
+        if !made.is_empty() {
+            entries.extend(made);
+            entries.sort_by_key(|entry| entry.seq);
+        }
+    }
+
+    fn entries(&self, damage: &Damage, around: &[Entry], settings: &Settings) -> Vec<Entry> {
+        let before = around.iter().rfind(|entry| entry.seq < damage.missing.start).map(|entry| entry.arrived_at).or(self.last_arrival);
+        let after = around.iter().find(|entry| entry.seq >= damage.missing.end).map_or_else(now, |entry| entry.arrived_at);
+        let is_sole = settings.nodes.len() == 1;
+        settings.nodes.iter().map(|node| entry(&node.name, damage, before, after, is_sole)).collect()
+    }
+}
+
+fn entry(node: &str, damage: &Damage, from: Option<Micros>, to: Micros, is_sole: bool) -> Entry {
     let detail = json!({
         "segment": format!("{:016x}", damage.segment),
         "offset": damage.offset,
@@ -31,15 +59,10 @@ fn entry(node: &str, nodes: usize, damage: &Damage, stored: u64, around: &[Entry
         "records": [damage.missing.start, damage.missing.end],
         "copy": damage.copy,
     });
-    let gap = Gap {
-        from: before.map(|entry| entry.arrived_at),
-        to: Some(to),
-        reason: Reason::SpoolDamaged,
-        lost: (nodes == 1).then_some(damage.missing.end - seq),
-        detail: detail.to_string(),
-    };
+    let lost = is_sole.then_some(damage.missing.end - damage.missing.start);
+    let gap = Gap { from, to: Some(to), reason: Reason::SpoolDamaged, lost, detail: detail.to_string() };
     Entry {
-        seq,
+        seq: damage.missing.start,
         node: Arc::from(node),
         arrived_at: to,
         record: Vec::new(),

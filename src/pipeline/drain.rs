@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use super::damage;
+use super::damage::Damaged;
 use super::read::RecordReader;
 use super::{BATCH_BYTES, RETRY_WAITS, Settings};
 use crate::alarm::Name;
@@ -59,7 +59,8 @@ impl Pipeline {
         shutdown: watch::Receiver<bool>,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { settings, spool_id, runtime, shutdown, stored: AtomicU64::new(0), news: Notify::new() });
-        let (to_writer, from_reader) = sync_channel(1);
+        // Handed over from hand to hand: a batch that waits between the threads would be a third one in memory.
+        let (to_writer, from_reader) = sync_channel(0);
         let (to_reader, from_writer) = sync_channel(1);
         let name = shared.settings.endpoint.name.clone();
         let (reading, writing) = (shared.clone(), shared);
@@ -99,17 +100,14 @@ async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &
     reader.release(start.position);
     reader.rewind(start.position);
     let mut released = start.position;
-    let damaged = damage::entries(&shared.settings, &shared.settings.damage, start.position, &[]);
-    if !damaged.is_empty() && batches.send(Batch { entries: damaged, next_seq: start.position }).is_err() {
-        return;
-    }
+    let mut damaged = Damaged::new(&shared.settings.damage, start.position);
     loop {
         let stored = shared.stored.load(Ordering::Acquire);
         if stored > released {
             reader.release(stored);
             released = stored;
         }
-        let Some(batch) = next(shared, &mut reader, appender, &mut records).await else { continue };
+        let Some(batch) = next(shared, &mut reader, appender, &mut records, &mut damaged).await else { continue };
         match batch {
             Next::Batch(batch) => {
                 if batches.send(batch).is_err() {
@@ -127,7 +125,13 @@ enum Next {
 }
 
 /// The next batch; none when something was stored meanwhile that should be released first.
-async fn next(shared: &Shared, reader: &mut Reader, appender: &Appender, records: &mut RecordReader) -> Option<Next> {
+async fn next(
+    shared: &Shared,
+    reader: &mut Reader,
+    appender: &Appender,
+    records: &mut RecordReader,
+    damaged: &mut Damaged,
+) -> Option<Next> {
     let mut shutdown = shared.shutdown.clone();
     let stopping = *shutdown.borrow();
     if stopping && reader_is_done(reader, appender) {
@@ -147,10 +151,7 @@ async fn next(shared: &Shared, reader: &mut Reader, appender: &Appender, records
                 shared.settings.alarms.raise(Name::SpoolDamaged, &shared.settings.endpoint.name, &text);
             }
             let mut entries: Vec<Entry> = batch.iter().map(|(seq, bytes)| records.read(seq, bytes)).collect();
-            if !batch.damage.is_empty() {
-                entries.extend(damage::entries(&shared.settings, &batch.damage, 0, &entries));
-                entries.sort_by_key(|entry| entry.seq);
-            }
+            damaged.add_to(&mut entries, &batch.damage, batch.next_seq, &shared.settings);
             Some(Next::Batch(Batch { entries, next_seq: batch.next_seq }))
         }
         Err(ReadError::Closed) => Some(Next::End),

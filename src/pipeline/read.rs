@@ -5,11 +5,12 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::intake;
 use crate::intake::record::{Payload, Record};
 use crate::message::content::flags;
 use crate::message::rooms::Rooms;
 use crate::message::{Message, Normalised, Place, normalise};
-use crate::mirror::{self, Copy, Envelope, Method, Recognised};
+use crate::mirror::{self, Copy, Method, Recognised};
 use crate::node::Node;
 use crate::policy::{Policy, Verdict};
 use crate::store::batch::{Entry, Item, Queued};
@@ -48,6 +49,10 @@ impl RecordReader {
             Payload::RoomKind { room, persistent } => Ok((Item::RoomKind { room: (*room).to_owned(), persistent: *persistent }, 0, None)),
             Payload::Oversize { text, .. } => Ok((Item::Oversize((*text).to_owned()), 0, None)),
             Payload::Gap(gap) => Ok((Item::Gap(gap.clone()), 0, None)),
+            Payload::Passed { sequence, at, reason, epoch } => {
+                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: *at };
+                Ok((Item::Skipped(intake::known_reason(reason)), 0, Some(queued)))
+            }
             Payload::Tally(counts) => Ok((Item::Tally(counts.iter().map(owned).collect()), 0, None)),
             // A defect in reading must cost one record, not the process: the record is set aside with all its bytes.
             Payload::Stanza(stanza, _) => catch_unwind(AssertUnwindSafe(|| self.stanza(stanza, &node, record.arrived_at, record.sessions)))
@@ -55,7 +60,7 @@ impl RecordReader {
         };
         let stanza = match &record.payload {
             Payload::Stanza(_, range) => range.clone(),
-            Payload::RoomKind { .. } | Payload::Oversize { .. } | Payload::Gap(_) | Payload::Tally(_) => 0..0,
+            _ => 0..0,
         };
         match read {
             Ok((item, shape, queued)) => {
@@ -88,7 +93,7 @@ impl RecordReader {
         let mut events = Vec::new();
         let mut queued = None;
         if let Method::Envelope(envelope) = &copy.method {
-            queued = position(envelope, arrived_at);
+            queued = intake::position(envelope, arrived_at);
             if let Some(room) = &envelope.room {
                 events = self.rooms.occupants(room, &envelope.occupants, envelope.at.unwrap_or(arrived_at));
             }
@@ -157,12 +162,6 @@ fn believed(node: &Arc<Node>, outer: Element<'_, '_>) -> Arc<Node> {
     }
     let from = outer.attribute("from").unwrap_or_default().to_owned();
     Arc::new(Node { hosts: [from].into(), ..Node::clone(node) })
-}
-
-fn position(envelope: &Envelope, arrived_at: Micros) -> Option<Queued> {
-    // A node whose clock is ahead says nothing about when it was.
-    let at = envelope.at.filter(|at| *at <= arrived_at).unwrap_or(arrived_at);
-    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence?, at })
 }
 
 fn owned(count: &Count<&str>) -> Count<String> {

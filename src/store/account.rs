@@ -117,7 +117,7 @@ impl Missed {
         let from = match self.gap.from {
             Some(from) => from,
             // Nothing was ever stored of this node: there is nothing before which something could be missing.
-            None => match db.newest_arrival(node_id).await? {
+            None => match db.newest_arrival(node_id, self.gap.to.unwrap_or(self.noticed_at)).await? {
                 Some(from) => from,
                 None => return Ok(false),
             },

@@ -27,6 +27,8 @@ pub(crate) struct Recorded {
     pub(crate) occupancies: Vec<OccupancyRow>,
     pub(crate) senders: Vec<PersonRow>,
     pub(crate) recipients: Vec<PersonRow>,
+    pub(crate) sender_nicks: Vec<NickRow>,
+    pub(crate) recipient_nicks: Vec<NickRow>,
     pub(crate) tallies: Vec<TallyRow>,
     pub(crate) settings: Vec<SettingRow>,
     pub(crate) progress: Vec<ProgressRow>,
@@ -131,8 +133,11 @@ impl<Q: Queries> Queries for Ahead<'_, Q> {
 
     async fn name_people(&mut self, message_id: i64, people: People) -> QueryResult<()> {
         let row = |named: Named| PersonRow { message_id, id: named.id, resource: named.resource };
+        let called = |nick: String| NickRow { message_id, nick };
         self.recorded.senders.extend(people.sender.map(row));
         self.recorded.recipients.extend(people.recipient.map(row));
+        self.recorded.sender_nicks.extend(people.sender_nick.map(called));
+        self.recorded.recipient_nicks.extend(people.recipient_nick.map(called));
         Ok(())
     }
 
@@ -165,6 +170,6 @@ impl<Q: Queries> Queries for Ahead<'_, Q> {
         insert_gaps(_rows: &[GapRow]) -> ();
         gaps_like(_node: i16, _from: i64, _reason: i16) -> Vec<GapRow>;
         end_gap(_gap: i64, _to: Option<i64>, _lost: Option<i64>, _at: i64) -> ();
-        newest_arrival(_node: i16) -> Option<i64>;
+        newest_arrival(_node: i16, _before: i64) -> Option<i64>;
     }
 }

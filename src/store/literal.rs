@@ -129,6 +129,15 @@ impl Texts {
         self.end();
     }
 
+    /// The same for a nick.
+    pub(super) fn name_nick(&mut self, row: &NickRow, column: &str) {
+        let sql = &mut self.last;
+        let _never_fails = write!(sql, "UPDATE messages SET {column}_nick=");
+        row.nick.write(sql);
+        let _never_fails = write!(sql, " WHERE id={} AND {column}_nick IS NULL", row.message_id);
+        self.end();
+    }
+
     fn end(&mut self) {
         self.last.push(';');
         if self.last.len() > TEXT_BYTES {

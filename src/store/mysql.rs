@@ -50,7 +50,7 @@ fn options(endpoint: &Endpoint, url: &str) -> Result<Opts, StoreError> {
     let url = url.replacen("mariadb://", "mysql://", 1);
     let options = Opts::from_url(&url).map_err(|error| StoreError::Misconfigured(format!("MySQL URL: {error}")))?;
     let wants_tls = options.ssl_opts().is_some() || endpoint.tls_ca.is_some();
-    let mut builder = OptsBuilder::from_opts(options).prefer_socket(false).stmt_cache_size(64);
+    let mut builder = OptsBuilder::from_opts(options).prefer_socket(false).stmt_cache_size(16);
     if wants_tls {
         let mut tls = SslOpts::default();
         if let Some(ca) = &endpoint.tls_ca {
@@ -114,6 +114,8 @@ fn texts(guard: &Guard, rows: Recorded) -> Vec<String> {
     texts.insert(&rows.occupancies);
     rows.senders.iter().for_each(|row| texts.name_person(row, "sender"));
     rows.recipients.iter().for_each(|row| texts.name_person(row, "recipient"));
+    rows.sender_nicks.iter().for_each(|row| texts.name_nick(row, "sender"));
+    rows.recipient_nicks.iter().for_each(|row| texts.name_nick(row, "recipient"));
     for part in rows.tallies.chunks(tallies::ROWS_PER_STATEMENT) {
         texts.statement(&tallies::addition(part, ADD_TALLIES));
     }

@@ -193,13 +193,15 @@ pub(super) async fn store(db: &AsyncPgConnection, guard: &Guard, rows: Recorded)
         unnest::insert(db, unnest::Occupancies::of(rows.occupancies)),
         unnest::insert(db, unnest::Senders::of(rows.senders)),
         unnest::insert(db, unnest::Recipients::of(rows.recipients)),
+        unnest::insert(db, unnest::SenderNicks::of(rows.sender_nicks)),
+        unnest::insert(db, unnest::RecipientNicks::of(rows.recipient_nicks)),
         tallying.add_tallies(&rows.tallies),
         unnest::insert(db, unnest::Settings::of(rows.settings)),
         unnest::insert(db, unnest::Progress::of(rows.progress)),
         commit(db, guard),
     );
-    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) = done;
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p].into_iter().collect()
+    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r) = done;
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r].into_iter().collect()
 }
 
 /// Begins a transaction that fails unless this writer was the last one and has stored everything before this batch.

@@ -79,8 +79,8 @@ pub(crate) trait Queries {
     async fn gaps_like(&mut self, node: i16, from: i64, reason: i16) -> QueryResult<Vec<GapRow>>;
     /// Says when a gap ended, and how much was lost.
     async fn end_gap(&mut self, gap: i64, to: Option<i64>, lost: Option<i64>, at: i64) -> QueryResult<()>;
-    /// When the newest message arrived that a node mirrored.
-    async fn newest_arrival(&mut self, node: i16) -> QueryResult<Option<i64>>;
+    /// When the newest message arrived that a node mirrored before this moment.
+    async fn newest_arrival(&mut self, node: i16, before: i64) -> QueryResult<Option<i64>>;
     /// Adds to the counts.
     async fn add_tallies(&mut self, rows: &[TallyRow]) -> QueryResult<()>;
     async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()>;
@@ -380,6 +380,14 @@ macro_rules! queries {
                     let values = (recipient_id.eq(recipient.id), recipient_resource.eq(recipient.resource));
                     diesel::update(unknown).set(values).execute(self)$($wait)*?;
                 }
+                if let Some(nick) = people.sender_nick {
+                    let unknown = messages.filter(id.eq(message).and(sender_nick.is_null()));
+                    diesel::update(unknown).set(sender_nick.eq(nick)).execute(self)$($wait)*?;
+                }
+                if let Some(nick) = people.recipient_nick {
+                    let unknown = messages.filter(id.eq(message).and(recipient_nick.is_null()));
+                    diesel::update(unknown).set(recipient_nick.eq(nick)).execute(self)$($wait)*?;
+                }
                 Ok(())
             }
 
@@ -414,10 +422,11 @@ macro_rules! queries {
                 diesel::update(gaps.filter(id.eq(gap))).set(end).execute(self)$($wait)*.map(drop)
             }
 
-            async fn newest_arrival(&mut self, node: i16) -> diesel::QueryResult<Option<i64>> {
+            async fn newest_arrival(&mut self, node: i16, before: i64) -> diesel::QueryResult<Option<i64>> {
                 use $dsl as _;
                 use crate::store::schema::messages::dsl::*;
-                messages.filter(node_id.eq(node)).order(id.desc()).select(received_at).first(self)$($wait)*.optional()
+                let earlier = messages.filter(node_id.eq(node).and(received_at.lt(before)));
+                earlier.order(id.desc()).select(received_at).first(self)$($wait)*.optional()
             }
 
             async fn add_tallies(&mut self, rows: &[TallyRow]) -> diesel::QueryResult<()> {

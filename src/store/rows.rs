@@ -75,6 +75,8 @@ impl MessageRow {
         if let Some(recipient) = people.recipient {
             (self.recipient_id, self.recipient_resource) = (Some(recipient.id), recipient.resource);
         }
+        self.sender_nick = self.sender_nick.take().or(people.sender_nick);
+        self.recipient_nick = self.recipient_nick.take().or(people.recipient_nick);
     }
 }
 
@@ -82,7 +84,9 @@ impl MessageRow {
 #[derive(Debug, Default)]
 pub(crate) struct People {
     pub(crate) sender: Option<Named>,
+    pub(crate) sender_nick: Option<String>,
     pub(crate) recipient: Option<Named>,
+    pub(crate) recipient_nick: Option<String>,
 }
 
 /// Somebody's number, and the session.
@@ -98,6 +102,13 @@ pub(crate) struct PersonRow {
     pub(crate) message_id: i64,
     pub(crate) id: i32,
     pub(crate) resource: Option<String>,
+}
+
+/// Somebody's nick for a message that is stored already.
+#[derive(Clone, Debug)]
+pub(crate) struct NickRow {
+    pub(crate) message_id: i64,
+    pub(crate) nick: String,
 }
 
 /// A row of `settings`.

@@ -207,6 +207,20 @@ columns! {
 }
 
 columns! {
+    SenderNicks, NickRow, update "UPDATE messages SET sender_nick = news.nick",
+    " AS news (message_id, nick) WHERE messages.id = news.message_id AND messages.sender_nick IS NULL";
+    message_id "message_id" BigInt => i64, "int8";
+    nick "nick" Text => String, "text";
+}
+
+columns! {
+    RecipientNicks, NickRow, update "UPDATE messages SET recipient_nick = news.nick",
+    " AS news (message_id, nick) WHERE messages.id = news.message_id AND messages.recipient_nick IS NULL";
+    message_id "message_id" BigInt => i64, "int8";
+    nick "nick" Text => String, "text";
+}
+
+columns! {
     Settings, SettingRow, insert "settings", " ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     name "name" Text => String, "text";
     value "value" Binary => Vec<u8>, "bytea";
@@ -258,6 +272,8 @@ pub(super) async fn prepare(mut connection: &AsyncPgConnection) -> QueryResult<(
     Occupancies::default().execute(&mut connection).await?;
     Senders::default().execute(&mut connection).await?;
     Recipients::default().execute(&mut connection).await?;
+    SenderNicks::default().execute(&mut connection).await?;
+    RecipientNicks::default().execute(&mut connection).await?;
     Settings::default().execute(&mut connection).await?;
     Progress::default().execute(&mut connection).await?;
     Ok(())
