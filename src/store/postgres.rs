@@ -6,19 +6,17 @@ use std::task::Poll;
 
 use diesel::QueryResult;
 use diesel::prelude::*;
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::ahead::{Guard, Recorded};
-use super::queries::{Details, Queries, queries, reference};
+use super::queries::{Details, queries, reference};
 use super::references::Sought;
 use super::rows::*;
 use super::schema::settings;
 use super::{Endpoint, StoreError, unnest};
 
-/// The advisory lock in which writers queue: it is granted in the order of asking, which the lock of a row is not.
-const WRITERS_QUEUE: i64 = 0x786d_7070_6172_6368;
 /// Most questions on their way at once.
 const MAX_ASKED_AT_ONCE: usize = 500;
 
@@ -37,9 +35,10 @@ pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncPgConnec
         };
         drop(connection);
         let milliseconds = endpoint.statement_timeout.as_millis();
-        let setup =
-            format!("SET statement_timeout = {milliseconds}; SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET jit = off; \
-             SET default_transaction_isolation = 'read committed'");
+        let setup = format!(
+            "SET statement_timeout = {milliseconds}; SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET jit = off; \
+             SET default_transaction_isolation = 'read committed'"
+        );
         client.batch_execute(&setup).await.map_err(|error| unreachable(&error))?;
         AsyncPgConnection::try_from(client).await.map_err(|error| StoreError::unreachable("PostgreSQL", &error))
     };
@@ -84,14 +83,14 @@ fn settings_of(url: &str) -> Result<(tokio_postgres::Config, super::tls::Verify)
 queries!(&AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await],
     "ON CONFLICT (node_id, day, state, reason) DO UPDATE SET count = tallies.count + excluded.count", {
     async fn begin(&mut self) -> QueryResult<Vec<u8>> {
-        let (mut one, mut other) = (*self, *self);
-        let lock = format!("BEGIN; SELECT pg_advisory_xact_lock({WRITERS_QUEUE})");
-        let (begun, writer) = tokio::join!(
+        let (mut one, mut two, mut other) = (*self, *self, *self);
+        let (begun, queued, writer) = tokio::join!(
             biased;
-            one.batch_execute(&lock),
+            unnest::BEGIN.execute(&mut one),
+            unnest::QUEUE.execute(&mut two),
             settings::table.filter(settings::name.eq("writer")).select(settings::value).for_update().first(&mut other)
         );
-        begun.and(writer)
+        begun.and(queued).and(writer)
     }
 
     async fn insert_jids(&mut self, rows: Vec<JidRow>) -> QueryResult<()> {
@@ -175,13 +174,38 @@ async fn all<F: Future>(asked: impl Iterator<Item = F>) -> Vec<F::Output> {
 
 /// One transaction with everything that a batch writes, in one round trip: all of it is sent before the first answer comes. The server
 /// does it in order, and what comes after an error fails, the commit included; should the transaction not be the next one, by `guard`,
-/// then it is its first statement that fails.
+/// then it is an early statement that fails.
+///
+/// The order in which things are sent is that in which they are polled first: each is a prepared statement of Diesel's, and waits in the one
+/// queue for its cache of them. So even one that has to be prepared first is overtaken by nothing, not by the next transaction either. No
+/// statement here may be one that is not prepared (`batch_execute`): it would not queue.
 pub(super) async fn store(db: &AsyncPgConnection, guard: &Guard, rows: Recorded) -> QueryResult<()> {
-    let (mut first, mut tallying) = (db, db);
-    let begin = begin_guarded(guard);
-    let done = tokio::join!(
+    let check = |next_seq| unnest::Check { token: guard.token.clone(), spool_id: guard.spool_id.clone(), next_seq };
+    let (begun, written, committed) = tokio::join!(
         biased;
-        first.batch_execute(&begin),
+        begin(db, check(guard.before)),
+        write(db, rows),
+        commit(db, check(guard.after)),
+    );
+    begun.and(written).and(committed)
+}
+
+/// Begins a transaction that fails unless this writer was the last one and has stored everything before this batch.
+async fn begin(db: &AsyncPgConnection, check: unnest::Check) -> QueryResult<()> {
+    let (mut one, mut two, mut three, mut four) = (db, db, db, db);
+    let (begun, queued, locked, checked) = tokio::join!(
+        biased;
+        unnest::BEGIN.execute(&mut one),
+        unnest::QUEUE.execute(&mut two),
+        unnest::LOCK.execute(&mut three),
+        check.execute(&mut four),
+    );
+    begun.and(queued).and(locked).and(checked).map(drop)
+}
+
+async fn write(db: &AsyncPgConnection, rows: Recorded) -> QueryResult<()> {
+    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) = tokio::join!(
+        biased;
         unnest::insert(db, unnest::Nodes::of(rows.nodes)),
         unnest::insert(db, unnest::Jids::of(rows.jids)),
         unnest::insert(db, unnest::Conversations::of(rows.conversations)),
@@ -195,41 +219,24 @@ pub(super) async fn store(db: &AsyncPgConnection, guard: &Guard, rows: Recorded)
         unnest::insert(db, unnest::Recipients::of(rows.recipients)),
         unnest::insert(db, unnest::SenderNicks::of(rows.sender_nicks)),
         unnest::insert(db, unnest::RecipientNicks::of(rows.recipient_nicks)),
-        tallying.add_tallies(&rows.tallies),
+        unnest::insert(db, unnest::Tallies::of(rows.tallies)),
         unnest::insert(db, unnest::Settings::of(rows.settings)),
         unnest::insert(db, unnest::Progress::of(rows.progress)),
-        commit(db, guard),
     );
-    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r) = done;
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r].into_iter().collect()
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p].into_iter().collect()
 }
 
-/// Begins a transaction that fails unless this writer was the last one and has stored everything before this batch.
-fn begin_guarded(guard: &Guard) -> String {
-    let (token, spool, before) = (hex(&guard.token), hex(&guard.spool_id), guard.before);
-    format!(
-        "BEGIN; SELECT pg_advisory_xact_lock({WRITERS_QUEUE}); SELECT 1 FROM settings WHERE name = 'writer' FOR UPDATE; \
-         SELECT 1 / count(*) FROM settings s, progress p \
-         WHERE s.name = 'writer' AND s.value = '\\x{token}' AND p.spool_id = '\\x{spool}' AND p.next_seq = {before}"
-    )
-}
-
-/// Commits if the position was moved. Through the same queue of prepared statements as the rows, so that it can't overtake them.
-async fn commit(db: &AsyncPgConnection, guard: &Guard) -> QueryResult<()> {
+/// Commits if the position was moved, and nothing else happened.
+async fn commit(db: &AsyncPgConnection, check: unnest::Check) -> QueryResult<()> {
     let (mut one, mut other) = (db, db);
-    let moved = unnest::Moved { spool_id: guard.spool_id.clone(), next_seq: guard.after };
-    let (moved, committed) = tokio::join!(biased; moved.execute(&mut one), unnest::Commit.execute(&mut other));
-    moved.and(committed).map(drop)
+    let (checked, committed) = tokio::join!(biased; check.execute(&mut one), unnest::COMMIT.execute(&mut other));
+    checked.and(committed).map(drop)
 }
 
-/// Has every statement of [`store`] prepared, so that none of them waits for that in the middle of a transaction.
-pub(super) async fn prepare(db: &AsyncPgConnection) -> QueryResult<()> {
-    let mut connection = db;
-    connection.batch_execute("BEGIN").await?;
+/// Has every statement of [`store`] prepared, so that none of them costs a round trip later.
+pub(super) async fn prepare(mut db: &AsyncPgConnection) -> QueryResult<()> {
     unnest::prepare(db).await?;
-    unnest::Commit.execute(&mut connection).await.map(drop)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    // It divides by zero: nobody has this token.
+    let _fails = unnest::Check { token: Vec::new(), spool_id: Vec::new(), next_seq: 0 }.execute(&mut db).await;
+    Ok(())
 }

@@ -1,6 +1,8 @@
 //! Rows into PostgreSQL as one array for each column (`unnest`): one statement text for any number of rows, which is half again as fast as a
 //! long list of VALUES. Diesel takes it for a static query, so that it is prepared once for a connection.
 
+use std::borrow::Cow;
+
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, QueryFragment, QueryId};
@@ -232,35 +234,70 @@ columns! {
     next_seq "next_seq" BigInt => i64, "int8";
 }
 
-/// Fails unless the position is this one.
+columns! {
+    Tallies, TallyRow, insert "tallies", " ON CONFLICT (node_id, day, state, reason) DO UPDATE SET count = tallies.count + excluded.count";
+    node_id "node_id" SmallInt => i16, "int2";
+    day "day" Integer => i32, "int4";
+    state "state" SmallInt => i16, "int2";
+    reason "reason" Text => Cow<'static, str>, "text";
+    count "count" BigInt => i64, "int8";
+}
+
+/// A statement without values that is prepared once, as all of these are.
+#[derive(Debug)]
+pub(super) struct Plain<const WHICH: usize>;
+
+/// Begins a transaction.
+pub(super) const BEGIN: Plain<0> = Plain;
+/// Waits for its turn among the writers: an advisory lock is granted in the order of asking, which the lock of a row is not.
+pub(super) const QUEUE: Plain<1> = Plain;
+/// Locks the row that says who wrote last.
+pub(super) const LOCK: Plain<2> = Plain;
+/// Commits.
+pub(super) const COMMIT: Plain<3> = Plain;
+
+const PLAIN: [&str; 4] = [
+    "BEGIN",
+    // 'xmpparch' as a number.
+    "SELECT pg_advisory_xact_lock(8677715684986348392)",
+    "SELECT 1 FROM settings WHERE name = 'writer' FOR UPDATE",
+    "COMMIT",
+];
+
+impl<const WHICH: usize> QueryId for Plain<WHICH> {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl<const WHICH: usize> QueryFragment<Pg> for Plain<WHICH> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql(PLAIN.get(WHICH).copied().unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// Fails unless this writer was the last one and the position is this one.
 #[derive(Debug, QueryId)]
-pub(super) struct Moved {
+pub(super) struct Check {
+    pub(super) token: Vec<u8>,
     pub(super) spool_id: Vec<u8>,
     pub(super) next_seq: i64,
 }
 
-impl QueryFragment<Pg> for Moved {
+impl QueryFragment<Pg> for Check {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT 1 / count(*) FROM progress WHERE spool_id = ");
+        out.push_sql("SELECT 1 / count(*) FROM settings s, progress p WHERE s.name = 'writer' AND s.value = ");
+        out.push_bind_param::<Binary, _>(&self.token)?;
+        out.push_sql(" AND p.spool_id = ");
         out.push_bind_param::<Binary, _>(&self.spool_id)?;
-        out.push_sql(" AND next_seq = ");
+        out.push_sql(" AND p.next_seq = ");
         out.push_bind_param::<BigInt, _>(&self.next_seq)
-    }
-}
-
-/// Commits, as a prepared statement.
-#[derive(Debug, QueryId)]
-pub(super) struct Commit;
-
-impl QueryFragment<Pg> for Commit {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("COMMIT");
-        Ok(())
     }
 }
 
 /// Prepares all of them, by running them without rows.
 pub(super) async fn prepare(mut connection: &AsyncPgConnection) -> QueryResult<()> {
+    BEGIN.execute(&mut connection).await?;
     Nodes::default().execute(&mut connection).await?;
     Jids::default().execute(&mut connection).await?;
     Conversations::default().execute(&mut connection).await?;
@@ -276,5 +313,9 @@ pub(super) async fn prepare(mut connection: &AsyncPgConnection) -> QueryResult<(
     RecipientNicks::default().execute(&mut connection).await?;
     Settings::default().execute(&mut connection).await?;
     Progress::default().execute(&mut connection).await?;
+    Tallies::default().execute(&mut connection).await?;
+    QUEUE.execute(&mut connection).await?;
+    LOCK.execute(&mut connection).await?;
+    COMMIT.execute(&mut connection).await?;
     Ok(())
 }

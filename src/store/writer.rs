@@ -12,8 +12,8 @@ use super::account::Account;
 use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
 use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
-use super::overlap::{CALM_BATCHES, Overlap};
 use super::dictionary::{Conversation, Dictionary};
+use super::overlap::{CALM_BATCHES, Overlap};
 use super::queries::{LastIds, Queries};
 use super::queues::{Position, Queues};
 use super::references::References;
@@ -371,7 +371,8 @@ impl Memory {
         let mut wanted = Vec::new();
         let mut bounced = Vec::new();
         // Nothing refers to a message in a conversation that has none yet.
-        let known = |conversation: &Conversation| self.dictionary.conversation(conversation).filter(|id| *id <= self.stored_ids.conversation);
+        let known =
+            |conversation: &Conversation| self.dictionary.conversation(conversation).filter(|id| *id <= self.stored_ids.conversation);
         for entry in entries {
             match &entry.item {
                 Item::Message(message) => {
@@ -512,14 +513,7 @@ impl Memory {
         Ok(())
     }
 
-    fn message_row(
-        &mut self,
-        entry: &Entry,
-        message: &Message,
-        keyed: &Keyed,
-        verdict: &Verdict,
-        conversation_id: i32,
-    ) -> MessageRow {
+    fn message_row(&mut self, entry: &Entry, message: &Message, keyed: &Keyed, verdict: &Verdict, conversation_id: i32) -> MessageRow {
         let jid = |address: &crate::message::address::Address| self.dictionary.jid(&address.bare);
         let sender_id = message.sender.as_ref().and_then(jid);
         let recipient_id = message.recipient.as_ref().and_then(jid);
