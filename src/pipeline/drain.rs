@@ -231,12 +231,12 @@ impl Work {
         if self.flying.len() >= MAX_IN_FLIGHT {
             self.land(shared, writer).await?;
         }
-        let Some(batch) = self.waiting.pop_front() else { return Ok(true) };
+        // It stays where it is until it is on its way: should the database not answer, it is still there.
+        let Some(batch) = self.waiting.front() else { return Ok(true) };
         if patiently(shared, async { Ok(writer.submit(&batch.entries, &shared.spool_id, batch.next_seq).await) }).await? {
-            self.flying.push_back(batch);
+            self.flying.extend(self.waiting.pop_front());
             return Ok(true);
         }
-        self.waiting.push_front(batch);
         while !self.flying.is_empty() {
             self.land(shared, writer).await?;
         }
@@ -244,8 +244,11 @@ impl Work {
             store(shared, writer, &batch.entries, batch.next_seq).await?;
             self.waiting.pop_front();
         }
-        if let Err(error) = writer.open_lane(&shared.settings.endpoint).await {
-            log::debug!("store {}: no second connection: {error}", shared.settings.endpoint.name);
+        let endpoint = &shared.settings.endpoint;
+        match tokio::time::timeout(endpoint.statement_timeout, writer.open_lane(endpoint)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::debug!("store {}: no second connection: {error}", endpoint.name),
+            Err(_elapsed) => log::debug!("store {}: no second connection in {:?}", endpoint.name, endpoint.statement_timeout),
         }
         Ok(true)
     }
