@@ -87,7 +87,7 @@ pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(),
     for node in &config.nodes {
         if let Some(store) = stores.get(&node.store) {
             let link = life.link(&node.name, store.appender.clone());
-            nodes.push(attach(node, store.appender.clone(), &alarms, link, sessions_stopped.clone())?);
+            nodes.push(attach(config, node, store.appender.clone(), &alarms, link, sessions_stopped.clone())?);
         }
     }
     let gaps = gaps::Watch::new(config, &stores, &alarms);
@@ -190,12 +190,21 @@ fn tell(recovered: &spool::Recovered, store: &StoreConfig, alarms: &Alarms) {
     }
 }
 
-fn attach(node: &NodeConfig, spool: Appender, alarms: &Alarms, link: Arc<Link>, stop: watch::Receiver<bool>) -> Result<OpenNode, RunError> {
+fn attach(
+    config: &Config,
+    node: &NodeConfig,
+    spool: Appender,
+    alarms: &Alarms,
+    link: Arc<Link>,
+    stop: watch::Receiver<bool>,
+) -> Result<OpenNode, RunError> {
     let facts = Arc::new(facts(node));
     let stats = Arc::new(NodeStats::default());
     let status = component::Status::new();
     let intake = Arc::new(NodeIntake::new(facts.clone(), spool, stats.clone(), alarms.clone(), link));
-    let session = tokio::spawn(component::run(settings(node)?, intake.clone(), status.clone(), stop));
+    let asked = node.kind != NodeKind::Openfire;
+    let settings = component::Settings { module_interval: asked.then_some(config.run.status_interval), ..settings(node)? };
+    let session = tokio::spawn(component::run(settings, intake.clone(), status.clone(), stop));
     let account = tokio::spawn({
         let intake = intake.clone();
         async move { intake.keep_account().await }

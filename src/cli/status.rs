@@ -106,6 +106,9 @@ impl Report {
         for node in list(status, "nodes").iter().filter(|node| !text(node, "advice").is_empty()) {
             report += &format!("   {}: {}\n", text(node, "name"), text(node, "advice"));
         }
+        for node in list(status, "nodes") {
+            report += &module_line(node).map(|line| format!("   {}: {line}\n", text(node, "name"))).unwrap_or_default();
+        }
         report.push('\n');
         let stores = ["Store", "Waiting", "Spool", "Limit", "Lag", "Messages", "Copies", "Bounces", "Set aside"];
         report += &table::render(stores, list(status, "stores").iter().map(store_row));
@@ -153,6 +156,18 @@ fn node_row(node: &Value) -> [String; 10] {
         text(node, "reconnects"),
         node.get("gaps").map(|gaps| text(gaps, "open")).unwrap_or_default(),
     ]
+}
+
+/// What the node's own module says; nothing where there is none.
+fn module_line(node: &Value) -> Option<String> {
+    let module = node.get("module").filter(|module| module.get("present") == Some(&Value::Bool(true)))?;
+    let [name, version, mode, depth, in_flight] = ["name", "version", "mode", "depth", "in_flight"].map(|key| text(module, key));
+    let size = mebibytes(number(module, "bytes"));
+    let mut line = format!("module {name} {version}, mode {mode}, {depth} copies in its queue ({size}), {in_flight} of them on the way");
+    if number(module, "dropped") > 0 {
+        line += &format!(", {} dropped: see the node's log", number(module, "dropped"));
+    }
+    Some(line)
 }
 
 fn store_row(store: &Value) -> [String; 9] {
@@ -209,6 +224,7 @@ mod tests {
                 "name": "main", "address": "127.0.0.1:5347", "domain": "archive.example.com", "state": "down", "since": rfc3339(NOW),
                 "advice": "the secret is wrong", "stanzas": 12, "bytes": 900, "reconnects": 0, "violations": 0, "spooled": 5,
                 "oversize": 1, "dropped": 2, "unreadable": 0, "skipped": {"iq": 7}, "forged": {"a": 1, "b": 3}, "gaps": {"open": 6, "oldest": null},
+                "module": {"present": true, "name": "prosody", "version": "0.1.0", "mode": "observe", "depth": 4, "bytes": 0, "in_flight": 3, "dropped": 9},
             }],
             "stores": [{
                 "name": "default", "committed_seq": 4, "lag_seconds": 2.25,
@@ -230,7 +246,18 @@ mod tests {
     fn a_fresh_file_is_shown_as_tables() {
         let report = report(&status("running", SECOND).to_string());
         let text = report.render(ReportFormat::Table);
-        for part in ["process 7", "main", "127.0.0.1:5347", "the secret is wrong", "2.0 MiB", "2.2 s", "store-unreachable", "start it"] {
+        for part in [
+            "module prosody 0.1.0, mode observe, 4 copies",
+            "9 dropped",
+            "process 7",
+            "main",
+            "127.0.0.1:5347",
+            "the secret is wrong",
+            "2.0 MiB",
+            "2.2 s",
+            "store-unreachable",
+            "start it",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         let node = text.lines().find(|line| line.contains("127.0.0.1")).unwrap();

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{OpenNode, OpenStore, gaps};
 use crate::alarm::{Alarms, Name};
 use crate::component;
+use crate::component::module::Presence;
 use crate::component::status::State;
 use crate::config::Config;
 use crate::spool::Appender;
@@ -133,7 +134,29 @@ fn node((name, address, domain, stats, status): &(String, String, String, Arc<No
         "skipped": stats.skipped.get(),
         "forged": stats.forged.get(),
         "gaps": gaps,
+        "module": module(status.module()),
     })
+}
+
+/// Nothing as long as the node has not answered.
+fn module(presence: Presence) -> Value {
+    match presence {
+        Presence::Unknown => Value::Null,
+        Presence::Absent => json!({ "present": false }),
+        Presence::Present(module) => json!({
+            "present": true,
+            "name": module.name,
+            "version": module.version,
+            "mode": module.mode,
+            "epoch": module.epoch,
+            "next": module.next,
+            "depth": module.depth,
+            "bytes": module.bytes,
+            "in_flight": module.in_flight,
+            "dropped": module.dropped,
+            "oldest": module.oldest,
+        }),
+    }
 }
 
 fn store((name, spool, stats): &(String, Appender, Arc<StoreStats>)) -> Value {

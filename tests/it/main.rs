@@ -10,6 +10,8 @@ mod gaps;
 mod hostile;
 mod identity;
 mod meaning;
+mod module_ejabberd;
+mod module_prosody;
 mod outages;
 mod replays;
 mod rooms;
