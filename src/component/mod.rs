@@ -64,6 +64,10 @@ pub trait Intake: Send + Sync + 'static {
     fn connected(&self);
     /// The stream was closed.
     fn disconnected(&self);
+    /// The node mirrors to us from now on: at once when the stream is opened, or when it has agreed to.
+    fn mirrors(&self, _at: Micros) {}
+    /// Everything that had come from the node by then was handed over.
+    fn caught_up(&self, _at: Micros) {}
 }
 
 /// A reply to be sent once the stanza it answers is durable; none when that stanza can't be made durable.
@@ -178,6 +182,9 @@ async fn live<I: Intake>(
     let began = Instant::now();
     status.online(settings);
     intake.connected();
+    if !settings.kind_openfire {
+        intake.mirrors(crate::time::now());
+    }
     let ended = session::serve(connection, settings, intake.as_ref(), status, shutdown).await;
     intake.disconnected();
     backoff.session_lived(began.elapsed());

@@ -278,8 +278,11 @@ impl<'a, I: Intake> Session<'a, I> {
             }
             let overflow = Arc::clone(&self.outgoing.overflow);
             tokio::select! {
-                read = reader.read_buf(framer.room()) => match read {
-                    Ok(0) => return self.over(""),
+                read = noting_idleness(reader.read_buf(framer.room()), self.intake) => match read {
+                    Ok(0) => {
+                        self.intake.caught_up(time::now());
+                        return self.over("");
+                    }
                     Ok(bytes) => self.heard(bytes),
                     Err(error) => return self.over(&error.to_string()),
                 },
@@ -452,6 +455,7 @@ impl<'a, I: Intake> Session<'a, I> {
             }
             Outcome::Subscribed => {
                 self.status.set_mirror(Mirror::Subscribed);
+                self.intake.mirrors(time::now());
                 info!("node {name}: Openfire mirrors messages to {}", self.settings.domain);
             }
             Outcome::Refused(reason) => {
@@ -491,6 +495,22 @@ impl<'a, I: Intake> Session<'a, I> {
         }
         self.pending.spawn(send_when_durable(reply, self.outgoing.clone(), self.status.clone()));
     }
+}
+
+/// Reads, and tells the intake when there was nothing to read: whatever the node had sent by then is taken. A task that has used up its turn is
+/// told the same as one that finds nothing, which must not count.
+async fn noting_idleness<R>(read: impl Future<Output = R>, intake: &impl Intake) -> R {
+    let mut read = std::pin::pin!(read);
+    let mut was_idle = false;
+    std::future::poll_fn(|context| {
+        let polled = read.as_mut().poll(context);
+        if polled.is_pending() && !was_idle && tokio::task::coop::has_budget_remaining() {
+            was_idle = true;
+            intake.caught_up(time::now());
+        }
+        polled
+    })
+    .await
 }
 
 async fn send_when_durable(reply: DurableReply, outgoing: Outgoing, status: Status) {

@@ -25,7 +25,11 @@ fn judge(module: &Module, about: &mut About<'_>) {
     let found = format!("{name} {version}, mode {mode}, {depth} copies in its queue ({bytes} bytes), {dropped} dropped");
     match () {
         () if *dropped > 0 => {
-            about.warn("module", found, "the node's queue was full, or records in it were damaged: look at the node's log, and compare with its archive");
+            about.warn(
+                "module",
+                found,
+                "the node's queue was full, or records in it were damaged: look at the node's log, and compare with its archive",
+            );
         }
         () if *depth > LARGE_DEPTH => {
             about.warn("module", found, "the queue is long: see that the archiver is attached and its store answers; it drains by itself");
@@ -72,9 +76,7 @@ mod tests {
 
     #[test]
     fn a_module_is_judged_by_its_queue() {
-        let module = |depth: u64, dropped: u64| {
-            json!({"module": {"present": true, "name": "prosody", "version": "0.1.0", "mode": "observe", "depth": depth, "dropped": dropped}})
-        };
+        let module = |depth: u64, dropped: u64| json!({"module": {"present": true, "name": "prosody", "version": "0.1.0", "mode": "observe", "depth": depth, "dropped": dropped}});
         for (depth, dropped, outcome) in [(3, 0, Outcome::Ok), (3, 1, Outcome::Warn), (LARGE_DEPTH + 1, 0, Outcome::Warn)] {
             let all = found(&module(depth, dropped));
             assert_eq!(all[0].0, outcome);

@@ -1,6 +1,6 @@
 //! An IM node: a running server with its users, rooms and the mirror that feeds the archive.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::process::{Directory, PATIENCE, Process, free_port, tail, try_for};
@@ -61,7 +61,14 @@ pub(crate) struct Peer {
 
 impl Plan {
     fn new(host: &str) -> Plan {
-        Plan { host: host.to_owned(), client_port: free_port(), component_port: free_port(), server_port: free_port(), peers: Vec::new(), mirror: Mirror::Stock }
+        Plan {
+            host: host.to_owned(),
+            client_port: free_port(),
+            component_port: free_port(),
+            server_port: free_port(),
+            peers: Vec::new(),
+            mirror: Mirror::Stock,
+        }
     }
 
     /// The domains that it answers for.
@@ -121,11 +128,17 @@ impl Node {
     ///
     /// Prosody is told where ejabberd is. ejabberd asks the system's resolver, which knows `localhost` on every machine and no name below it.
     pub(crate) fn start_two() -> [Node; 2] {
+        Node::start_two_with([Mirror::Stock, Mirror::Stock])
+    }
+
+    /// The same with these mirrors, first Prosody's, then ejabberd's.
+    pub(crate) fn start_two_with(mirrors: [Mirror; 2]) -> [Node; 2] {
         for _ in 0..ATTEMPTS {
             let mut one = Plan::new("localhost");
             let mut other = Plan::new("ejabberd.localhost");
             one.peers = other.served();
             other.peers = one.served();
+            [one.mirror, other.mirror] = mirrors.clone();
             let one = Node::try_start(Kind::Prosody, &one);
             let other = Node::try_start(Kind::Ejabberd, &other);
             if let (Some(one), Some(other)) = (one, other) {
@@ -186,9 +199,19 @@ impl Node {
         format!("{name}@{}", self.rooms)
     }
 
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Where our module keeps its queue.
     pub(crate) fn queue(&self) -> PathBuf {
         self.directory.path().join("data/xmpp_archiver")
+    }
+
+    /// Asks it to end and waits until it has.
+    pub(crate) fn stop(&mut self) {
+        self.process.stop("TERM");
     }
 
     /// Ends it as a crash would.

@@ -57,7 +57,11 @@ fn mirror_configuration(plan: &Plan, directory: &Directory) -> [String; 3] {
     match &plan.mirror {
         Mirror::Stock => {
             let rules = directory.path().join("mirror.pfw");
-            [String::new(), String::new(), format!("modules_enabled = {{ \"firewall\"; \"peers\"; }}\nfirewall_scripts = {{ \"{}\" }}\n", rules.display())]
+            [
+                String::new(),
+                String::new(),
+                format!("modules_enabled = {{ \"firewall\"; \"peers\"; }}\nfirewall_scripts = {{ \"{}\" }}\n", rules.display()),
+            ]
         }
         Mirror::Module(settings) => {
             let all = format!("xmpp_archiver_component = \"{}\"\n{settings}", plan.archive());
