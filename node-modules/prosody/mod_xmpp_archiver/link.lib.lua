@@ -20,6 +20,7 @@ end
 local function take_off(self, index, payload, at)
 	self.in_flight[index] = #payload;
 	self.times[index] = at;
+	if self.count == 0 then self.heard_at = self.options.now(); end
 	self.count = self.count + 1;
 	self.bytes = self.bytes + #payload;
 	-- The server joins what is sent in one round of its loop.
@@ -88,6 +89,7 @@ function link:acknowledge(id)
 	self.in_flight[index], self.times[index] = nil, nil;
 	self.count = self.count - 1;
 	self.bytes = self.bytes - bytes;
+	self.heard_at = self.options.now();
 	if index > self.highest then self.highest = index; end
 	self.queue:finish(index);
 	self.options.on_finished(index);
@@ -129,7 +131,7 @@ end
 function link:connected(session)
 	if self.session then self:disconnected(); end
 	shorten_way(self, session);
-	self.session, self.down_since = session, nil;
+	self.session, self.down_since, self.heard_at = session, nil, self.options.now();
 	self.options.log("info", "the archiver is here; %d copies are waiting for it", self.queue:depth());
 	self:schedule();
 end
@@ -154,6 +156,14 @@ function link:disconnected()
 	strike(self);
 	self.in_flight, self.times, self.count, self.bytes, self.highest = {}, {}, 0, 0, 0;
 	self.queue:rewind();
+end
+
+-- Closes a stream on which copies are under way and no answer has come for too long: the other end may be gone without a word.
+function link:check_stall(seconds)
+	if self.session and self.count > 0 and self.options.now() - self.heard_at > seconds then
+		self.options.log("warn", "the archiver has not answered for %d s; closing its stream", seconds);
+		self.session:close();
+	end
 end
 
 -- When the node handled the first copy that is not finished, if that is on its way.

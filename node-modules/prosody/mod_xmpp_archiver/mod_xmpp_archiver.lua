@@ -291,8 +291,10 @@ local function start()
 		gate = gates.new(link, { seconds = module:get_option_number("xmpp_archiver_timeout", 10), on_timeout = on_timeout, now = time_now, guard = guard });
 	end
 	if hosts[component] then attach_component(component); end
+	local stall_seconds = module:get_option_number("xmpp_archiver_stall_timeout", 300);
 	module:add_timer(SAVE_SECONDS, function ()
 		guard(queue.save_progress, queue);
+		guard(link.check_stall, link, stall_seconds);
 		return SAVE_SECONDS;
 	end);
 	module:log("info", "Mirroring to %s in mode %s; %d copies in the queue, epoch %s", component, mode, queue:depth(), queue.epoch);
