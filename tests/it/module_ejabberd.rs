@@ -377,6 +377,10 @@ fn a_full_queue_can_give_up_the_oldest() {
     assert_eq!(last, 20);
     let kept: Vec<u64> = component.copies_with("<mirror").iter().map(|copy| sequence(copy).1).collect();
     assert!(kept.len() >= 5 && kept[0] > 5 && kept.is_sorted(), "{kept:?}");
+    component.send(&format!("<iq type='get' id='s1' from='{}' to='{}'><status xmlns='{MIRROR}'/></iq>", node.archive, node.host));
+    let status = component.expect("the status", |stanza| stanza.attr("id") == Some("s1"));
+    let dropped = format!("dropped='{}'", kept[0] - 1);
+    assert!(status.contains(&dropped), "{dropped}: {}", status.raw);
 }
 
 /// Who is in a room is told as it changes, whatever the reason; other presence is not.
