@@ -27,8 +27,9 @@ local MAX_RECORD_BYTES = 64 * 1024 * 1024;
 local queue = {};
 local queue_mt = { __index = queue };
 
-local function checksum(seq, payload)
-	return sub(sha1(seq .. " " .. payload, true), 1, CHECKSUM_CHARACTERS);
+-- The number need not go into it: it stands in the payload, too.
+local function checksum(payload)
+	return sub(sha1(payload, true), 1, CHECKSUM_CHARACTERS);
 end
 
 local function read_file(path)
@@ -53,7 +54,7 @@ local function record_at(data, position)
 	if not seq or tonumber(length) > MAX_RECORD_BYTES then return nil, "damaged"; end
 	local payload = sub(data, line_end + 1, line_end + tonumber(length));
 	if #data < line_end + tonumber(length) + 1 then return nil, "torn"; end
-	if checksum(seq, payload) ~= sum then return nil, "damaged"; end
+	if checksum(payload) ~= sum then return nil, "damaged"; end
 	return tonumber(seq), payload, line_end + tonumber(length) + 2;
 end
 
@@ -270,7 +271,7 @@ end
 -- Takes the copy with the number `next_seq` gave; nil when it can't be kept. The number is used up in any case, so that the archiver sees the loss.
 function queue:append(payload)
 	local seq = self:next_seq();
-	local record = format("@%d %d %s\n", seq, #payload, checksum(format("%d", seq), payload));
+	local record = format("@%d %d %s\n", seq, #payload, checksum(payload));
 	local bytes = #record + #payload + 1;
 	if self.active and self.active.bytes + bytes > self.options.segment_bytes then self:close_segment(); end
 	local index = self.last + 1;
@@ -376,7 +377,8 @@ local function reading_segment(self)
 			end
 			self.reader, self.reading = reader, segment;
 			local entry = self.entry;
-			reader:seek("set", entry and entry.segment == segment and entry.position or segment.start);
+			self.read_at = entry and entry.segment == segment and entry.position or segment.start;
+			reader:seek("set", self.read_at);
 			self.entry = nil;
 			return segment;
 		end
@@ -388,19 +390,25 @@ local function resynchronise(self, position)
 	self.reader:seek("set", position);
 	local data = self.reader:read("*a") or "";
 	local seq, payload, after = next_record(data, 1);
-	if seq then self.reader:seek("set", position + after - 1); end
+	if seq then
+		self.read_at = position + after - 1;
+		self.reader:seek("set", self.read_at);
+	end
 	return seq, payload;
 end
 
 local function read_record(self)
-	local position = self.reader:seek();
+	local position = self.read_at;
 	local line = self.reader:read("*l");
 	if not line then return nil; end
 	local seq, length, sum = match(line, RECORD_PATTERN);
 	if seq and tonumber(length) <= MAX_RECORD_BYTES then
 		local payload = self.reader:read(tonumber(length));
 		local newline = self.reader:read(1);
-		if payload and newline == "\n" and checksum(seq, payload) == sum then return tonumber(seq), payload; end
+		if payload and newline == "\n" and checksum(payload) == sum then
+			self.read_at = position + #line + #payload + 2;
+			return tonumber(seq), payload;
+		end
 	end
 	return resynchronise(self, position);
 end
