@@ -203,6 +203,7 @@ pub fn facts(node: &NodeConfig) -> Node {
     Node {
         name: node.name.clone(),
         domain: node.domain.clone(),
+        same_as: node.same_as.clone(),
         hosts: node.hosts.iter().cloned().collect(),
         muc: node.muc.iter().cloned().collect(),
         trusted: node.trusted.iter().cloned().collect(),

@@ -11,7 +11,10 @@
 //! 4. **Replays** (late deliveries, room history, archive results) join the message nearest to their stamp, and become a message
 //!    of their own only when there is none.
 //!
-//! Nothing is thrown away: every copy becomes a delivery of the message that it joins. This module does no I/O: the store
+//! 5. **Feeds.** Two archivers may be given the same by one node, each through a component domain of its own. Copies are counted
+//!    for each feed by itself, so that the k-th of a message on one is the k-th on the other, and makes one delivery.
+//!
+//! Nothing is thrown away: every copy becomes a delivery of the message that it joins, or a further sighting of one. This module does no I/O: the store
 //! asks it what to look up ([`Identity::wanted`]), gives it what it found ([`Identity::found`]) and has it decide copy by copy.
 
 pub mod keys;
@@ -24,12 +27,14 @@ use crate::message::{CopiesPerSend, Direction, ExactId, Message, Place};
 use crate::mirror::Source;
 use crate::time::{Micros, SECOND};
 use keys::{Key, Keyring};
-pub use known::{Channel, Known};
+pub use known::{Channel, Feed, Known, Seen};
 
 /// Copies of one message may be this far apart on one node, unless configured otherwise.
 pub const JOIN_WINDOW: Micros = 60 * SECOND;
 /// Halves of a federated conversation may be this far apart: a server queues while it connects to the other one.
 pub const FEDERATION_WINDOW: Micros = 600 * SECOND;
+/// The feeds of one node may be this far apart: one may be held up while its archiver's spool is full.
+pub const FEED_WINDOW: Micros = FEDERATION_WINDOW;
 /// A replay's stamp may be this far from when the message arrived: clocks differ, and a busy node hands copies on late.
 pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
@@ -46,6 +51,8 @@ pub struct Verdict {
     pub is_new: bool,
     /// Its place among the message's copies, from 0.
     pub sequence: i32,
+    /// Whether another feed of the node has brought this very copy before.
+    pub is_sighting: bool,
     /// Which send it stems from, by estimate, from 1.
     pub send: u16,
     /// Its direction, as far as it could be told.
@@ -71,6 +78,8 @@ pub struct Keyed {
     pub channel: Channel,
     /// A hash of the stanza but for its `to`.
     pub shape: u64,
+    /// The feed it came by, where its node has several.
+    pub feed: Option<Feed>,
 }
 
 /// The memory of recent messages.
@@ -110,6 +119,11 @@ impl Identity {
         // A group in memory holds what was said lately; a replay may be of what was said long ago.
         if message.is_replay() || !self.groups.contains_key(&keyed.hash) {
             for (at, before, after) in self.spans(message).into_iter().flatten() {
+                // What one feed holds back, another may have shown long ago.
+                let (before, after) = match keyed.feed {
+                    Some(_) => (before.max(FEED_WINDOW), after.max(FEED_WINDOW)),
+                    None => (before, after),
+                };
                 let buckets = keys::bucket(at - before)..=keys::bucket(at + after);
                 content.extend(buckets.map(|bucket| keys::content_key(bucket, keyed.hash)));
             }
@@ -189,7 +203,7 @@ impl Identity {
         } else {
             // The error may overtake a copy that another node mirrors: only a channel that had its copy already starts anew.
             let is_over = |known: &Known| known.bounced && known.count(keyed.channel) > 0;
-            let near = candidates.filter(|(_, known)| self.is_near(message, known) && !is_over(known)).collect::<Vec<_>>();
+            let near = candidates.filter(|(_, known)| self.is_near(message, keyed, known) && !is_over(known)).collect::<Vec<_>>();
             match message.per_send {
                 CopiesPerSend::Exactly(n) => near.iter().find(|(_, known)| known.count(keyed.channel) < n).map(|(index, _)| *index),
                 CopiesPerSend::About(n) => by_guess(&near, keyed.channel, n),
@@ -200,8 +214,13 @@ impl Identity {
         index.map(|index| (keyed.hash, index))
     }
 
-    fn is_near(&self, message: &Message, known: &Known) -> bool {
-        let window = if message.is_federated() { FEDERATION_WINDOW } else { self.window };
+    fn is_near(&self, message: &Message, keyed: &Keyed, known: &Known) -> bool {
+        let is_news_of_feed = keyed.feed.is_some() && known.count(keyed.channel) == 0;
+        let window = match () {
+            () if is_news_of_feed => FEED_WINDOW.max(self.window),
+            () if message.is_federated() => FEDERATION_WINDOW,
+            () => self.window,
+        };
         (message.said_at() - known.last_at).abs() <= window || (message.said_at() - known.sent_at).abs() <= window
     }
 
@@ -275,8 +294,8 @@ fn unreachable_group(hash: u64) {
 impl Known {
     fn take(&mut self, message: &Message, keyed: &Keyed, is_new: bool, keyring: &Keyring) -> Verdict {
         let at = message.said_at();
-        let sequence = self.copies;
-        self.copies += 1;
+        let sighted = keyed.feed.and_then(|feed| self.sight(feed));
+        let sequence = sighted.unwrap_or_else(|| self.deliver(keyed.feed));
         let mut send = 1;
         if !message.is_replay() {
             let count = self.add(keyed.channel, at);
@@ -284,7 +303,7 @@ impl Known {
             self.last_at = self.last_at.max(at);
         }
         let shape_is_kept = self.shapes.contains(&keyed.shape);
-        if !shape_is_kept {
+        if !shape_is_kept && sighted.is_none() {
             self.shapes.push(keyed.shape);
         }
         let direction = match message.direction {
@@ -296,7 +315,8 @@ impl Known {
         let new_ids = self.learn_ids(message, keyring);
         let names_sender = known::learn(&mut self.sender, message.sender.as_ref());
         let names_recipient = known::learn(&mut self.recipient, message.recipient.as_ref());
-        Verdict { message_id: self.id, is_new, sequence, send, direction, shape_is_kept, new_ids, names_sender, names_recipient }
+        let is_sighting = sighted.is_some();
+        Verdict { message_id: self.id, is_new, sequence, is_sighting, send, direction, shape_is_kept, new_ids, names_sender, names_recipient }
     }
 }
 
@@ -317,6 +337,7 @@ impl Verdict {
             message_id: id,
             is_new: true,
             sequence: 0,
+            is_sighting: false,
             send: 1,
             direction: message.direction,
             shape_is_kept: false,

@@ -15,6 +15,8 @@ pub struct Entry {
     pub seq: u64,
     /// The node that it came from, by its name in the configuration.
     pub node: Arc<str>,
+    /// The node that `node` is a further feed of, where it is one.
+    pub same_as: Option<Arc<str>>,
     /// When it arrived.
     pub arrived_at: Micros,
     /// The record as it stood in the spool.
@@ -61,6 +63,11 @@ pub enum Item {
 }
 
 impl Entry {
+    /// The node whose rows these are, whichever of its feeds brought them.
+    pub fn itself(&self) -> &str {
+        self.same_as.as_deref().unwrap_or(&self.node)
+    }
+
     /// The stanza as it was received.
     pub fn stanza(&self) -> &[u8] {
         self.record.get(self.stanza.clone()).unwrap_or_default()

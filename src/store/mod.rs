@@ -10,6 +10,7 @@ pub mod codec;
 mod derive;
 mod dictionary;
 mod endpoint;
+mod feeds;
 pub mod health;
 mod lookup;
 pub mod migrations;
