@@ -80,6 +80,15 @@ pub struct Keyed {
     pub shape: u64,
     /// The feed it came by, where its node has several.
     pub feed: Option<Feed>,
+    /// By how much the clock was set shortly before it came; 0 if it was not.
+    pub stepped_by: Micros,
+}
+
+impl Keyed {
+    /// When it was said, on the terms of the clock before it was set.
+    fn said_at_before_step(&self, message: &Message) -> Micros {
+        if message.stamp.is_some() { message.said_at() } else { message.said_at() - self.stepped_by }
+    }
 }
 
 /// The memory of recent messages.
@@ -93,12 +102,26 @@ pub struct Identity {
     exact: HashMap<Key, (u64, i64)>,
     /// Content hashes in the order in which they came, to forget the oldest.
     order: VecDeque<u64>,
+    /// By how much the clock was set, and the first message that was said after that.
+    step: Option<(Micros, i64)>,
+    /// What the last copy said of the clock.
+    stepped_by: Micros,
+    has_decided: bool,
 }
 
 impl Identity {
     /// An empty memory for a store with this secret.
     pub fn new(keyring: Keyring, window: Micros) -> Self {
-        Self { keyring, window, groups: HashMap::new(), exact: HashMap::new(), order: VecDeque::new() }
+        Self {
+            keyring,
+            window,
+            groups: HashMap::new(),
+            exact: HashMap::new(),
+            order: VecDeque::new(),
+            step: None,
+            stepped_by: 0,
+            has_decided: false,
+        }
     }
 
     /// The store's keyring.
@@ -118,7 +141,7 @@ impl Identity {
         exact.extend(keyed.exact.iter().filter(|key| !self.exact.contains_key(*key)));
         // A group in memory holds what was said lately; a replay may be of what was said long ago.
         if message.is_replay() || !self.groups.contains_key(&keyed.hash) {
-            for (at, before, after) in self.spans(message).into_iter().flatten() {
+            for (at, before, after) in self.spans(message, keyed).into_iter().flatten() {
                 // What one feed holds back, another may have shown long ago.
                 let (before, after) = match keyed.feed {
                     Some(_) => (before.max(FEED_WINDOW), after.max(FEED_WINDOW)),
@@ -131,16 +154,15 @@ impl Identity {
     }
 
     /// The times about which the message can have been said: how long before and after them.
-    fn spans(&self, message: &Message) -> [Option<(Micros, Micros, Micros)>; 2] {
+    fn spans(&self, message: &Message, keyed: &Keyed) -> [Option<(Micros, Micros, Micros)>; 2] {
         // Another archiver of the same node may have seen it a moment later.
         let just_now = Some((message.arrived_at, self.window, 2 * SECOND));
         if message.is_replay() {
             return [Some((message.said_at(), REPLAY_WINDOW, REPLAY_WINDOW)), just_now];
         }
-        if message.is_federated() {
-            return [Some((message.said_at(), FEDERATION_WINDOW, FEDERATION_WINDOW)), None];
-        }
-        [Some((message.said_at(), self.window, 2 * SECOND)), None]
+        let (before, after) = if message.is_federated() { (FEDERATION_WINDOW, FEDERATION_WINDOW) } else { (self.window, 2 * SECOND) };
+        let before_step = (keyed.stepped_by != 0).then(|| keyed.said_at_before_step(message));
+        [Some(message.said_at()), before_step].map(|at| at.map(|at| (at, before, after)))
     }
 
     /// Takes over what the database knows.
@@ -159,6 +181,7 @@ impl Identity {
 
     /// Decides on one copy; a message that is new gets the id `next_id`.
     pub fn decide(&mut self, message: &Message, keyed: &Keyed, next_id: i64) -> Verdict {
+        self.notice_step(keyed.stepped_by, next_id);
         let chosen = self.by_exact_id(message, keyed).or_else(|| self.by_content(message, keyed));
         let (hash, index, is_new) = match chosen {
             Some((hash, index)) => (hash, index, false),
@@ -174,6 +197,15 @@ impl Identity {
             self.exact.entry(*key).or_insert((hash, verdict.message_id));
         }
         verdict
+    }
+
+    /// What was said before the clock was set is told from what came after it, unless this process began in between.
+    fn notice_step(&mut self, by: Micros, next_id: i64) {
+        if by != self.stepped_by {
+            self.step = self.has_decided.then_some((by, next_id));
+            self.stepped_by = by;
+        }
+        self.has_decided = true;
     }
 
     /// An error came back for this message: equal copies that come later are another send.
@@ -221,7 +253,13 @@ impl Identity {
             () if message.is_federated() => FEDERATION_WINDOW,
             () => self.window,
         };
-        (message.said_at() - known.last_at).abs() <= window || (message.said_at() - known.sent_at).abs() <= window
+        let is_near = |at: Micros| (at - known.last_at).abs() <= window || (at - known.sent_at).abs() <= window;
+        let before_step = keyed.said_at_before_step(message);
+        match self.step.filter(|(by, _)| *by == keyed.stepped_by) {
+            Some((_, first)) if known.id >= first => is_near(message.said_at()),
+            Some(_) => is_near(before_step),
+            None => is_near(message.said_at()) || is_near(before_step),
+        }
     }
 
     /// The message said nearest to the stamp; one that arrived just now if there is none, since a stamp may be forged.
@@ -316,7 +354,18 @@ impl Known {
         let names_sender = known::learn(&mut self.sender, message.sender.as_ref());
         let names_recipient = known::learn(&mut self.recipient, message.recipient.as_ref());
         let is_sighting = sighted.is_some();
-        Verdict { message_id: self.id, is_new, sequence, is_sighting, send, direction, shape_is_kept, new_ids, names_sender, names_recipient }
+        Verdict {
+            message_id: self.id,
+            is_new,
+            sequence,
+            is_sighting,
+            send,
+            direction,
+            shape_is_kept,
+            new_ids,
+            names_sender,
+            names_recipient,
+        }
     }
 }
 

@@ -4,11 +4,13 @@
 //! into rooms is kept for the occupant map and a user's own presence is counted as a session. Messages go to the spool as they
 //! came, with when they arrived and how many sessions of the recipient were known at that moment, since that can't be found out later.
 
+mod clock;
 pub mod record;
 mod sessions;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use memchr::memmem;
 
@@ -22,6 +24,7 @@ use crate::spool::{AppendError, Appender};
 use crate::stats::{NodeStats, count};
 use crate::time::Micros;
 use crate::xml::{COMPONENT_NS, Document, Element};
+use clock::StepWatch;
 use record::Record;
 use sessions::Sessions;
 
@@ -34,6 +37,7 @@ pub struct NodeIntake {
     node: Arc<Node>,
     spool: Appender,
     sessions: Mutex<Sessions>,
+    clock: Mutex<StepWatch>,
     stats: Arc<NodeStats>,
     alarms: Alarms,
     forgeries_logged: AtomicU64,
@@ -57,7 +61,7 @@ enum Look {
 impl NodeIntake {
     /// An intake that puts what `node` mirrors into `spool`.
     pub fn new(node: Arc<Node>, spool: Appender, stats: Arc<NodeStats>, alarms: Alarms) -> Self {
-        Self { node, spool, sessions: Mutex::default(), stats, alarms, forgeries_logged: AtomicU64::new(0) }
+        Self { node, spool, sessions: Mutex::default(), clock: Mutex::default(), stats, alarms, forgeries_logged: AtomicU64::new(0) }
     }
 
     fn look(&self, stanza: &[u8]) -> Look {
@@ -146,7 +150,8 @@ impl Intake for NodeIntake {
             }
             Look::Keep(sessions) => sessions,
         };
-        match self.keep(&Record::stanza(&self.node.name, arrived_at, sessions, stanza)).await {
+        let stepped_by = self.clock.lock().unwrap_or_else(PoisonError::into_inner).stepped_by(arrived_at, Instant::now());
+        match self.keep(&Record::stanza(&self.node.name, arrived_at, sessions, stanza).stepped(stepped_by)).await {
             Ok(seq) => acknowledge(stanza, Some((self.spool.clone(), seq))),
             Err(_counted_already) => Taken::Done,
         }

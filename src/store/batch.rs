@@ -19,6 +19,8 @@ pub struct Entry {
     pub same_as: Option<Arc<str>>,
     /// When it arrived.
     pub arrived_at: Micros,
+    /// By how much the clock was set shortly before; 0 if it was not.
+    pub stepped_by: Micros,
     /// The record as it stood in the spool.
     pub record: Vec<u8>,
     /// The stanza inside the record.

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use diesel::QueryResult;
 
-use super::queries::Queries;
 use super::feeds::{Feeds, Sightings, way};
+use super::queries::Queries;
 use super::rows::{CountedRow, KeyRow, KnownRow, Sighted};
 use crate::identity::keys::{self, KEY_BYTES, Key, Keyring};
 use crate::identity::known::{Count, exact_hashes_of};
