@@ -10,7 +10,6 @@
 //!    sessions explain raise the estimate of how many sends they stem from.
 //! 4. **Replays** (late deliveries, room history, archive results) join the message nearest to their stamp, and become a message
 //!    of their own only when there is none.
-//!
 //! 5. **Feeds.** Two archivers may be given the same by one node, each through a component domain of its own. Copies are counted
 //!    for each feed by itself, so that the k-th of a message on one is the k-th on the other, and makes one delivery.
 //!
@@ -39,6 +38,10 @@ pub const FEED_WINDOW: Micros = FEDERATION_WINDOW;
 pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
 const BURST_GAP: Micros = 2 * SECOND;
+/// Two nodes measure one step of the clock this differently at most.
+const STEP_TOLERANCE: Micros = 2 * SECOND;
+/// An equal step after this time is another one.
+const STEP_MEMORY: Micros = 86_400 * SECOND;
 /// Most messages held in memory (about 800 bytes each); older ones are looked up in the database.
 const MAX_KNOWN: usize = 8_000;
 
@@ -91,6 +94,16 @@ impl Keyed {
     }
 }
 
+/// The system's clock was set.
+#[derive(Debug)]
+struct Step {
+    by: Micros,
+    /// When the first copy after it came.
+    since: Micros,
+    /// The first message that can have been said after it, where this process was there.
+    first: Option<i64>,
+}
+
 /// The memory of recent messages.
 #[derive(Debug)]
 pub struct Identity {
@@ -102,26 +115,15 @@ pub struct Identity {
     exact: HashMap<Key, (u64, i64)>,
     /// Content hashes in the order in which they came, to forget the oldest.
     order: VecDeque<u64>,
-    /// By how much the clock was set, and the first message that was said after that.
-    step: Option<(Micros, i64)>,
-    /// What the last copy said of the clock.
-    stepped_by: Micros,
+    /// How the clock was set.
+    step: Option<Step>,
     has_decided: bool,
 }
 
 impl Identity {
     /// An empty memory for a store with this secret.
     pub fn new(keyring: Keyring, window: Micros) -> Self {
-        Self {
-            keyring,
-            window,
-            groups: HashMap::new(),
-            exact: HashMap::new(),
-            order: VecDeque::new(),
-            step: None,
-            stepped_by: 0,
-            has_decided: false,
-        }
+        Self { keyring, window, groups: HashMap::new(), exact: HashMap::new(), order: VecDeque::new(), step: None, has_decided: false }
     }
 
     /// The store's keyring.
@@ -181,7 +183,7 @@ impl Identity {
 
     /// Decides on one copy; a message that is new gets the id `next_id`.
     pub fn decide(&mut self, message: &Message, keyed: &Keyed, next_id: i64) -> Verdict {
-        self.notice_step(keyed.stepped_by, next_id);
+        self.notice_step(keyed.stepped_by, message.arrived_at, next_id);
         let chosen = self.by_exact_id(message, keyed).or_else(|| self.by_content(message, keyed));
         let (hash, index, is_new) = match chosen {
             Some((hash, index)) => (hash, index, false),
@@ -200,10 +202,10 @@ impl Identity {
     }
 
     /// What was said before the clock was set is told from what came after it, unless this process began in between.
-    fn notice_step(&mut self, by: Micros, next_id: i64) {
-        if by != self.stepped_by {
-            self.step = self.has_decided.then_some((by, next_id));
-            self.stepped_by = by;
+    fn notice_step(&mut self, by: Micros, arrived_at: Micros, next_id: i64) {
+        let is_known = |step: &Step| (step.by - by).abs() <= STEP_TOLERANCE && arrived_at - step.since <= STEP_MEMORY;
+        if by != 0 && !self.step.as_ref().is_some_and(is_known) {
+            self.step = Some(Step { by, since: arrived_at, first: self.has_decided.then_some(next_id) });
         }
         self.has_decided = true;
     }
@@ -255,8 +257,8 @@ impl Identity {
         };
         let is_near = |at: Micros| (at - known.last_at).abs() <= window || (at - known.sent_at).abs() <= window;
         let before_step = keyed.said_at_before_step(message);
-        match self.step.filter(|(by, _)| *by == keyed.stepped_by) {
-            Some((_, first)) if known.id >= first => is_near(message.said_at()),
+        match self.step.as_ref().filter(|_| keyed.stepped_by != 0).and_then(|step| step.first) {
+            Some(first) if known.id >= first => is_near(message.said_at()),
             Some(_) => is_near(before_step),
             None => is_near(message.said_at()) || is_near(before_step),
         }

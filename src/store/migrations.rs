@@ -4,7 +4,7 @@
 //! that either may follow the other. Diesel's own harness needs blocking connections, which PostgreSQL and MySQL have only with their
 //! C libraries; so the few statements stand here.
 //!
-//! Each migration runs in a transaction of its own (MySQL has none for DDL) behind a lock that only migrations take, and what is pending
+//! Each migration runs in a transaction of its own (MySQL has none for DDL: there what a failed one made is dropped again) behind a lock that only migrations take, and what is pending
 //! is asked again behind it: two processes that start at once run each migration once. Afterwards the rows of `settings` that no
 //! migration can hold, since one of them is random, are added if they are absent.
 
@@ -197,9 +197,59 @@ async fn run_next(connection: &mut Connection, last: Option<&Migration>) -> Resu
     let Some(next) = pending.next().filter(|next| last.is_none_or(|last| next.version() <= last.version())) else {
         return Ok(None);
     };
-    connection.batch(next.up).await.map_err(|error| failed(connection, next, &error))?;
+    make(connection, next).await?;
     connection.batch(&record(next)).await.map_err(|error| failed(connection, next, &error))?;
     Ok(Some(next))
+}
+
+/// Runs the statements of a migration. MySQL commits after each, so what they made is dropped again here when one of them fails.
+async fn make(connection: &mut Connection, migration: &Migration) -> Result<(), StoreError> {
+    if !matches!(connection, Connection::Mysql(_)) {
+        return connection.batch(migration.up).await.map_err(|error| failed(connection, migration, &error));
+    }
+    let mut made = Vec::new();
+    for statement in statements(migration.up) {
+        if let Err(error) = connection.batch(&statement).await {
+            let mut kept = Vec::new();
+            for drop in made.iter().rev().map(|what| format!("DROP {what}")) {
+                if connection.batch(&drop).await.is_err() {
+                    kept.push(drop);
+                }
+            }
+            return Err(half_made(migration, &error, &kept));
+        }
+        made.extend(created(&statement));
+    }
+    Ok(())
+}
+
+/// The statements of a text without comments; none holds a semicolon (`migrations/README.md`, rule 7).
+fn statements(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
+    let code = lines.collect::<Vec<_>>().join("\n");
+    code.split(';').map(|statement| statement.trim().to_owned()).filter(|statement| !statement.is_empty()).collect()
+}
+
+/// What a statement makes, as DROP names it.
+fn created(statement: &str) -> Option<String> {
+    let mut words = statement.split_whitespace();
+    match (words.next()?, words.next()?, words.next()?) {
+        ("CREATE", kind @ ("TABLE" | "VIEW"), name) => Some(format!("{kind} {}", name.trim_end_matches('('))),
+        _ => None,
+    }
+}
+
+fn half_made(migration: &Migration, error: &diesel::result::Error, kept: &[String]) -> StoreError {
+    let said = error.to_string();
+    let remains = match kept {
+        [] if said.contains("already exists") => {
+            "; nothing of it was kept now. If an earlier attempt was cut off, drop the tables that it made; if the table is another program's, use a database of your own"
+                .to_owned()
+        }
+        [] => "; nothing of it was kept".to_owned(),
+        kept => format!("; it was cut off half way, and what it had made has to go before it is tried again: {}", kept.join("; ")),
+    };
+    StoreError::Schema(format!("migration {} failed: {said}{remains}", migration.name))
 }
 
 fn record(migration: &Migration) -> String {
@@ -208,7 +258,7 @@ fn record(migration: &Migration) -> String {
 
 fn failed(connection: &Connection, migration: &Migration, error: &diesel::result::Error) -> StoreError {
     let remains = match connection {
-        Connection::Mysql(_) => "; MySQL has kept what it had made before that: drop it, then run this again",
+        Connection::Mysql(_) => "; MySQL has kept what it had done before that",
         _ => "; nothing of it was kept",
     };
     StoreError::Schema(format!("migration {} failed: {error}{remains}", migration.name))

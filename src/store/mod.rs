@@ -63,13 +63,17 @@ impl StoreError {
     /// Sorts an error of a statement. What Diesel can't name is sorted by what the three databases write for a full disk and the like.
     pub(crate) fn of(error: &Error) -> Self {
         use DatabaseErrorKind::{CheckViolation, ForeignKeyViolation, NotNullViolation, ReadOnlyTransaction, UniqueViolation};
-        const CANNOT_WRITE: [&str; 9] =
-            ["disk", "full", "readonly", "read-only", "read only", "no space", "denied", "privilege", "out of memory"];
+        const CANNOT_WRITE: [&str; 10] =
+            ["disk", "full", "readonly", "read-only", "read only", "no space", "denied", "privilege", "out of memory", "unable to open"];
         let said = error.to_string();
         let lower = said.to_lowercase();
         match error {
             Error::DatabaseError(UniqueViolation | NotNullViolation | CheckViolation | ForeignKeyViolation, _) => Self::Refused(said),
             Error::DatabaseError(ReadOnlyTransaction, _) => Self::CannotWrite(said),
+            Error::DatabaseError(DatabaseErrorKind::Unknown, _) if lacks_a_table(&lower) => Self::Schema(format!(
+                "the tables are not whole ({said}): restore what is missing from a backup, or make it anew with its statement in \
+                 `xmpp-archiver migrate print`"
+            )),
             Error::DatabaseError(DatabaseErrorKind::Unknown, _) if CANNOT_WRITE.iter().any(|word| lower.contains(word)) => {
                 Self::CannotWrite(said)
             }
@@ -78,6 +82,14 @@ impl StoreError {
             _ => Self::Unreachable(said),
         }
     }
+}
+
+/// No record is to blame when somebody dropped a table or a column.
+fn lacks_a_table(lower: &str) -> bool {
+    const PHRASES: [&str; 6] = ["no such table", "no such column", "has no column named", "unknown column", "doesn't exist", "relation \""];
+    let is_postgres = |phrase: &str| phrase != "relation \"" || lower.contains("does not exist");
+    PHRASES.iter().any(|phrase| lower.contains(phrase) && is_postgres(phrase))
+        || (lower.contains("column") && lower.contains("does not exist"))
 }
 
 fn is_connection_trouble(lower: &str) -> bool {
