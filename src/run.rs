@@ -28,12 +28,10 @@ pub use status::{FILE as STATUS_FILE, Snapshot};
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A spool can't be opened.
-    #[error("store {store}: the spool {path} can't be opened: {error}")]
+    #[error("store {store}: {error}; {}", spool_advice(error))]
     Spool {
         /// The store whose spool it is.
         store: String,
-        /// Where it is.
-        path: String,
         /// Why.
         error: SpoolError,
     },
@@ -48,6 +46,14 @@ pub enum RunError {
     /// The system refuses a thread.
     #[error("no thread can be started: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+fn spool_advice(error: &SpoolError) -> &'static str {
+    match error {
+        SpoolError::InUse(_) => "stop the other archiver, or give this one a spool.path of its own",
+        SpoolError::Options(_) => "mend the section [spool]",
+        SpoolError::Io { .. } => "spool.path must name a directory on a local disk, mounted, in which this user may write",
+    }
 }
 
 /// One store with its spool.
@@ -129,7 +135,7 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
         buffer_bytes: (max_record_bytes(config) + 64 * 1024).max(SPOOL_BUFFER_BYTES),
         ..spool::Options::default()
     };
-    let failed = |error| RunError::Spool { store: store.name.clone(), path: dir.display().to_string(), error };
+    let failed = |error| RunError::Spool { store: store.name.clone(), error };
     let (appender, reader, recovered) = Spool::open(&dir, options).map_err(failed)?;
     tell(&recovered, store, alarms);
     let stats = Arc::new(StoreStats::default());

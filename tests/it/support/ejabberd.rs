@@ -68,7 +68,10 @@ fn start_expression(host: &str) -> String {
 }
 
 fn configuration(plan: &Plan) -> String {
-    let (rooms, archive) = (plan.rooms(), plan.archive());
+    let rooms = plan.rooms();
+    let each = |line: &str| -> String { plan.archives().iter().map(|archive| line.replace("ARCHIVE", archive)).collect() };
+    let components = each(&format!("      \"ARCHIVE\":\n        password: \"{}\"\n", Node::SECRET));
+    let (domains, loggers) = (each("    - server: \"ARCHIVE\"\n"), each("      - ARCHIVE\n"));
     format!(
         r#"
 hosts:
@@ -88,12 +91,9 @@ listen:
     ip: "127.0.0.1"
     module: ejabberd_service
     hosts:
-      "{archive}":
-        password: "{secret}"
-acl:
+{components}acl:
   archive:
-    server: "{archive}"
-access_rules:
+{domains}access_rules:
   servers:
     - deny: archive
     - allow
@@ -125,8 +125,7 @@ modules:
   mod_s2s_dialback: {{}}
   mod_service_log:
     loggers:
-      - {archive}
-  mod_stream_mgmt:
+{loggers}  mod_stream_mgmt:
     resend_on_timeout: true
     resume_timeout: 60
 "#,
@@ -135,6 +134,5 @@ modules:
         server_port = plan.server_port,
         component_port = plan.component_port,
         peer_port = plan.peers.first().map_or(5269, |peer| peer.port),
-        secret = Node::SECRET,
     )
 }

@@ -24,6 +24,8 @@ pub(crate) struct Node {
     pub(crate) rooms: String,
     /// The archive's domain as a component.
     pub(crate) archive: String,
+    /// All domains to which it mirrors the same, `archive` the first.
+    pub(crate) archives: Vec<String>,
     pub(crate) client_port: u16,
     pub(crate) component_port: u16,
     // Before the directory: it is to be gone when that is removed.
@@ -39,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) component_port: u16,
     pub(crate) server_port: u16,
     pub(crate) peers: Vec<Peer>,
+    /// To how many components it mirrors.
+    pub(crate) feeds: usize,
 }
 
 /// The server of another domain.
@@ -50,7 +54,14 @@ pub(crate) struct Peer {
 
 impl Plan {
     fn new(host: &str) -> Plan {
-        Plan { host: host.to_owned(), client_port: free_port(), component_port: free_port(), server_port: free_port(), peers: Vec::new() }
+        Plan {
+            host: host.to_owned(),
+            client_port: free_port(),
+            component_port: free_port(),
+            server_port: free_port(),
+            peers: Vec::new(),
+            feeds: 1,
+        }
     }
 
     /// The domains that it answers for.
@@ -65,6 +76,12 @@ impl Plan {
 
     pub(crate) fn archive(&self) -> String {
         format!("archive.{}", self.host)
+    }
+
+    /// The domains of all components to which it mirrors.
+    pub(crate) fn archives(&self) -> Vec<String> {
+        let further = (2..=self.feeds).map(|number| format!("archive{number}.{}", self.host));
+        std::iter::once(self.archive()).chain(further).collect()
     }
 }
 
@@ -86,8 +103,21 @@ impl Node {
 
     /// Starts a server for a domain of its own.
     pub(crate) fn start_as(kind: Kind, host: &str) -> Node {
+        Node::start_with(kind, || Plan::new(host))
+    }
+
+    /// Starts a server that mirrors to several components.
+    pub(crate) fn start_feeding(kind: Kind, feeds: usize) -> Node {
+        let host = match kind {
+            Kind::Prosody => "prosody.localhost",
+            Kind::Ejabberd => "ejabberd.localhost",
+        };
+        Node::start_with(kind, || Plan { feeds, ..Plan::new(host) })
+    }
+
+    fn start_with(kind: Kind, plan: impl Fn() -> Plan) -> Node {
         for _ in 0..ATTEMPTS {
-            if let Some(node) = Node::try_start(kind, &Plan::new(host)) {
+            if let Some(node) = Node::try_start(kind, &plan()) {
                 return node;
             }
         }
@@ -124,6 +154,7 @@ impl Node {
             host: plan.host.clone(),
             rooms: plan.rooms(),
             archive: plan.archive(),
+            archives: plan.archives(),
             client_port: plan.client_port,
             component_port: plan.component_port,
             directory,
