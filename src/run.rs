@@ -3,7 +3,7 @@
 mod status;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::alarm::{Alarms, Name};
 use crate::component;
 use crate::config::{Config, Directions, NodeConfig, NodeKind, StoreConfig, WhenFull};
-use crate::intake::NodeIntake;
+use crate::intake::{NodeIntake, StepWatch};
 use crate::node::{Kind, Node};
 use crate::pipeline::{self, drain::Pipeline};
 use crate::policy::Policy;
@@ -83,10 +83,11 @@ pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(),
     for store in config.stores.iter().filter(|store| config.nodes.iter().any(|node| node.store == store.name)) {
         stores.insert(store.name.clone(), open_store(config, store, &alarms, pipelines_stopped.clone())?);
     }
+    let clock = Arc::<Mutex<StepWatch>>::default();
     let mut nodes = Vec::new();
     for node in &config.nodes {
         if let Some(store) = stores.get(&node.store) {
-            nodes.push(attach(node, store.appender.clone(), &alarms, sessions_stopped.clone())?);
+            nodes.push(attach(node, store.appender.clone(), &alarms, clock.clone(), sessions_stopped.clone())?);
         }
     }
     let reporter = status::Reporter::new(config, &nodes, &stores, alarms.clone());
@@ -176,11 +177,17 @@ fn tell(recovered: &spool::Recovered, store: &StoreConfig, alarms: &Alarms) {
     }
 }
 
-fn attach(node: &NodeConfig, spool: Appender, alarms: &Alarms, stop: watch::Receiver<bool>) -> Result<OpenNode, RunError> {
+fn attach(
+    node: &NodeConfig,
+    spool: Appender,
+    alarms: &Alarms,
+    clock: Arc<Mutex<StepWatch>>,
+    stop: watch::Receiver<bool>,
+) -> Result<OpenNode, RunError> {
     let facts = Arc::new(facts(node));
     let stats = Arc::new(NodeStats::default());
     let status = component::Status::new();
-    let intake = Arc::new(NodeIntake::new(facts.clone(), spool, stats.clone(), alarms.clone()));
+    let intake = Arc::new(NodeIntake::new(facts.clone(), spool, stats.clone(), alarms.clone()).watching(clock));
     let session = tokio::spawn(component::run(settings(node)?, intake, status.clone(), stop));
     Ok(OpenNode { facts, stats, status, session })
 }

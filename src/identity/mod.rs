@@ -24,7 +24,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::message::content::Kind;
 use crate::message::{CopiesPerSend, Direction, ExactId, Message, Place};
 use crate::mirror::Source;
-use crate::time::{Micros, SECOND};
+use crate::time::{ClockStep, Micros, SECOND};
 use keys::{Key, Keyring};
 pub use known::{Channel, Feed, Known, Seen};
 
@@ -38,10 +38,6 @@ pub const FEED_WINDOW: Micros = FEDERATION_WINDOW;
 pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
 const BURST_GAP: Micros = 2 * SECOND;
-/// Two nodes measure one step of the clock this differently at most.
-const STEP_TOLERANCE: Micros = 2 * SECOND;
-/// An equal step after this time is another one.
-const STEP_MEMORY: Micros = 86_400 * SECOND;
 /// Most messages held in memory (about 800 bytes each); older ones are looked up in the database.
 const MAX_KNOWN: usize = 8_000;
 
@@ -83,23 +79,21 @@ pub struct Keyed {
     pub shape: u64,
     /// The feed it came by, where its node has several.
     pub feed: Option<Feed>,
-    /// By how much the clock was set shortly before it came; 0 if it was not.
-    pub stepped_by: Micros,
+    /// How the clock was set shortly before it came, if it was.
+    pub step: Option<ClockStep>,
 }
 
 impl Keyed {
     /// When it was said, on the terms of the clock before it was set.
     fn said_at_before_step(&self, message: &Message) -> Micros {
-        if message.stamp.is_some() { message.said_at() } else { message.said_at() - self.stepped_by }
+        message.stamp.unwrap_or(message.arrived_at - self.step.map_or(0, |step| step.by))
     }
 }
 
-/// The system's clock was set.
+/// The last time that the system's clock was set.
 #[derive(Debug)]
 struct Step {
-    by: Micros,
-    /// When the first copy after it came.
-    since: Micros,
+    step: ClockStep,
     /// The first message that can have been said after it, where this process was there.
     first: Option<i64>,
 }
@@ -163,7 +157,7 @@ impl Identity {
             return [Some((message.said_at(), REPLAY_WINDOW, REPLAY_WINDOW)), just_now];
         }
         let (before, after) = if message.is_federated() { (FEDERATION_WINDOW, FEDERATION_WINDOW) } else { (self.window, 2 * SECOND) };
-        let before_step = (keyed.stepped_by != 0).then(|| keyed.said_at_before_step(message));
+        let before_step = keyed.step.map(|_| keyed.said_at_before_step(message));
         [Some(message.said_at()), before_step].map(|at| at.map(|at| (at, before, after)))
     }
 
@@ -183,7 +177,7 @@ impl Identity {
 
     /// Decides on one copy; a message that is new gets the id `next_id`.
     pub fn decide(&mut self, message: &Message, keyed: &Keyed, next_id: i64) -> Verdict {
-        self.notice_step(keyed.stepped_by, message.arrived_at, next_id);
+        self.notice_step(keyed.step, next_id);
         let chosen = self.by_exact_id(message, keyed).or_else(|| self.by_content(message, keyed));
         let (hash, index, is_new) = match chosen {
             Some((hash, index)) => (hash, index, false),
@@ -202,10 +196,9 @@ impl Identity {
     }
 
     /// What was said before the clock was set is told from what came after it, unless this process began in between.
-    fn notice_step(&mut self, by: Micros, arrived_at: Micros, next_id: i64) {
-        let is_known = |step: &Step| (step.by - by).abs() <= STEP_TOLERANCE && arrived_at - step.since <= STEP_MEMORY;
-        if by != 0 && !self.step.as_ref().is_some_and(is_known) {
-            self.step = Some(Step { by, since: arrived_at, first: self.has_decided.then_some(next_id) });
+    fn notice_step(&mut self, step: Option<ClockStep>, next_id: i64) {
+        if let Some(step) = step.filter(|step| self.step.as_ref().is_none_or(|known| known.step != *step)) {
+            self.step = Some(Step { step, first: self.has_decided.then_some(next_id) });
         }
         self.has_decided = true;
     }
@@ -257,7 +250,7 @@ impl Identity {
         };
         let is_near = |at: Micros| (at - known.last_at).abs() <= window || (at - known.sent_at).abs() <= window;
         let before_step = keyed.said_at_before_step(message);
-        match self.step.as_ref().filter(|_| keyed.stepped_by != 0).and_then(|step| step.first) {
+        match self.step.as_ref().filter(|_| keyed.step.is_some()).and_then(|step| step.first) {
             Some(first) if known.id >= first => is_near(message.said_at()),
             Some(_) => is_near(before_step),
             None => is_near(message.said_at()) || is_near(before_step),

@@ -7,48 +7,39 @@
 use std::time::Instant;
 
 use crate::identity::FEDERATION_WINDOW;
-use crate::time::{Micros, SECOND};
+use crate::time::{ClockStep, Micros, SECOND};
 
 /// Clocks drift and are slewed; only more than this is a step.
 const STEP_MIN: Micros = 2 * SECOND;
 /// A clock that was set back by more than this says nothing about the days before.
 const OVERLAP_MAX: Micros = 86_400 * SECOND;
 
-/// Compares the two clocks.
+/// Compares the two clocks, for all nodes of a process.
 #[derive(Debug, Default)]
-pub(super) struct StepWatch {
+pub struct StepWatch {
     last: Option<(Micros, Instant)>,
-    step: Option<Step>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Step {
-    by: Micros,
-    at: Instant,
-}
-
-impl Step {
-    /// Copies may come late, and a clock that was set back passes through the same hours once more.
-    fn lasts(self) -> Micros {
-        FEDERATION_WINDOW + (-self.by).clamp(0, OVERLAP_MAX)
-    }
+    step: Option<(ClockStep, Instant)>,
 }
 
 impl StepWatch {
-    /// By how much the clock was set lately; 0 where it was not. `wall` is what it shows, at `instant`.
-    pub(super) fn stepped_by(&mut self, wall: Micros, instant: Instant) -> Micros {
+    /// How the clock was set lately, if it was. `wall` is what it shows, at `instant`.
+    pub(super) fn look(&mut self, wall: Micros, instant: Instant) -> Option<ClockStep> {
         let before = self.last.replace((wall, instant));
         if let Some((last_wall, last_instant)) = before {
             let by = wall - last_wall - passed(last_instant, instant);
             if by.abs() > STEP_MIN {
                 log::warn!("the system's clock was set by {} s; times of arrival follow it", by / SECOND);
-                self.step = Some(Step { by, at: instant });
+                self.step = Some((ClockStep { by, noticed_at: wall }, instant));
             }
         }
-        let step = self.step.filter(|step| passed(step.at, instant) <= step.lasts());
-        self.step = step;
-        step.map_or(0, |step| step.by)
+        self.step = self.step.filter(|(step, since)| passed(*since, instant) <= lasts(*step));
+        self.step.map(|(step, _)| step)
     }
+}
+
+/// Copies may come late, and a clock that was set back passes through the same hours once more.
+fn lasts(step: ClockStep) -> Micros {
+    FEDERATION_WINDOW + (-step.by).clamp(0, OVERLAP_MAX)
 }
 
 fn passed(from: Instant, to: Instant) -> Micros {
@@ -73,7 +64,7 @@ mod tests {
         for seconds in [0, 1, 2, 600, 100_000] {
             // It gains a second a day.
             let wall = seconds as Micros * SECOND + seconds as Micros * 12;
-            assert_eq!(watch.stepped_by(wall, after(start, seconds)), 0);
+            assert_eq!(watch.look(wall, after(start, seconds)), None);
         }
     }
 
@@ -81,14 +72,14 @@ mod tests {
     fn a_step_is_told_for_a_while() {
         for by in [HOUR, -HOUR] {
             let (mut watch, start) = (StepWatch::default(), Instant::now());
-            assert_eq!(watch.stepped_by(10 * HOUR, start), 0);
+            assert_eq!(watch.look(10 * HOUR, start), None);
             let lasting = (FEDERATION_WINDOW + (-by).max(0)) / SECOND;
             for seconds in [1, 2, lasting] {
-                let told = watch.stepped_by(10 * HOUR + seconds * SECOND + by, after(start, seconds as u64));
-                assert_eq!(told, by, "{seconds} s after");
+                let told = watch.look(10 * HOUR + seconds * SECOND + by, after(start, seconds as u64));
+                assert_eq!(told, Some(ClockStep { by, noticed_at: 10 * HOUR + SECOND + by }), "{seconds} s after");
             }
             let much_later = lasting + 2;
-            assert_eq!(watch.stepped_by(10 * HOUR + much_later * SECOND + by, after(start, much_later as u64)), 0);
+            assert_eq!(watch.look(10 * HOUR + much_later * SECOND + by, after(start, much_later as u64)), None);
         }
     }
 }

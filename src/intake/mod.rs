@@ -24,7 +24,7 @@ use crate::spool::{AppendError, Appender};
 use crate::stats::{NodeStats, count};
 use crate::time::Micros;
 use crate::xml::{COMPONENT_NS, Document, Element};
-use clock::StepWatch;
+pub use clock::StepWatch;
 use record::Record;
 use sessions::Sessions;
 
@@ -37,7 +37,8 @@ pub struct NodeIntake {
     node: Arc<Node>,
     spool: Appender,
     sessions: Mutex<Sessions>,
-    clock: Mutex<StepWatch>,
+    /// None where times of arrival are not those of now.
+    clock: Option<Arc<Mutex<StepWatch>>>,
     stats: Arc<NodeStats>,
     alarms: Alarms,
     forgeries_logged: AtomicU64,
@@ -61,7 +62,12 @@ enum Look {
 impl NodeIntake {
     /// An intake that puts what `node` mirrors into `spool`.
     pub fn new(node: Arc<Node>, spool: Appender, stats: Arc<NodeStats>, alarms: Alarms) -> Self {
-        Self { node, spool, sessions: Mutex::default(), clock: Mutex::default(), stats, alarms, forgeries_logged: AtomicU64::new(0) }
+        Self { node, spool, sessions: Mutex::default(), clock: None, stats, alarms, forgeries_logged: AtomicU64::new(0) }
+    }
+
+    /// Has it notice when the system's clock is set.
+    pub fn watching(self, clock: Arc<Mutex<StepWatch>>) -> Self {
+        Self { clock: Some(clock), ..self }
     }
 
     fn look(&self, stanza: &[u8]) -> Look {
@@ -150,8 +156,9 @@ impl Intake for NodeIntake {
             }
             Look::Keep(sessions) => sessions,
         };
-        let stepped_by = self.clock.lock().unwrap_or_else(PoisonError::into_inner).stepped_by(arrived_at, Instant::now());
-        match self.keep(&Record::stanza(&self.node.name, arrived_at, sessions, stanza).stepped(stepped_by)).await {
+        let look = |clock: &Arc<Mutex<StepWatch>>| clock.lock().unwrap_or_else(PoisonError::into_inner).look(arrived_at, Instant::now());
+        let step = self.clock.as_ref().and_then(look);
+        match self.keep(&Record::stanza(&self.node.name, arrived_at, sessions, stanza).after(step)).await {
             Ok(seq) => acknowledge(stanza, Some((self.spool.clone(), seq))),
             Err(_counted_already) => Taken::Done,
         }

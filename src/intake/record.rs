@@ -3,20 +3,21 @@
 //! Layout, little-endian: format `u8` (1), kind `u8`, arrival `i64` (microseconds), sessions `u16` (65,535: not known), length of the node's name
 //! `u16`, the name, the payload to the end. Kind 1: the payload is a stanza. Kind 2: it is `0` or `1` (persistent) and a room's JID.
 //! Kind 3: a stanza that was too large, of which only the head was kept: length of the text `u16`, the text that says so, the head.
-//! Kind 7: a stanza that came shortly after the clock was set: by how much `i64`, then the stanza.
+//! Kind 7: a stanza that came shortly after the clock was set: by how much `i64`, what it
+//! showed when that was noticed `i64`, then the stanza.
 //! A format is never changed; a new one gets a new number, and the old ones stay readable.
 
 use std::ops::Range;
 
-use crate::time::Micros;
+use crate::time::{ClockStep, Micros};
 
 const FORMAT: u8 = 1;
 const STANZA: u8 = 1;
 const ROOM_KIND: u8 = 2;
 const OVERSIZE: u8 = 3;
 const STEPPED: u8 = 7;
-/// How far the clock was set.
-const STEP_BYTES: usize = 8;
+/// How and when the clock was set.
+const STEP_BYTES: usize = 16;
 const UNKNOWN_SESSIONS: u16 = u16::MAX;
 /// Everything before the node's name.
 const HEAD_BYTES: usize = 14;
@@ -30,8 +31,8 @@ pub struct Record<'r> {
     pub arrived_at: Micros,
     /// How many of the recipient's sessions were to receive it, where known.
     pub sessions: Option<u16>,
-    /// By how much the clock was set shortly before it arrived; 0 if it was not.
-    pub stepped_by: Micros,
+    /// How the clock was set shortly before it arrived, if it was.
+    pub step: Option<ClockStep>,
     /// What it holds.
     pub payload: Payload<'r>,
 }
@@ -61,33 +62,35 @@ impl<'r> Record<'r> {
     /// A stanza from `node`.
     pub fn stanza(node: &'r str, arrived_at: Micros, sessions: Option<u16>, stanza: &'r [u8]) -> Self {
         let start = HEAD_BYTES + node.len();
-        Self { node, arrived_at, sessions, stepped_by: 0, payload: Payload::Stanza(stanza, start..start + stanza.len()) }
+        Self { node, arrived_at, sessions, step: None, payload: Payload::Stanza(stanza, start..start + stanza.len()) }
     }
 
-    /// The same shortly after the clock was set.
-    pub fn stepped(self, by: Micros) -> Self {
+    /// The same shortly after the clock was set, if it was.
+    pub fn after(self, step: Option<ClockStep>) -> Self {
         let payload = match self.payload {
-            Payload::Stanza(stanza, range) if by != 0 => Payload::Stanza(stanza, range.start + STEP_BYTES..range.end + STEP_BYTES),
+            Payload::Stanza(stanza, range) if step.is_some() => Payload::Stanza(stanza, range.start + STEP_BYTES..range.end + STEP_BYTES),
             other => return Self { payload: other, ..self },
         };
-        Self { stepped_by: by, payload, ..self }
+        Self { step, payload, ..self }
     }
 
     /// What `node` let know about a room.
     pub fn room_kind(node: &'r str, arrived_at: Micros, room: &'r str, persistent: bool) -> Self {
-        Self { node, arrived_at, sessions: None, stepped_by: 0, payload: Payload::RoomKind { room, persistent } }
+        Self { node, arrived_at, sessions: None, step: None, payload: Payload::RoomKind { room, persistent } }
     }
 
     /// A stanza that was too large for `node`'s limit.
     pub fn oversize(node: &'r str, arrived_at: Micros, text: &'r str, head: &'r [u8]) -> Self {
-        Self { node, arrived_at, sessions: None, stepped_by: 0, payload: Payload::Oversize { text, head } }
+        Self { node, arrived_at, sessions: None, step: None, payload: Payload::Oversize { text, head } }
     }
 
     /// The bytes that go into the spool.
     pub fn encode(&self) -> Vec<u8> {
         let (kind, prefix, payload): (u8, Vec<u8>, &[u8]) = match &self.payload {
-            Payload::Stanza(stanza, _) if self.stepped_by != 0 => (STEPPED, self.stepped_by.to_le_bytes().to_vec(), stanza),
-            Payload::Stanza(stanza, _) => (STANZA, Vec::new(), stanza),
+            Payload::Stanza(stanza, _) => match self.step {
+                Some(step) => (STEPPED, [step.by.to_le_bytes(), step.noticed_at.to_le_bytes()].concat(), stanza),
+                None => (STANZA, Vec::new(), stanza),
+            },
             Payload::RoomKind { room, persistent } => (ROOM_KIND, vec![b'0' + u8::from(*persistent)], room.as_bytes()),
             Payload::Oversize { text, head } => (OVERSIZE, [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat(), head),
         };
@@ -110,12 +113,13 @@ impl<'r> Record<'r> {
         let sessions = u16::from_le_bytes(numbers.get(8..10)?.try_into().ok()?);
         let name_bytes = usize::from(u16::from_le_bytes(numbers.get(10..12)?.try_into().ok()?));
         let (name, payload) = rest.split_at_checked(name_bytes)?;
-        let mut stepped_by = 0;
+        let mut step = None;
         let payload = match start {
             [FORMAT, STANZA] => Payload::Stanza(payload, HEAD_BYTES + name_bytes..bytes.len()),
             [FORMAT, STEPPED] => {
-                let (step, stanza) = payload.split_at_checked(STEP_BYTES)?;
-                stepped_by = Micros::from_le_bytes(step.try_into().ok()?);
+                let (numbers, stanza) = payload.split_at_checked(STEP_BYTES)?;
+                let number = |from: usize| Some(Micros::from_le_bytes(numbers.get(from..from + 8)?.try_into().ok()?));
+                step = Some(ClockStep { by: number(0)?, noticed_at: number(8)? });
                 Payload::Stanza(stanza, HEAD_BYTES + name_bytes + STEP_BYTES..bytes.len())
             }
             [FORMAT, ROOM_KIND] => {
@@ -130,7 +134,7 @@ impl<'r> Record<'r> {
             _ => return None,
         };
         let sessions = (sessions != UNKNOWN_SESSIONS).then_some(sessions);
-        Some(Self { node: std::str::from_utf8(name).ok()?, arrived_at, sessions, stepped_by, payload })
+        Some(Self { node: std::str::from_utf8(name).ok()?, arrived_at, sessions, step, payload })
     }
 }
 
@@ -142,8 +146,8 @@ mod tests {
     fn a_record_comes_back_as_it_was() {
         for record in [
             Record::stanza("main", 1_795_332_535_173_794, Some(3), b"<message/>"),
-            Record::stanza("main", 5, Some(3), b"<message/>").stepped(-3_600_000_000),
-            Record::stanza("main", 5, Some(3), b"<message/>").stepped(0),
+            Record::stanza("main", 5, Some(3), b"<message/>").after(Some(ClockStep { by: -3_600_000_000, noticed_at: 4 })),
+            Record::stanza("main", 5, Some(3), b"<message/>").after(None),
             Record::stanza("", -1, None, b""),
             Record::room_kind("main", 5, "room@muc.example", true),
             Record::room_kind("main", 5, "room@muc.example", false),

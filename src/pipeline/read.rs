@@ -62,7 +62,7 @@ impl RecordReader {
                     node,
                     same_as,
                     arrived_at: record.arrived_at,
-                    stepped_by: record.stepped_by,
+                    step: record.step,
                     record: bytes.to_vec(),
                     stanza,
                     shape,
@@ -174,5 +174,5 @@ fn position(envelope: &Envelope) -> Option<Queued> {
 fn unreadable(seq: u64, bytes: &[u8], node: &Node, arrived_at: Micros, stanza: std::ops::Range<usize>, why: String) -> Entry {
     let item = Item::Unreadable(why);
     let (node, same_as) = (Arc::from(node.name.as_str()), node.same_as.as_deref().map(Arc::from));
-    Entry { seq, node, same_as, arrived_at, stepped_by: 0, record: bytes.to_vec(), stanza, shape: 0, queued: None, item }
+    Entry { seq, node, same_as, arrived_at, step: None, record: bytes.to_vec(), stanza, shape: 0, queued: None, item }
 }

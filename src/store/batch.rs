@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::message::rooms::Event;
 use crate::message::{Bounce, Message};
-use crate::time::Micros;
+use crate::time::{ClockStep, Micros};
 
 /// One record of the spool.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ pub struct Entry {
     pub same_as: Option<Arc<str>>,
     /// When it arrived.
     pub arrived_at: Micros,
-    /// By how much the clock was set shortly before; 0 if it was not.
-    pub stepped_by: Micros,
+    /// How the clock was set shortly before, if it was.
+    pub step: Option<ClockStep>,
     /// The record as it stood in the spool.
     pub record: Vec<u8>,
     /// The stanza inside the record.

@@ -291,7 +291,7 @@ impl Memory {
             channel,
             shape: entry.shape,
             feed,
-            stepped_by: entry.stepped_by,
+            step: entry.step,
         }
     }
 

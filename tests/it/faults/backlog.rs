@@ -7,11 +7,11 @@ use crate::support::mirrored::Written;
 use crate::support::played::Played;
 use crate::support::process::Directory;
 
-const MESSAGES: usize = 20_000;
-/// Copies of one message: the second half of the backlog is the first once more, from another conversation.
-const AT_ONCE: usize = 1_000;
-/// Far more than it needs, far less than the backlog would take if it were held in memory.
-const MOST_KIB: u64 = 120 * 1024;
+const MESSAGES: usize = 4_000;
+const MESSAGE_BYTES: usize = 60_000;
+const AT_ONCE: usize = 100;
+/// More than it needs, and much less than the backlog, which is of 240 MB.
+const MOST_KIB: u64 = 150 * 1024;
 
 #[test]
 fn of_a_long_absence() {
@@ -20,7 +20,7 @@ fn of_a_long_absence() {
     let mut archiver = Archiver::for_played_on(away, Directory::new(None), "", &[&node]);
     archiver.start();
     node.accept();
-    let filling = "x".repeat(3_000);
+    let filling = "x".repeat(MESSAGE_BYTES);
     for start in (0..MESSAGES).step_by(AT_ONCE) {
         let message =
             |n: usize| Written::chat("alice@h/desk", "bob@elsewhere", &format!("{n} {filling}")).id(&n.to_string()).by_firewall("h");

@@ -10,8 +10,11 @@ use crate::support::mirrored::{Wrapped, Written};
 use crate::support::played::Played;
 use crate::support::process::Directory;
 
-/// Enough for three files of the least size that there is, 1 MiB.
-const MESSAGES: u64 = 130;
+/// Enough for three files of the least size that there is, 1 MiB: two portions each.
+const MESSAGES: u64 = 144;
+const PORTION: u64 = 24;
+/// How many records a file holds.
+const IN_A_FILE: usize = 48;
 const MESSAGE_BYTES: usize = 20_000;
 const SMALL_FILES: &str = "segment = '1MiB'\nlimit = '100MiB'\n";
 
@@ -30,9 +33,11 @@ impl Filled {
         archiver.set_settings(&archiver.settings().replacen("[spool]\n", &format!("[spool]\n{SMALL_FILES}"), 1));
         archiver.start();
         node.accept();
-        let stanzas: Vec<String> = (0..MESSAGES).map(stanza).collect();
-        node.mirror(&stanzas);
-        archiver.wait_until_spooled(MESSAGES);
+        for portion in (0..MESSAGES).step_by(PORTION as usize) {
+            let stanzas: Vec<String> = (portion..portion + PORTION).map(stanza).collect();
+            node.mirror(&stanzas);
+            archiver.wait_until_spooled(portion + PORTION);
+        }
         archiver.stop();
         Filled { archiver, node, place: Directory::new(None) }
     }
@@ -42,7 +47,7 @@ impl Filled {
         let entries = fs::read_dir(self.archiver.spool().join("main")).expect("the spool").flatten().map(|entry| entry.path());
         let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect();
         files.sort();
-        assert!(files.len() >= 3, "{files:?}");
+        assert_eq!(files.len(), 3, "{files:?}");
         files
     }
 
@@ -131,7 +136,7 @@ fn a_segment_cut_off_costs_its_end() {
     let file = filled.segments().swap_remove(1);
     truncate(&file, size(&file) / 2);
     let lost = filled.finish();
-    assert!((20..=40).contains(&lost.len()), "{lost:?}");
+    assert_eq!(lost.len(), IN_A_FILE / 2, "{lost:?}");
 }
 
 #[test]
@@ -139,7 +144,7 @@ fn a_deleted_segment_costs_its_records() {
     for segment in [0, 1, 2] {
         let filled = Filled::new();
         fs::remove_file(&filled.segments()[segment]).expect("a segment goes");
-        let lost = filled.finish();
-        assert!((20..=60).contains(&lost.len()), "segment {segment}: {lost:?}");
+        let first = segment as u64 * IN_A_FILE as u64;
+        assert_eq!(filled.finish(), (first..first + IN_A_FILE as u64).collect(), "segment {segment}");
     }
 }

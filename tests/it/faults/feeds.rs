@@ -89,7 +89,10 @@ fn either_dies(kind: Kind) {
     let witness_name = alone.rows.first().expect("a row").node.clone();
     let name = shared.rows.first().expect("a row").node.clone();
     let alone: Vec<String> = contents(&alone).into_iter().map(|row| row.replace(&witness_name, &name)).collect();
-    assert_eq!(contents(&shared), alone);
+    let shared = contents(&shared);
+    let missing: Vec<_> = alone.iter().filter(|row| !shared.contains(row)).collect();
+    let further: Vec<_> = shared.iter().filter(|row| !alone.contains(row)).collect();
+    assert!(shared == alone, "missing: {missing:#?}\nfurther: {further:#?}");
 }
 
 #[test]

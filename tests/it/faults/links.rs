@@ -11,7 +11,7 @@ use crate::support::proxy::Proxy;
 use crate::support::queue::{QueueNode, assert_exact};
 
 /// So that silence is noticed soon.
-const ATTENTIVE: &str = "ping_interval = '300ms'\nping_timeout = '700ms'\nconnect_timeout = '2s'";
+const ATTENTIVE: &str = "ping_interval = '1s'\nping_timeout = '1s'\nconnect_timeout = '2s'";
 const DELAY: Duration = Duration::from_millis(50);
 const LOST_PERCENT: u32 = 5;
 
