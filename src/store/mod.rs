@@ -196,3 +196,33 @@ macro_rules! on_connection {
     };
 }
 pub(crate) use on_connection;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_sorted_by_what_can_be_done() {
+        let of = |said: &str| StoreError::of(&Error::DatabaseError(DatabaseErrorKind::Unknown, Box::new(said.to_owned())));
+        for said in [
+            "no such table: deliveries",
+            "relation \"deliveries\" does not exist",
+            "column \"lang\" of relation \"messages\" does not exist",
+            "Table 'archive.deliveries' doesn't exist",
+            "Unknown column 'lang' in 'field list'",
+        ] {
+            assert!(matches!(of(said), StoreError::Schema(_)), "{said}");
+        }
+        for said in [
+            "could not extend file \"base/1/2\": No space left on device",
+            "The table 'messages' is full",
+            "attempt to write a readonly database",
+            "unable to open database file",
+            "The MariaDB server is running with the --read-only option so it cannot execute this statement",
+        ] {
+            assert!(matches!(of(said), StoreError::CannotWrite(_)), "{said}");
+        }
+        assert!(matches!(of("Data too long for column 'body' at row 1"), StoreError::Refused(_)));
+        assert!(matches!(of("server closed the connection unexpectedly"), StoreError::Unreachable(_)));
+    }
+}

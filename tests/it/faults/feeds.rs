@@ -39,7 +39,8 @@ fn contents(ledger: &Ledger) -> Vec<String> {
             let mut copies: Vec<_> =
                 row.copies.iter().map(|copy| format!("{:?} {} {}", copy.recipient, copy.direction, copy.source)).collect();
             copies.sort();
-            let who = format!("{:?} {:?} {:?} {:?}", row.sender, row.sender_nick, row.recipient, row.recipient_nick);
+            // Not the nicks: whoever was restarted may learn one only from the next copy.
+            let who = format!("{:?} {:?}", row.sender, row.recipient);
             format!("{} {who} {:?} {:?} {:?} {} {copies:?}", row.conversation, row.stanza_id, row.subject, row.body, row.node)
         })
         .collect();

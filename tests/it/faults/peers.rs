@@ -43,8 +43,8 @@ const PEERS: [Peer; 14] = [
     Peer {
         name: "not-utf8",
         greets: true,
-        sends: b"",
-        repeats: b"<message from='bad' to='archive.bad'><body>\xff\xc0\x80\x00</body></message>",
+        sends: b"<message from='bad' to='archive.bad'><body>\xff\xc0\x80\x00</body></message>",
+        repeats: b"",
         said: "",
     },
     Peer { name: "end-tags", greets: true, sends: b"</message>", repeats: b"</a>", said: "an end tag that closes nothing" },

@@ -122,7 +122,9 @@ impl Archiver {
     pub(crate) fn of_feed(store: &Store, node: &Node, number: usize) -> Archiver {
         let archiver = Archiver::on(store, &[node]);
         let domain = |archive: &str| format!("domain = '{archive}'");
+        let address = |port: u16| format!("address = '127.0.0.1:{port}'");
         let settings = archiver.settings().replacen(&domain(&node.archive), &domain(&node.archives[number]), 1);
+        let settings = settings.replacen(&address(node.component_port), &address(node.component_ports[number]), 1);
         if number > 0 {
             let name = settings.lines().rev().find(|line| line.starts_with("name = ")).expect("the node's name").to_owned();
             let same = name.replacen("name", "same_as", 1);

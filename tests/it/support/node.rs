@@ -26,6 +26,8 @@ pub(crate) struct Node {
     pub(crate) archive: String,
     /// All domains to which it mirrors the same, `archive` the first.
     pub(crate) archives: Vec<String>,
+    /// The port of each of them.
+    pub(crate) component_ports: Vec<u16>,
     pub(crate) client_port: u16,
     pub(crate) component_port: u16,
     // Before the directory: it is to be gone when that is removed.
@@ -43,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) peers: Vec<Peer>,
     /// To how many components it mirrors.
     pub(crate) feeds: usize,
+    /// The ports of the components after the first, where each needs one of its own.
+    pub(crate) further_ports: Vec<u16>,
 }
 
 /// The server of another domain.
@@ -61,6 +65,7 @@ impl Plan {
             server_port: free_port(),
             peers: Vec::new(),
             feeds: 1,
+            further_ports: Vec::new(),
         }
     }
 
@@ -112,7 +117,7 @@ impl Node {
             Kind::Prosody => "prosody.localhost",
             Kind::Ejabberd => "ejabberd.localhost",
         };
-        Node::start_with(kind, || Plan { feeds, ..Plan::new(host) })
+        Node::start_with(kind, || Plan { feeds, further_ports: (1..feeds).map(|_| free_port()).collect(), ..Plan::new(host) })
     }
 
     fn start_with(kind: Kind, plan: impl Fn() -> Plan) -> Node {
@@ -155,6 +160,7 @@ impl Node {
             rooms: plan.rooms(),
             archive: plan.archive(),
             archives: plan.archives(),
+            component_ports: component_ports(kind, plan),
             client_port: plan.client_port,
             component_port: plan.component_port,
             directory,
@@ -204,6 +210,14 @@ impl Node {
             self.comes_up().then_some(())
         });
         started.expect("the server starts again");
+    }
+}
+
+/// Prosody takes all components at one port.
+fn component_ports(kind: Kind, plan: &Plan) -> Vec<u16> {
+    match kind {
+        Kind::Prosody => vec![plan.component_port; plan.feeds],
+        Kind::Ejabberd => std::iter::once(plan.component_port).chain(plan.further_ports.clone()).collect(),
     }
 }
 
