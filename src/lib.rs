@@ -21,9 +21,11 @@
 
 pub mod alarm;
 pub mod config;
+pub mod gap;
 pub mod logging;
 pub mod node;
 pub mod stats;
+pub mod tally;
 pub mod time;
 pub mod xml;
 
@@ -48,6 +50,7 @@ pub mod pipeline;
 pub mod run;
 
 pub mod demo;
+pub mod reconcile;
 pub mod retrieve;
 
 pub mod cli;

@@ -77,7 +77,12 @@ macro_rules! migrations {
     };
 }
 
-migrations!["2026-11-22-000001_create_archive", "2026-11-22-000002_create_views", "2026-11-22-000005_create_sightings"];
+migrations![
+    "2026-11-22-000001_create_archive",
+    "2026-11-22-000002_create_views",
+    "2026-11-22-000003_create_gaps",
+    "2026-11-22-000005_create_sightings"
+];
 
 impl Dialect {
     /// All migrations, the oldest first.

@@ -39,8 +39,7 @@ fn contents(ledger: &Ledger) -> Vec<String> {
             let mut copies: Vec<_> =
                 row.copies.iter().map(|copy| format!("{:?} {} {}", copy.recipient, copy.direction, copy.source)).collect();
             copies.sort();
-            // Not the nicks: whoever was restarted may learn one only from the next copy.
-            let who = format!("{:?} {:?}", row.sender, row.recipient);
+            let who = format!("{:?} {:?} {:?} {:?}", row.sender, row.sender_nick, row.recipient, row.recipient_nick);
             format!("{} {who} {:?} {:?} {:?} {} {copies:?}", row.conversation, row.stanza_id, row.subject, row.body, row.node)
         })
         .collect();
