@@ -71,6 +71,8 @@ fn entry(node: &str, damage: &Damage, from: Option<Micros>, to: Micros, is_sole:
     Entry {
         seq: damage.missing.start,
         node: Arc::from(node),
+        same_as: None,
+        step: None,
         arrived_at: to,
         record: Vec::new(),
         stanza: 0..0,

@@ -185,7 +185,11 @@ async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<St
             None => match connect(shared, start).await {
                 Ok(connected) => {
                     start = None;
-                    attempt = 0;
+                    // A database that answers and does not write is still in trouble: what waits will tell.
+                    if waiting.is_none() {
+                        attempt = 0;
+                        recovered(shared);
+                    }
                     connected
                 }
                 Err(error) => {
@@ -207,6 +211,7 @@ async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<St
         match store(shared, &mut ready, &batch.entries, batch.next_seq).await {
             Ok(()) => {
                 attempt = 0;
+                recovered(shared);
                 writer = Some(ready);
             }
             Err(error) => {
@@ -228,10 +233,14 @@ async fn connect(shared: &Shared, start: Option<&SyncSender<Start>>) -> Result<W
     let patience = endpoint.statement_timeout * PATIENCE_FACTOR;
     let begun = tokio::time::timeout(patience, begin(shared, connection, start)).await;
     let writer = begun.unwrap_or_else(|_elapsed| Err(StoreError::Unreachable(format!("no answer within {patience:?}"))))?;
-    shared.settings.alarms.clear(Name::StoreUnreachable, &endpoint.name);
-    shared.settings.alarms.clear(Name::StoreSchema, &endpoint.name);
     log::info!("store {}: connected", endpoint.name);
     Ok(writer)
+}
+
+fn recovered(shared: &Shared) {
+    let Settings { endpoint, alarms, .. } = &shared.settings;
+    alarms.clear(Name::StoreUnreachable, &endpoint.name);
+    alarms.clear(Name::StoreSchema, &endpoint.name);
 }
 
 async fn begin(shared: &Shared, mut connection: Connection, start: Option<&SyncSender<Start>>) -> Result<Writer, StoreError> {

@@ -18,6 +18,7 @@ pub(super) struct Batch {
     pub(super) occupancies: Vec<OccupancyRow>,
     pub(super) rooms: Vec<RoomRow>,
     pub(super) quarantine: Vec<QuarantineRow>,
+    pub(super) sightings: Vec<SightingRow>,
     pub(super) account: Account,
     pub(super) committed: Committed,
 }
@@ -39,6 +40,7 @@ impl Batch {
         db.insert_bounces(&self.bounces).await?;
         db.insert_occupancies(&self.occupancies).await?;
         db.insert_quarantine(&self.quarantine).await?;
+        db.insert_sightings(&self.sightings).await?;
         Ok(committed)
     }
 }
