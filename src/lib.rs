@@ -20,11 +20,13 @@
 //! The modules stand in that order: the configuration first, the command line that starts it all last.
 
 pub mod alarm;
+pub mod certificate;
 pub mod config;
 pub mod logging;
 pub mod node;
 pub mod stats;
 pub mod time;
+pub mod tls;
 pub mod xml;
 
 pub mod component;
@@ -44,6 +46,10 @@ pub mod identity;
 pub mod store;
 
 pub mod pipeline;
+
+pub mod notify;
+
+pub mod metrics;
 
 pub mod run;
 

@@ -1,27 +1,42 @@
 //! The daemon: everything started in the order in which a message walks, and stopped in the same order.
 
+mod ages;
+mod http;
+pub(crate) mod look;
+mod reload;
+pub mod requests;
 mod status;
+mod systemd;
+pub mod view;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
+use self::ages::Ages;
+use self::look::Watch;
+use self::view::{NodeView, Shown, StoreView, View};
 use crate::alarm::{Alarms, Name};
 use crate::component;
-use crate::config::{Config, Directions, NodeConfig, NodeKind, StoreConfig, WhenFull};
+use crate::config::{Config, ConfigErrors, Directions, HttpConfig, NodeConfig, NodeKind, StoreConfig, StoreUrl, WhenFull};
 use crate::intake::NodeIntake;
 use crate::node::{Kind, Node};
-use crate::pipeline::{self, drain::Pipeline};
+use crate::notify::Notifier;
+use crate::notify::xmpp::Courier;
+use crate::pipeline::drain::Pipeline;
+use crate::pipeline::{self, Rules};
 use crate::policy::Policy;
 use crate::spool::{self, Appender, Spool, SpoolError};
 use crate::stats::{NodeStats, StoreStats};
 use crate::store::Endpoint;
 use crate::time::Micros;
 
+pub(crate) use status::lag_seconds;
 pub use status::{FILE as STATUS_FILE, Snapshot};
 
 /// Why the daemon could not start, or had to end.
@@ -55,52 +70,219 @@ struct OpenStore {
     appender: Appender,
     stats: Arc<StoreStats>,
     pipeline: Pipeline,
+    rules: watch::Sender<Arc<Rules>>,
+    ages: Arc<Mutex<Ages>>,
+    disks: Vec<PathBuf>,
 }
 
 /// One node with its session.
 struct OpenNode {
-    facts: Arc<Node>,
+    config: NodeConfig,
     stats: Arc<NodeStats>,
     status: component::Status,
+    settings: watch::Sender<component::Settings>,
+    stop: watch::Sender<bool>,
     session: JoinHandle<()>,
+}
+
+/// How the configuration is read again while the daemon runs.
+pub struct Reloads {
+    /// Somebody wants that.
+    pub wanted: mpsc::Receiver<()>,
+    /// Reads it.
+    pub load: Box<dyn Fn() -> Result<Config, ConfigErrors> + Send>,
 }
 
 /// Runs until `stop` says true: sessions are closed first, then what was received is made durable and stored as far as the stores answer.
 ///
 /// # Errors
 /// When something that it needs can't be had at the start.
-pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(), RunError> {
-    let alarms = Alarms::default();
-    let (stop_sessions, sessions_stopped) = watch::channel(false);
+pub async fn run(config: &Config, stop: watch::Receiver<bool>) -> Result<(), RunError> {
+    let (_nobody, wanted) = mpsc::channel(1);
+    let unchanged = config.clone();
+    run_with(config, stop, Reloads { wanted, load: Box::new(move || Ok(unchanged.clone())) }).await
+}
+
+/// The same, and reads the configuration again when that is wanted.
+///
+/// # Errors
+/// When something that it needs can't be had at the start.
+pub async fn run_with(config: &Config, mut stop: watch::Receiver<bool>, mut reloads: Reloads) -> Result<(), RunError> {
     let (stop_pipelines, pipelines_stopped) = watch::channel(false);
-    let mut stores = BTreeMap::new();
-    for store in config.stores.iter().filter(|store| config.nodes.iter().any(|node| node.store == store.name)) {
-        stores.insert(store.name.clone(), open_store(config, store, &alarms, pipelines_stopped.clone())?);
-    }
-    let mut nodes = Vec::new();
-    for node in &config.nodes {
-        if let Some(store) = stores.get(&node.store) {
-            nodes.push(attach(node, store.appender.clone(), &alarms, sessions_stopped.clone())?);
+    let mut running = Running::start(config, pipelines_stopped)?;
+    let _notices = running.shown.notifier().start();
+    let watching = tokio::spawn(keep_watching(running.shown.clone(), running.config.subscribe()));
+    systemd::ready();
+    loop {
+        tokio::select! {
+            biased;
+            // What it gives holds a lock on the channel, and a sender that went away means stop, too.
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
+            Some(()) = reloads.wanted.recv() => {
+                systemd::reloading();
+                running.reload(&reloads.load);
+                systemd::ready();
+            }
         }
     }
-    let reporter = status::Reporter::new(config, &nodes, &stores, alarms.clone());
-    let watching = tokio::spawn(reporter.clone().keep_writing(config.run.status_interval));
-    // What it gives holds a lock on the channel, and a sender that went away means stop, too.
-    drop(stop.wait_for(|stop| *stop).await);
-    log::info!("stopping: closing the sessions");
-    let _nobody_listens = stop_sessions.send(true);
-    for node in nodes {
-        if tokio::time::timeout(config.run.shutdown_timeout, node.session).await.is_err() {
-            log::warn!("node {}: the session did not close in time", node.facts.name);
-        }
-    }
+    systemd::stopping();
+    running.shown.stopping();
+    running.close_sessions().await;
     log::info!("stopping: storing what was received");
     let _nobody_listens = stop_pipelines.send(true);
-    close_stores(stores, config.run.shutdown_timeout).await;
+    let patience = running.config.borrow().run.shutdown_timeout;
+    close_stores(std::mem::take(&mut running.stores), patience).await;
+    running.shown.notifier().finish().await;
     watching.abort();
-    reporter.write_stopped();
+    // Whatever it was writing is written by then.
+    let _aborted = watching.await;
+    running.reporter().write("stopped");
     log::info!("stopped");
     Ok(())
+}
+
+/// The daemon, while it runs.
+struct Running {
+    /// The settings in force.
+    config: watch::Sender<Arc<Config>>,
+    shown: Shown,
+    stores: BTreeMap<String, OpenStore>,
+    nodes: Vec<OpenNode>,
+    http: Option<http::Server>,
+}
+
+impl Running {
+    fn start(config: &Config, stop: watch::Receiver<bool>) -> Result<Self, RunError> {
+        let alarms = Alarms::default();
+        let notifier = Notifier::new(config.alarm.clone());
+        alarms.tell(Arc::new(notifier.clone()));
+        let shown = Shown::new(alarms, notifier);
+        let mut running =
+            Self { config: watch::Sender::new(Arc::new(config.clone())), stores: BTreeMap::new(), nodes: Vec::new(), http: None, shown };
+        for store in config.stores.iter().filter(|store| config.nodes.iter().any(|node| node.store == store.name)) {
+            let opened = open_store(config, store, running.shown.alarms(), stop.clone())?;
+            running.stores.insert(store.name.clone(), opened);
+        }
+        for node in &config.nodes {
+            running.attach(node)?;
+        }
+        running.listen(&config.http);
+        running.show();
+        make_requests_directory(config);
+        Ok(running)
+    }
+
+    fn attach(&mut self, node: &NodeConfig) -> Result<(), RunError> {
+        let Some(store) = self.stores.get(&node.store) else { return Ok(()) };
+        let facts = Arc::new(facts(node));
+        let stats = Arc::new(NodeStats::default());
+        let status = component::Status::new();
+        let intake = Arc::new(NodeIntake::new(facts, store.appender.clone(), stats.clone(), self.shown.alarms().clone()));
+        let (settings, current) = watch::channel(settings(node)?);
+        let (stop, stopped) = watch::channel(false);
+        let session = tokio::spawn(component::follow(current, intake, status.clone(), stopped));
+        self.nodes.push(OpenNode { config: node.clone(), stats, status, settings, stop, session });
+        Ok(())
+    }
+
+    /// Opens the HTTP port where the settings say, in place of the one that is open.
+    fn listen(&mut self, settings: &HttpConfig) {
+        self.http = settings.listen.map(|address| http::Server::start(address, self.shown.clone()));
+    }
+
+    /// Makes what is running visible to whoever looks.
+    fn show(&self) {
+        let nodes: Vec<NodeView> = self.nodes.iter().map(node_view).collect();
+        let courier = |node: &NodeView| Courier { domain: node.domain.clone(), hosts: node.hosts.clone(), session: node.status.clone() };
+        self.shown.notifier().set_couriers(nodes.iter().map(courier).collect());
+        self.shown.set_view(View { nodes, stores: self.stores.iter().map(store_view).collect() });
+    }
+
+    fn reporter(&self) -> status::Reporter {
+        status::Reporter::new(&self.config.borrow().spool.path, self.shown.clone())
+    }
+
+    async fn close_sessions(&mut self) {
+        log::info!("stopping: closing the sessions");
+        let patience = self.config.borrow().run.shutdown_timeout;
+        for node in &self.nodes {
+            node.stop.send_replace(true);
+        }
+        for node in self.nodes.drain(..) {
+            close_session(node, patience).await;
+        }
+    }
+}
+
+async fn close_session(node: OpenNode, patience: Duration) {
+    node.stop.send_replace(true);
+    if tokio::time::timeout(patience, node.session).await.is_err() {
+        log::warn!("node {}: the session did not close in time", node.config.name);
+    }
+}
+
+/// Writes the status at its interval, looks at everything each second, sees to requests, and gives signs of life while all is well.
+async fn keep_watching(shown: Shown, config: watch::Receiver<Arc<Config>>) {
+    let settings = config.borrow().clone();
+    let reporter = status::Reporter::new(&settings.spool.path, shown.clone());
+    let requests = requests::directory(&settings.spool.path);
+    let (mut watch, mut tests) = (Watch::new(shown.clone()), JoinSet::new());
+    let signs = systemd::watchdog_interval();
+    let (mut next_status, mut next_sign) = (Instant::now(), Instant::now());
+    loop {
+        let settings = config.borrow().clone();
+        watch.look(&settings.alarm);
+        for request in requests::take(&requests, shown.alarms()) {
+            if let requests::Request::Test { answer } = request {
+                tests.spawn(test(shown.notifier().clone(), answer));
+            }
+        }
+        while tests.try_join_next().is_some() {}
+        if Instant::now() >= next_status {
+            reporter.write("running");
+            next_status = Instant::now() + settings.run.status_interval;
+        }
+        if signs.is_some() && Instant::now() >= next_sign && shown.illness().is_empty() {
+            systemd::alive();
+            next_sign = Instant::now() + signs.unwrap_or_default();
+        }
+        let tick = look::INTERVAL.min(settings.run.status_interval).min(signs.unwrap_or(look::INTERVAL));
+        tokio::time::sleep(tick).await;
+    }
+}
+
+/// Tries every way out, and writes what happened where it was asked for.
+async fn test(notifier: Notifier, answer: PathBuf) {
+    let tried = notifier.test().await;
+    let next = answer.with_extension("new");
+    let written = serde_json::to_vec(&tried).map_err(std::io::Error::other).and_then(|text| std::fs::write(&next, text));
+    if let Err(error) = written.and_then(|()| std::fs::rename(&next, &answer)) {
+        log::warn!("the outcome of a test of the alarms can't be written: {error}");
+    }
+}
+
+/// What other commands ask is put there by its owner, and by root.
+fn make_requests_directory(config: &Config) {
+    let directory = requests::directory(&config.spool.path);
+    if let Err(error) = std::fs::create_dir_all(&directory) {
+        log::warn!("{}: {error}; alarms can't be acknowledged", directory.display());
+    }
+}
+
+fn node_view(node: &OpenNode) -> NodeView {
+    let NodeConfig { name, address, domain, hosts, .. } = node.config.clone();
+    NodeView { name, address, domain, hosts, stats: node.stats.clone(), status: node.status.clone() }
+}
+
+fn store_view((name, open): (&String, &OpenStore)) -> StoreView {
+    StoreView {
+        name: name.clone(),
+        spool: open.appender.clone(),
+        stats: open.stats.clone(),
+        pulse: open.pipeline.pulse(),
+        ages: open.ages.clone(),
+        disks: open.disks.clone(),
+    }
 }
 
 async fn close_stores(stores: BTreeMap<String, OpenStore>, patience: Duration) {
@@ -117,7 +299,44 @@ async fn close_stores(stores: BTreeMap<String, OpenStore>, patience: Duration) {
 
 fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch::Receiver<bool>) -> Result<OpenStore, RunError> {
     let dir = config.spool.directory(store);
-    let options = spool::Options {
+    let failed = |error| RunError::Spool { store: store.name.clone(), path: dir.display().to_string(), error };
+    let (appender, reader, recovered) = Spool::open(&dir, spool_options(config)).map_err(failed)?;
+    tell(&recovered, store, alarms);
+    let stats = Arc::new(StoreStats::default());
+    let (rules, current_rules) = watch::channel(Arc::new(rules_of(config, &store.name)));
+    let settings = pipeline::Settings {
+        endpoint: Endpoint::from_config(store),
+        migrates: store.migrate,
+        rules: current_rules,
+        join_window: config.archive.join_window.as_micros() as Micros,
+        batch_records: store.batch_messages,
+        quarantine_dir: dir.join("quarantine"),
+        stats: stats.clone(),
+        alarms: alarms.clone(),
+    };
+    let pipeline = Pipeline::start(settings, reader, recovered.spool_id, appender.clone(), Handle::current(), stop)?;
+    let disks = disks(dir, store);
+    Ok(OpenStore { appender, stats, pipeline, rules, ages: Arc::default(), disks })
+}
+
+/// What a store fills: the disk of its spool, and of its file if it is one.
+fn disks(spool: PathBuf, store: &StoreConfig) -> Vec<PathBuf> {
+    let mut disks = vec![spool];
+    if let StoreUrl::Sqlite(file) = &store.url {
+        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        disks.push(directory.to_owned());
+    }
+    disks
+}
+
+/// Who writes to this store, and what is archived.
+fn rules_of(config: &Config, store: &str) -> Rules {
+    let nodes = config.nodes.iter().filter(|node| node.store == store);
+    Rules { nodes: nodes.map(|node| Arc::new(facts(node))).collect(), policy: policy(config) }
+}
+
+fn spool_options(config: &Config) -> spool::Options {
+    spool::Options {
         segment_bytes: config.spool.segment.0,
         limit_bytes: config.spool.limit.0,
         when_full: match config.spool.when_full {
@@ -128,24 +347,7 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
         max_record_bytes: max_record_bytes(config),
         buffer_bytes: (max_record_bytes(config) + 64 * 1024).max(SPOOL_BUFFER_BYTES),
         ..spool::Options::default()
-    };
-    let failed = |error| RunError::Spool { store: store.name.clone(), path: dir.display().to_string(), error };
-    let (appender, reader, recovered) = Spool::open(&dir, options).map_err(failed)?;
-    tell(&recovered, store, alarms);
-    let stats = Arc::new(StoreStats::default());
-    let settings = pipeline::Settings {
-        endpoint: Endpoint::from_config(store),
-        migrates: store.migrate,
-        nodes: config.nodes.iter().filter(|node| node.store == store.name).map(|node| Arc::new(facts(node))).collect(),
-        policy: policy(config),
-        join_window: config.archive.join_window.as_micros() as Micros,
-        batch_records: store.batch_messages,
-        quarantine_dir: dir.join("quarantine"),
-        stats: stats.clone(),
-        alarms: alarms.clone(),
-    };
-    let pipeline = Pipeline::start(settings, reader, recovered.spool_id, appender.clone(), Handle::current(), stop)?;
-    Ok(OpenStore { appender, stats, pipeline })
+    }
 }
 
 /// Records in memory that wait for the disk; a burst beyond it waits in the socket.
@@ -168,15 +370,6 @@ fn tell(recovered: &spool::Recovered, store: &StoreConfig, alarms: &Alarms) {
         let text = format!("{damage}; the bytes were set aside: compare with the node's own archive");
         alarms.raise(Name::SpoolDamaged, &store.name, &text);
     }
-}
-
-fn attach(node: &NodeConfig, spool: Appender, alarms: &Alarms, stop: watch::Receiver<bool>) -> Result<OpenNode, RunError> {
-    let facts = Arc::new(facts(node));
-    let stats = Arc::new(NodeStats::default());
-    let status = component::Status::new();
-    let intake = Arc::new(NodeIntake::new(facts.clone(), spool, stats.clone(), alarms.clone()));
-    let session = tokio::spawn(component::run(settings(node)?, intake, status.clone(), stop));
-    Ok(OpenNode { facts, stats, status, session })
 }
 
 /// How to reach a node.

@@ -3,6 +3,7 @@
 //! [`args`] defines every command; [`dispatch`] loads the configuration, sets the log up and hands over to the command's
 //! `execute`. A command ends with a [`Failure`] named by what the caller can do about it, which is also the exit code.
 
+pub mod alarms;
 pub mod args;
 pub mod check;
 pub mod completions;
@@ -94,6 +95,7 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(args) => export::execute(load_quietly(&global)?, args),
         Command::Status(args) => status::execute(load_quietly(&global)?, args),
         Command::Quarantine(args) => quarantine::execute(load_quietly(&global)?, args),
+        Command::Alarms(args) => alarms::execute(&load_quietly(&global)?, args),
         Command::Config => config::execute(&load_quietly(&global)?),
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),

@@ -114,8 +114,7 @@ impl Report {
         if alarms.is_empty() {
             return report + "No alarms.\n";
         }
-        let row = |alarm: &Value| ["name", "subject", "since", "text"].map(|key| text(alarm, key));
-        report + &table::render(["Alarm", "About", "Since", "What to do"], alarms.iter().map(row))
+        report + &table::render(["Severity", "Alarm", "About", "Since", "Seen", "What to do"], alarms.iter().map(alarm_row))
     }
 
     /// How the command ends.
@@ -172,6 +171,12 @@ fn store_row(store: &Value) -> [String; 9] {
     ]
 }
 
+fn alarm_row(alarm: &Value) -> [String; 6] {
+    let seen = if alarm.get("acknowledged").and_then(Value::as_bool) == Some(true) { "yes" } else { "" };
+    let [severity, name, subject, since, what] = ["severity", "name", "subject", "since", "text"].map(|key| text(alarm, key));
+    [severity, name, subject, since, seen.to_owned(), what]
+}
+
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
@@ -214,7 +219,10 @@ mod tests {
                 "spool": {"records": 1, "bytes": 2_097_152, "limit_bytes": 10_485_760, "paused": false, "error": null},
                 "counts": {"messages": 2, "deliveries": 4, "bounces": 0, "quarantined": 0},
             }],
-            "alarms": [{"name": "store-unreachable", "subject": "default", "text": "start it", "since": rfc3339(NOW)}],
+            "alarms": [{
+                "name": "store-unreachable", "severity": "critical", "subject": "default", "text": "start it", "since": rfc3339(NOW),
+                "times": 1, "acknowledged": true,
+            }],
         })
     }
 
@@ -229,7 +237,18 @@ mod tests {
     fn a_fresh_file_is_shown_as_tables() {
         let report = report(&status("running", SECOND).to_string());
         let text = report.render(ReportFormat::Table);
-        for part in ["process 7", "main", "127.0.0.1:5347", "the secret is wrong", "2.0 MiB", "2.2 s", "store-unreachable", "start it"] {
+        for part in [
+            "process 7",
+            "main",
+            "127.0.0.1:5347",
+            "the secret is wrong",
+            "2.0 MiB",
+            "2.2 s",
+            "critical",
+            "store-unreachable",
+            "yes",
+            "start it",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         let node = text.lines().find(|line| line.contains("127.0.0.1")).unwrap();

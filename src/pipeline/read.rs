@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::Rules;
 use crate::intake::record::{Payload, Record};
 use crate::message::content::flags;
 use crate::message::rooms::Rooms;
@@ -30,6 +31,12 @@ impl RecordReader {
     pub fn new(nodes: &[Arc<Node>], policy: Policy) -> Self {
         let nodes = nodes.iter().map(|node| (node.name.clone(), node.clone())).collect();
         Self { nodes, rooms: Rooms::default(), policy, shapes: RandomState::new() }
+    }
+
+    /// Goes on by these rules; nodes that are not among them any more stay known, since their records may still come.
+    pub fn follow(&mut self, rules: &Rules) {
+        self.nodes.extend(rules.nodes.iter().map(|node| (node.name.clone(), node.clone())));
+        self.policy = rules.policy;
     }
 
     /// Who is in which room, to be filled with what the database knows.
