@@ -9,6 +9,7 @@ mod fuzz;
 mod hostile;
 mod identity;
 mod meaning;
+mod operation;
 mod outages;
 mod replays;
 mod rooms;

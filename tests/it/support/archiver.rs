@@ -1,5 +1,6 @@
 //! The archiver's own program, run as an operator runs it: with a configuration file, and asked through its commands.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -178,11 +179,29 @@ impl Archiver {
     }
 
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts it with further variables in its environment.
+    pub(crate) fn start_with(&mut self, variables: &[(&str, &str)]) {
         let mut program = command(None, PROGRAM);
         program.args(["run", "--config"]).arg(&self.configuration);
         program.env("RUST_LOG", "info").env("RUST_BACKTRACE", "1");
+        program.envs(variables.iter().copied());
         program.current_dir(self.directory.path());
         self.process = Some(Process::spawn(program, &self.log()));
+    }
+
+    /// Starts it as a service manager does whose journal takes what it says.
+    pub(crate) fn start_for_journal(&mut self) {
+        let log = std::fs::File::create(self.log()).and_then(|log| log.metadata()).expect("a log file");
+        let stream = format!("{}:{}", log.dev(), log.ino());
+        self.start_with(&[("JOURNAL_STREAM", stream.as_str())]);
+    }
+
+    /// Asks it to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        self.process.as_ref().expect("it runs").signal("HUP");
     }
 
     /// Ends it as a power cut would, as far as it can tell.

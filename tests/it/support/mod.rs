@@ -16,6 +16,8 @@ pub(crate) mod played;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod prosody;
+pub(crate) mod scrape;
+pub(crate) mod sink;
 pub(crate) mod stage;
 pub(crate) mod stanza;
 pub(crate) mod stream;
