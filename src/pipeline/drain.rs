@@ -67,7 +67,8 @@ impl Pipeline {
         shutdown: watch::Receiver<bool>,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { settings, spool_id, runtime, shutdown, stored: AtomicU64::new(0), news: Notify::new() });
-        let (to_writer, from_reader) = sync_channel(1);
+        // Handed over from hand to hand: a batch that waits between the threads would be a third one in memory.
+        let (to_writer, from_reader) = sync_channel(0);
         let (to_reader, from_writer) = sync_channel(1);
         let name = shared.settings.endpoint.name.clone();
         let (reading, writing) = (shared.clone(), shared);

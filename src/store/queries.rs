@@ -327,6 +327,14 @@ macro_rules! queries {
                     let values = (recipient_id.eq(recipient.id), recipient_resource.eq(recipient.resource));
                     diesel::update(unknown).set(values).execute(self)$($wait)*?;
                 }
+                if let Some(nick) = people.sender_nick {
+                    let unknown = messages.filter(id.eq(message).and(sender_nick.is_null()));
+                    diesel::update(unknown).set(sender_nick.eq(nick)).execute(self)$($wait)*?;
+                }
+                if let Some(nick) = people.recipient_nick {
+                    let unknown = messages.filter(id.eq(message).and(recipient_nick.is_null()));
+                    diesel::update(unknown).set(recipient_nick.eq(nick)).execute(self)$($wait)*?;
+                }
                 Ok(())
             }
 

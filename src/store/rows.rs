@@ -73,6 +73,8 @@ impl MessageRow {
         if let Some(recipient) = people.recipient {
             (self.recipient_id, self.recipient_resource) = (Some(recipient.id), recipient.resource);
         }
+        self.sender_nick = self.sender_nick.take().or(people.sender_nick);
+        self.recipient_nick = self.recipient_nick.take().or(people.recipient_nick);
     }
 }
 
@@ -80,7 +82,9 @@ impl MessageRow {
 #[derive(Debug, Default)]
 pub(crate) struct People {
     pub(crate) sender: Option<Named>,
+    pub(crate) sender_nick: Option<String>,
     pub(crate) recipient: Option<Named>,
+    pub(crate) recipient_nick: Option<String>,
 }
 
 /// Somebody's number, and the session.

@@ -17,7 +17,7 @@ use super::references::References;
 use super::rows::*;
 use super::{Connection, StoreError, lookup, on_connection};
 use crate::identity::keys::{self, Keyring};
-use crate::identity::{Identity, Keyed, Verdict};
+use crate::identity::{Identity, Keyed, News, Verdict};
 use crate::message::address::Address;
 use crate::message::content::flags;
 use crate::message::rooms::Event;
@@ -326,17 +326,20 @@ impl Memory {
 
     /// Fills in who wrote a message and whom it is for, where the copies before this one did not say.
     async fn name_people<Q: Queries>(&self, db: &mut Q, message: &Message, verdict: &Verdict, batch: &mut Batch) -> QueryResult<()> {
+        if verdict.news == News::default() {
+            return Ok(());
+        }
         let address = |is_news: bool, address: &Option<Address>| {
             let address = address.as_ref().filter(|_| is_news)?;
             Some(Named { id: self.dictionary.jid(&address.bare)?, resource: address.resource.clone() })
         };
+        let nick = |is_news: bool, nick: &Option<String>| nick.clone().filter(|_| is_news);
         let people = People {
-            sender: address(verdict.names_sender, &message.sender),
-            recipient: address(verdict.names_recipient, &message.recipient),
+            sender: address(verdict.news.sender, &message.sender),
+            sender_nick: nick(verdict.news.sender_nick, &message.sender_nick),
+            recipient: address(verdict.news.recipient, &message.recipient),
+            recipient_nick: nick(verdict.news.recipient_nick, &message.recipient_nick),
         };
-        if people.sender.is_none() && people.recipient.is_none() {
-            return Ok(());
-        }
         match batch.messages.binary_search_by_key(&verdict.message_id, |row| row.id).ok().and_then(|index| batch.messages.get_mut(index)) {
             Some(row) => row.name(people),
             None => db.name_people(verdict.message_id, people).await?,
