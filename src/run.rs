@@ -10,6 +10,7 @@ mod systemd;
 pub mod view;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -324,9 +325,16 @@ fn disks(spool: PathBuf, store: &StoreConfig) -> Vec<PathBuf> {
     let mut disks = vec![spool];
     if let StoreUrl::Sqlite(file) = &store.url {
         let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        disks.push(directory.to_owned());
+        // Two places on one disk would be told of twice.
+        if disks.iter().all(|disk| device(disk).is_none_or(|one| device(directory) != Some(one))) {
+            disks.push(directory.to_owned());
+        }
     }
     disks
+}
+
+fn device(directory: &Path) -> Option<u64> {
+    std::fs::metadata(directory).ok().map(|found| found.dev())
 }
 
 /// Who writes to this store, and what is archived.

@@ -52,14 +52,12 @@ impl<'e> Families<'e> {
         // OpenMetrics wants no full stop of ours: the library puts one.
         let mut family = self.0.encode_descriptor(name, help.trim_end_matches('.'), None, kind)?;
         for (labels, metric) in samples {
-            match labels.is_empty() {
-                true => metric.encode(family.encode_family(&NO_LABELS)?)?,
-                false => metric.encode(family.encode_family(&labels)?)?,
+            // Without labels there is one sample, and the braces around none would be wrong.
+            if labels.is_empty() {
+                return metric.encode(family);
             }
+            metric.encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
 }
-
-/// A sample that stands alone.
-const NO_LABELS: [(&str, &str); 0] = [];

@@ -37,6 +37,7 @@ fn alarms_policy_limit_and_port_are_taken_up() {
     let receipt = "<message xmlns='jabber:client' from='bob@h/phone' to='alice@h/desk' id='r1'><received xmlns='urn:xmpp:receipts' id='x'/></message>";
     let receipt = crate::support::mirrored::service_log("h", receipt).replacen(" id='7'", "", 1);
     node.mirror(&[&receipt]);
+    archiver.wait_until_stored();
     let url = webhook.url();
     add(&archiver, &format!("[archive]\nreceipts = true\n[alarm]\nwebhook = '{url}'\ndisk_low = '1024 TiB'\n{HTTP}"));
     archiver.set_settings(&archiver.settings().replace("[spool]\n", "[spool]\nlimit = '20 GiB'\n"));
