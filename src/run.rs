@@ -24,7 +24,7 @@ use self::look::Watch;
 use self::view::{NodeView, Shown, StoreView, View};
 use crate::alarm::{Alarms, Name};
 use crate::component;
-use crate::config::{Config, ConfigErrors, Directions, HttpConfig, NodeConfig, NodeKind, StoreConfig, StoreUrl, WhenFull};
+use crate::config::{ByteSize, Config, ConfigErrors, Directions, HttpConfig, NodeConfig, NodeKind, StoreConfig, StoreUrl, WhenFull};
 use crate::intake::NodeIntake;
 use crate::node::{Kind, Node};
 use crate::notify::Notifier;
@@ -121,7 +121,7 @@ pub async fn run_with(config: &Config, mut stop: watch::Receiver<bool>, mut relo
             () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
             Some(()) = reloads.wanted.recv() => {
                 systemd::reloading();
-                running.reload(&reloads.load);
+                running.reload((reloads.load)()).await;
                 systemd::ready();
             }
         }
@@ -150,6 +150,8 @@ struct Running {
     stores: BTreeMap<String, OpenStore>,
     nodes: Vec<OpenNode>,
     http: Option<http::Server>,
+    /// What the records of the spools are long enough for.
+    largest_stanza: ByteSize,
 }
 
 impl Running {
@@ -158,8 +160,14 @@ impl Running {
         let notifier = Notifier::new(config.alarm.clone());
         alarms.tell(Arc::new(notifier.clone()));
         let shown = Shown::new(alarms, notifier);
-        let mut running =
-            Self { config: watch::Sender::new(Arc::new(config.clone())), stores: BTreeMap::new(), nodes: Vec::new(), http: None, shown };
+        let mut running = Self {
+            config: watch::Sender::new(Arc::new(config.clone())),
+            stores: BTreeMap::new(),
+            nodes: Vec::new(),
+            http: None,
+            shown,
+            largest_stanza: largest_stanza(config),
+        };
         for store in config.stores.iter().filter(|store| config.nodes.iter().any(|node| node.store == store.name)) {
             let opened = open_store(config, store, running.shown.alarms(), stop.clone())?;
             running.stores.insert(store.name.clone(), opened);
@@ -363,8 +371,11 @@ const SPOOL_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
 /// A record is the stanza and a few bytes more.
 fn max_record_bytes(config: &Config) -> usize {
-    let largest = config.nodes.iter().map(|node| node.max_stanza.as_usize()).max().unwrap_or_default();
-    largest + 64 * 1024
+    largest_stanza(config).as_usize() + 64 * 1024
+}
+
+fn largest_stanza(config: &Config) -> ByteSize {
+    config.nodes.iter().map(|node| node.max_stanza).max().unwrap_or(ByteSize(0))
 }
 
 fn tell(recovered: &spool::Recovered, store: &StoreConfig, alarms: &Alarms) {

@@ -335,8 +335,8 @@ async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq
 /// Says that records were set aside because they could not be read.
 fn quarantine_grew(shared: &Shared, part: &[Entry]) {
     let name = &shared.settings.endpoint.name;
-    let reasons = part.iter().filter_map(|entry| if let Item::Unreadable(why) = &entry.item { Some(why) } else { None });
-    if let Some(last) = reasons.last() {
+    let last = part.iter().rev().find_map(|entry| if let Item::Unreadable(why) = &entry.item { Some(why) } else { None });
+    if let Some(last) = last {
         let text = format!("records that could not be read were set aside, the last one: {last}; see `xmpp-archiver quarantine list`");
         shared.settings.alarms.raise(Name::QuarantineGrew, name, &text);
     }

@@ -6,23 +6,24 @@
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
+use tokio::task::JoinSet;
 
-use super::{OpenNode, Running, close_session, component, max_record_bytes, rules_of, settings};
+use super::{OpenNode, Running, close_session, component, rules_of, settings};
 use crate::config::{Config, ConfigErrors, NodeConfig, StoreConfig};
 use crate::logging;
 
 impl Running {
-    /// Reads the configuration and takes up what has changed.
-    pub(super) fn reload(&mut self, load: &dyn Fn() -> Result<Config, ConfigErrors>) {
-        let loaded = load().map_err(|errors| errors.to_string());
+    /// Takes up what has changed, if the configuration could be read.
+    pub(super) async fn reload(&mut self, loaded: Result<Config, ConfigErrors>) {
+        let loaded = loaded.map_err(|errors| errors.to_string());
         let loaded = loaded.and_then(|config| config.require_nodes().map(|()| config).map_err(|errors| errors.to_string()));
         match loaded {
-            Ok(wanted) => self.take_up(wanted),
+            Ok(wanted) => self.take_up(wanted).await,
             Err(errors) => log::error!("the configuration was not taken up, and the one before goes on: {}", errors.replace("\n  ", "; ")),
         }
     }
 
-    fn take_up(&mut self, mut wanted: Config) {
+    async fn take_up(&mut self, mut wanted: Config) {
         let current = self.config.borrow().clone();
         wanted.warnings.iter().for_each(|warning| log::warn!("configuration: {warning}"));
         keep_what_stays(&current, &mut wanted);
@@ -38,7 +39,7 @@ impl Running {
         for (name, store) in &self.stores {
             store.rules.send_replace(Arc::new(rules_of(&wanted, name)));
         }
-        self.take_up_nodes(&wanted);
+        self.take_up_nodes(&wanted).await;
         if wanted.http != current.http {
             self.listen(&wanted.http);
         }
@@ -60,30 +61,36 @@ impl Running {
         }
     }
 
-    /// A node that writes to a store that is not open, or whose stanzas are longer than the spool's records, has to wait for a restart.
+    /// A node whose store is not open, or whose stanzas are longer than the spool's records, has to wait for a restart.
     fn keep_impossible_nodes(&self, current: &Config, wanted: &mut Config) {
-        wanted.nodes.retain_mut(|node| {
+        let mut possible = Vec::new();
+        for mut node in std::mem::take(&mut wanted.nodes) {
+            let before = current.nodes.iter().find(|before| before.name == node.name);
             if !self.stores.contains_key(&node.store) {
                 log::warn!("node {}: its store {} is not open: it needs a restart", node.name, node.store);
-                return false;
+                possible.extend(before.cloned());
+                continue;
             }
-            if node.max_stanza.as_usize() > max_record_bytes(current) {
+            if node.max_stanza > self.largest_stanza {
                 log::warn!("node {}: max_stanza = {} needs a restart", node.name, node.max_stanza);
-                let before = current.nodes.iter().find(|before| before.name == node.name);
-                node.max_stanza = before.or(current.nodes.first()).map_or(node.max_stanza, |before| before.max_stanza);
+                node.max_stanza = before.map_or(self.largest_stanza, |before| before.max_stanza);
             }
-            true
-        });
+            possible.push(node);
+        }
+        wanted.nodes = possible;
     }
 
-    fn take_up_nodes(&mut self, wanted: &Config) {
+    async fn take_up_nodes(&mut self, wanted: &Config) {
+        let mut closing = JoinSet::new();
         for node in std::mem::take(&mut self.nodes) {
             match wanted.nodes.iter().find(|one| one.name == node.config.name) {
                 Some(one) if shown(one) == shown(&node.config) => self.nodes.push(renewed(node, one)),
-                Some(_changed) => self.detach(node, "has changed: the session begins anew"),
-                None => self.detach(node, "is not configured any more"),
+                Some(_changed) => self.detach(node, "has changed: the session begins anew", &mut closing),
+                None => self.detach(node, "is not configured any more", &mut closing),
             }
         }
+        // One domain must not be attached twice, not even for a moment: ejabberd would give each session half of the copies.
+        closing.join_all().await;
         for node in &wanted.nodes {
             if self.nodes.iter().any(|open| open.config.name == node.name) {
                 continue;
@@ -98,10 +105,10 @@ impl Running {
     }
 
     /// Ends a session politely, while everything else goes on.
-    fn detach(&self, node: OpenNode, why: &str) {
+    fn detach(&self, node: OpenNode, why: &str, closing: &mut JoinSet<()>) {
         log::info!("node {}: {why}", node.config.name);
         let patience = self.config.borrow().run.shutdown_timeout;
-        tokio::spawn(close_session(node, patience));
+        closing.spawn(close_session(node, patience));
     }
 }
 

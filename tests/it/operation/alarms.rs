@@ -209,6 +209,56 @@ fn a_disk_without_room_is_told() {
     assert!(archiver.spool().join("main").display().to_string() == subject || archiver.spool().starts_with(&subject), "{subject}");
 }
 
+/// The servers of these tests have certificates of 30 days.
+#[test]
+fn a_certificate_near_its_end_is_told_in_time() {
+    for (days, is_raised) in [(31, true), (29, false)] {
+        let server = Arc::new(Postgres::start_with_tls());
+        let store = Store::Postgres(server.new_database());
+        let authority = store.authority().expect("an authority").display().to_string();
+        let node = prosody();
+        let mut archiver = Archiver::for_played_on(store, Directory::new(None), &format!("tls_ca = '{authority}'"), &[&node]);
+        add(&archiver, &format!("[alarm]\ncertificate_days = {days}"));
+        archiver.start();
+        archiver.wait_until("the database to be reached", |status| status["stores"][0]["connected"] == true);
+        let status = archiver.wait_until("a look at it", |status| has_alarm(status, "certificate-near-end") == is_raised);
+        let subject = alarm(&status, "certificate-near-end").map(|alarm| alarm["subject"].clone());
+        assert_eq!(subject, is_raised.then(|| "store main".into()));
+        archiver.stop();
+    }
+}
+
+/// A database that answers but can't write is another matter than one that is away, and is told once although it can be reached all the time.
+#[test]
+fn a_database_that_cannot_write_is_told_once() {
+    let webhook = Webhook::start();
+    let server = Arc::new(Postgres::start());
+    let store = Store::Postgres(server.new_database());
+    let mut node = prosody();
+    let mut archiver = Archiver::for_played_on(store, Directory::new(None), IMPATIENT, &[&node]);
+    add(&archiver, &webhook_section(&webhook));
+    archiver.start();
+    node.accept();
+    node.mirror(&lines("before", 3));
+    archiver.wait_until_stored();
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()";
+    let set = |read_only: &str| {
+        let change = format!("EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {read_only}', current_database())");
+        archiver.store.query(&format!("SET default_transaction_read_only = off; DO $$ BEGIN {change}; END $$"));
+        archiver.store.query(cut);
+    };
+    set("on");
+    node.mirror(&lines("meanwhile", 3));
+    archiver
+        .wait_until("the alarm to go on", |status| alarm(status, "store-refusing").is_some_and(|alarm| alarm["times"].as_u64() >= Some(3)));
+    set("off");
+    webhook.wait_for_event("store-refusing", "cleared");
+    archiver.wait_until_stored();
+    archiver.stop();
+    assert_eq!(webhook.events("store-refusing"), ["raised", "cleared"]);
+    assert_eq!(archiver.store.ledger().rows.len(), 6);
+}
+
 /// Each way in which a node can be away has its own name, and they follow one another.
 #[test]
 fn a_node_that_is_away_is_told_with_the_reason() {

@@ -75,10 +75,17 @@ fn nodes_come_and_go() {
     archiver.hang_up();
     archiver.wait_until("one node", |status| status["nodes"].as_array().is_some_and(|nodes| nodes.len() == 1));
     one.mirror(&lines("one again", 3));
+    // A node that has changed is attached anew, and what it says is understood by its new settings.
+    archiver.set_settings(&before.replace("hosts = ['h']", "hosts = ['h', 'h2']"));
+    archiver.hang_up();
+    one.accept();
+    let message = crate::support::mirrored::Written::chat("erin@h2/desk", "frank@h2", "from the new host").id("h2-1");
+    one.mirror(&[message.by_firewall("h2").replace("archive.h2", "archive.h")]);
     archiver.wait_until_stored();
     archiver.stop();
     let ledger = archiver.store.ledger();
-    assert_eq!((ledger.rows.len(), ledger.only("from the other").copies.len()), (10, 2), "{ledger}");
+    assert_eq!((ledger.rows.len(), ledger.only("from the other").copies.len()), (11, 2), "{ledger}");
+    assert_eq!(ledger.only("from the new host").copies.len(), 1, "{ledger}");
 }
 
 #[test]
