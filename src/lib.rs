@@ -22,9 +22,11 @@
 pub mod alarm;
 pub mod certificate;
 pub mod config;
+pub mod gap;
 pub mod logging;
 pub mod node;
 pub mod stats;
+pub mod tally;
 pub mod time;
 pub mod tls;
 pub mod xml;
@@ -54,6 +56,7 @@ pub mod metrics;
 pub mod run;
 
 pub mod demo;
+pub mod reconcile;
 pub mod retrieve;
 
 pub mod cli;

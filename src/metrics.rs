@@ -7,7 +7,6 @@ mod families;
 mod process;
 
 use std::fmt;
-use std::sync::PoisonError;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -15,10 +14,11 @@ use prometheus_client::registry::Registry;
 
 use self::families::{Families, Labels};
 use crate::alarm::Name;
+use crate::component::module::{Module, Presence};
 use crate::component::status::{Counters, State};
 use crate::run::lag_seconds;
 use crate::run::view::{NodeView, Shown, StoreView, View};
-use crate::stats::{ModuleStatus, StoreCounts};
+use crate::stats::StoreCounts;
 use crate::time::SECOND;
 
 /// Everything as text.
@@ -48,7 +48,7 @@ impl Collector for Snapshot {
         let view = self.0.view();
         process(&mut families, &self.0)?;
         nodes(&mut families, &view)?;
-        losses(&mut families, &view)?;
+        losses(&mut families, &view, &self.0)?;
         modules(&mut families, &view)?;
         stores(&mut families, &view)?;
         spools(&mut families, &view)?;
@@ -102,7 +102,7 @@ fn nodes(families: &mut Families<'_>, view: &View) -> fmt::Result {
     Ok(())
 }
 
-fn losses(families: &mut Families<'_>, view: &View) -> fmt::Result {
+fn losses(families: &mut Families<'_>, view: &View, shown: &Shown) -> fmt::Result {
     use std::sync::atomic::Ordering::Relaxed;
     let nodes = || view.nodes.iter();
     families.counter(
@@ -122,7 +122,7 @@ fn losses(families: &mut Families<'_>, view: &View) -> fmt::Result {
     let reasons =
         nodes().flat_map(|one| one.stats.forged.get().into_iter().map(|(reason, count)| (with(of_node(one), "reason", reason), count)));
     families.counter("xmpp_archiver_forged", "Stanzas kept out since they may not be believed.", reasons)?;
-    let known = |one: &NodeView| Some((of_node(one), (*one.stats.open_gaps.lock().unwrap_or_else(PoisonError::into_inner))? as f64));
+    let known = |one: &NodeView| Some((of_node(one), shown.open_gaps(&one.name)? as f64));
     families.gauge(
         "xmpp_archiver_gaps_open",
         "Intervals from which messages may be missing, and that nobody has closed.",
@@ -131,14 +131,17 @@ fn losses(families: &mut Families<'_>, view: &View) -> fmt::Result {
 }
 
 fn modules(families: &mut Families<'_>, view: &View) -> fmt::Result {
-    let module = |one: &NodeView| one.stats.module.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let modules: Vec<(Labels, ModuleStatus)> = view.nodes.iter().filter_map(|one| Some((of_node(one), module(one)?))).collect();
-    let about = |(labels, module): &(Labels, ModuleStatus)| {
-        let labels = with(with(labels.clone(), "module", &module.module), "mode", &module.mode);
+    let module = |one: &NodeView| match one.status.module() {
+        Presence::Present(module) => Some((of_node(one), module)),
+        Presence::Absent | Presence::Unknown => None,
+    };
+    let modules: Vec<(Labels, Module)> = view.nodes.iter().filter_map(module).collect();
+    let about = |(labels, module): &(Labels, Module)| {
+        let labels = with(with(labels.clone(), "module", &module.name), "mode", &module.mode);
         (with(labels, "version", &module.version), 1.0)
     };
     families.gauge("xmpp_archiver_module_info", "The module on the node; always 1.", modules.iter().map(about))?;
-    type Read = fn(&ModuleStatus) -> u64;
+    type Read = fn(&Module) -> u64;
     let gauges: [(&str, &str, Read); 3] = [
         ("xmpp_archiver_module_queue_records", "Copies in the queue on the node.", |module| module.depth),
         ("xmpp_archiver_module_queue_bytes", "Bytes of the queue on the node.", |module| module.bytes),

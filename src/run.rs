@@ -1,7 +1,9 @@
 //! The daemon: everything started in the order in which a message walks, and stopped in the same order.
 
 mod ages;
+mod gaps;
 mod http;
+mod life;
 pub(crate) mod look;
 mod reload;
 pub mod requests;
@@ -20,12 +22,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::ages::Ages;
+use self::life::Life;
 use self::look::Watch;
 use self::view::{NodeView, Shown, StoreView, View};
 use crate::alarm::{Alarms, Name};
 use crate::component;
 use crate::config::{ByteSize, Config, ConfigErrors, Directions, HttpConfig, NodeConfig, NodeKind, StoreConfig, StoreUrl, WhenFull};
 use crate::intake::NodeIntake;
+use crate::intake::link::Link;
 use crate::node::{Kind, Node};
 use crate::notify::Notifier;
 use crate::notify::xmpp::Courier;
@@ -82,6 +86,8 @@ struct OpenNode {
     stats: Arc<NodeStats>,
     status: component::Status,
     settings: watch::Sender<component::Settings>,
+    intake: Arc<NodeIntake>,
+    account: JoinHandle<()>,
     stop: watch::Sender<bool>,
     session: JoinHandle<()>,
 }
@@ -135,6 +141,10 @@ pub async fn run_with(config: &Config, mut stop: watch::Receiver<bool>, mut relo
     close_stores(std::mem::take(&mut running.stores), patience).await;
     running.shown.notifier().finish().await;
     watching.abort();
+    running.stop_watching_gaps();
+    if let Some(life) = running.life.take() {
+        life.finish().await;
+    }
     // Whatever it was writing is written by then.
     let _aborted = watching.await;
     running.reporter().write("stopped");
@@ -150,6 +160,10 @@ struct Running {
     stores: BTreeMap<String, OpenStore>,
     nodes: Vec<OpenNode>,
     http: Option<http::Server>,
+    /// The nodes' last signs of life, until the end.
+    life: Option<life::Keeper>,
+    /// Looks for open gaps.
+    gaps: Option<JoinHandle<()>>,
     /// What the records of the spools are long enough for.
     largest_stanza: ByteSize,
 }
@@ -165,6 +179,8 @@ impl Running {
             stores: BTreeMap::new(),
             nodes: Vec::new(),
             http: None,
+            life: Some(life::keep(Life::read(&config.spool.path), config.run.status_interval)),
+            gaps: None,
             shown,
             largest_stanza: largest_stanza(config),
         };
@@ -175,6 +191,7 @@ impl Running {
         for node in &config.nodes {
             running.attach(node)?;
         }
+        running.watch_gaps(config);
         running.listen(&config.http);
         running.show();
         make_requests_directory(config);
@@ -186,17 +203,39 @@ impl Running {
         let facts = Arc::new(facts(node));
         let stats = Arc::new(NodeStats::default());
         let status = component::Status::new();
-        let intake = Arc::new(NodeIntake::new(facts, store.appender.clone(), stats.clone(), self.shown.alarms().clone()));
-        let (settings, current) = watch::channel(settings(node)?);
+        let settings = settings(node)?;
+        let asked = node.kind != NodeKind::Openfire;
+        let module_interval = asked.then_some(self.config.borrow().run.status_interval);
+        let (settings, current) = watch::channel(component::Settings { module_interval, ..settings });
         let (stop, stopped) = watch::channel(false);
-        let session = tokio::spawn(component::follow(current, intake, status.clone(), stopped));
-        self.nodes.push(OpenNode { config: node.clone(), stats, status, settings, stop, session });
+        let link = self.life.as_ref().map_or_else(|| Arc::new(Link::restored(None)), |life| life.attach(&node.name, &store.appender));
+        let intake = Arc::new(NodeIntake::new(facts, store.appender.clone(), stats.clone(), self.shown.alarms().clone(), link));
+        let session = tokio::spawn(component::follow(current, intake.clone(), status.clone(), stopped));
+        let account = tokio::spawn({
+            let intake = intake.clone();
+            async move { intake.keep_account().await }
+        });
+        self.nodes.push(OpenNode { config: node.clone(), stats, status, settings, intake, account, stop, session });
         Ok(())
     }
 
     /// Opens the HTTP port where the settings say, in place of the one that is open.
     fn listen(&mut self, settings: &HttpConfig) {
         self.http = settings.listen.map(|address| http::Server::start(address, self.shown.clone()));
+    }
+
+    /// Looks for open gaps of these nodes from now on.
+    fn watch_gaps(&mut self, config: &Config) {
+        self.stop_watching_gaps();
+        let gaps = gaps::Watch::new(config, &self.stores, self.shown.alarms());
+        self.shown.set_gaps(gaps.clone());
+        self.gaps = Some(tokio::spawn(gaps.keep_looking()));
+    }
+
+    fn stop_watching_gaps(&mut self) {
+        if let Some(gaps) = self.gaps.take() {
+            gaps.abort();
+        }
     }
 
     /// Makes what is running visible to whoever looks.
@@ -215,6 +254,7 @@ impl Running {
         log::info!("stopping: closing the sessions");
         let patience = self.config.borrow().run.shutdown_timeout;
         for node in &self.nodes {
+            node.intake.link().stopping();
             node.stop.send_replace(true);
         }
         for node in self.nodes.drain(..) {
@@ -224,9 +264,14 @@ impl Running {
 }
 
 async fn close_session(node: OpenNode, patience: Duration) {
+    node.intake.link().stopping();
     node.stop.send_replace(true);
     if tokio::time::timeout(patience, node.session).await.is_err() {
         log::warn!("node {}: the session did not close in time", node.config.name);
+    }
+    node.account.abort();
+    if tokio::time::timeout(ACCOUNT_PATIENCE, node.intake.finish_account()).await.is_err() {
+        log::warn!("node {}: what was counted last could not be written: the spool is full", node.config.name);
     }
 }
 
@@ -320,6 +365,7 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
         join_window: config.archive.join_window.as_micros() as Micros,
         batch_records: store.batch_messages,
         quarantine_dir: dir.join("quarantine"),
+        damage: recovered.damaged.clone(),
         stats: stats.clone(),
         alarms: alarms.clone(),
     };
@@ -365,6 +411,9 @@ fn spool_options(config: &Config) -> spool::Options {
         ..spool::Options::default()
     }
 }
+
+/// How long the last counts may wait for a spool that is full.
+const ACCOUNT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Records in memory that wait for the disk; a burst beyond it waits in the socket.
 const SPOOL_BUFFER_BYTES: usize = 8 * 1024 * 1024;

@@ -42,29 +42,6 @@ pub struct NodeStats {
     pub skipped: Reasons,
     /// Kept out because they may not be believed, by reason.
     pub forged: Reasons,
-    /// Intervals from which messages may be missing and that nobody has closed, once that is known.
-    pub open_gaps: Mutex<Option<u64>>,
-    /// What our own module on the node last said of itself, where there is one.
-    pub module: Mutex<Option<ModuleStatus>>,
-}
-
-/// What our own mirror module says of itself (`docs/MIRROR.md`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ModuleStatus {
-    /// Which of the modules.
-    pub module: String,
-    /// Its version.
-    pub version: String,
-    /// Whether chat waits for the archive.
-    pub mode: String,
-    /// Copies in its queue.
-    pub depth: u64,
-    /// Bytes of its queue.
-    pub bytes: u64,
-    /// Copies sent and not yet acknowledged.
-    pub in_flight: u64,
-    /// Copies that it had to drop.
-    pub dropped: u64,
 }
 
 /// What one store's pipeline counted and measured.
@@ -110,6 +87,8 @@ pub struct StoreCounts {
     pub quarantined: u64,
     /// Records that had been stored before.
     pub repeated: u64,
+    /// Gaps that were new, or of which more became known.
+    pub gaps: u64,
     /// Not archived, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
     /// Transactions committed.
@@ -127,6 +106,7 @@ impl StoreStats {
         counts.bounces += committed.bounces;
         counts.quarantined += committed.quarantined;
         counts.repeated += committed.repeated;
+        counts.gaps += committed.gaps;
         counts.commits += 1;
         counts.committed_seq = counts.committed_seq.max(next_seq);
         counts.newest_arrival = counts.newest_arrival.max(newest_arrival);

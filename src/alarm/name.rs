@@ -106,8 +106,8 @@ names! {
     StanzaOversize = "stanza-oversize", Critical, Happened;
     /// Stanzas were dropped because the spool was full.
     StanzasDropped = "stanzas-dropped", Critical, Happened;
-    /// Messages may be missing from an interval of time.
-    GapOpened = "gap-opened", Warning, Happened;
+    /// Messages may be missing from an interval of time, and nobody has seen to it yet.
+    GapOpened = "gap-opened", Warning, Lasts;
     /// A probe message did not come back into the archive.
     CanaryMissing = "canary-missing", Critical, Lasts;
     /// The system's clock was set.

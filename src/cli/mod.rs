@@ -12,12 +12,14 @@ mod connect;
 pub mod demo;
 mod demo_report;
 pub mod export;
+pub mod gaps;
 pub mod man;
 mod memory;
 pub mod migrate;
 pub mod output;
 pub mod quarantine;
 mod reading;
+pub mod reconcile;
 mod render;
 mod render_csv;
 mod render_json;
@@ -96,6 +98,8 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Status(args) => status::execute(load_quietly(&global)?, args),
         Command::Quarantine(args) => quarantine::execute(load_quietly(&global)?, args),
         Command::Alarms(args) => alarms::execute(&load_quietly(&global)?, args),
+        Command::Gaps(args) => gaps::execute(&load_quietly(&global)?, args),
+        Command::Reconcile(args) => reconcile::execute(&load_quietly(&global)?, &args),
         Command::Config => config::execute(&load_quietly(&global)?),
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+use super::damage::Damaged;
 use super::read::RecordReader;
 use super::{BATCH_BYTES, RETRY_WAITS, Settings};
 use crate::alarm::Name;
 use crate::spool::{self, Appender, ReadError, Reader};
 use crate::store::batch::{Committed, Entry, Item};
+use crate::store::writer::SET_ASIDE_IN_FILE;
 use crate::store::{Connection, StoreError, Writer};
 
 /// A transaction has many statements: it may take this many times longer, beyond the time of one, before it is given up.
@@ -121,6 +123,7 @@ async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &
     reader.release(start.position);
     reader.rewind(start.position);
     let mut released = start.position;
+    let mut damaged = Damaged::new(&shared.settings.damage, start.position);
     loop {
         let stored = shared.stored.load(Ordering::Acquire);
         if stored > released {
@@ -136,7 +139,8 @@ async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &
         if rules.has_changed().unwrap_or(false) {
             records.follow(&rules.borrow_and_update());
         }
-        let entries = batch.iter().map(|(seq, bytes)| records.read(seq, bytes)).collect();
+        let mut entries: Vec<Entry> = batch.iter().map(|(seq, bytes)| records.read(seq, bytes)).collect();
+        damaged.add_to(&mut entries, &batch.damage, batch.next_seq, &shared.settings);
         if batches.send(Batch { entries, next_seq: batch.next_seq }).is_err() {
             return;
         }
@@ -381,7 +385,7 @@ async fn set_aside(shared: &Shared, writer: &mut Writer, entry: &Entry, why: &st
     let outcome = match writer.set_aside(entry, why, &shared.spool_id).await {
         Err(StoreError::Refused(_)) => {
             to_file(shared, entry, why)?;
-            let skipped = Entry { item: Item::Skipped("set aside in a file"), ..entry.clone() };
+            let skipped = Entry { item: Item::Skipped(SET_ASIDE_IN_FILE), ..entry.clone() };
             writer.commit(std::slice::from_ref(&skipped), &shared.spool_id, next).await
         }
         outcome => outcome,

@@ -6,14 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Rules;
+use crate::intake;
 use crate::intake::record::{Payload, Record};
 use crate::message::content::flags;
 use crate::message::rooms::Rooms;
 use crate::message::{Message, Normalised, Place, normalise};
-use crate::mirror::{self, Copy, Envelope, Method, Recognised};
+use crate::mirror::{self, Copy, Method, Recognised};
 use crate::node::Node;
 use crate::policy::{Policy, Verdict};
 use crate::store::batch::{Entry, Item, Queued};
+use crate::tally::Count;
 use crate::time::Micros;
 use crate::xml::{COMPONENT_NS, Document, Element};
 
@@ -52,19 +54,25 @@ impl RecordReader {
         let node = self.node(record.node);
         let read = match &record.payload {
             Payload::RoomKind { room, persistent } => Ok((Item::RoomKind { room: (*room).to_owned(), persistent: *persistent }, 0, None)),
-            Payload::Oversize { text, .. } => Err((*text).to_owned()),
+            Payload::Oversize { text, .. } => Ok((Item::Oversize((*text).to_owned()), 0, None)),
+            Payload::Gap(gap) => Ok((Item::Gap(gap.clone()), 0, None)),
+            Payload::Passed { sequence, at, reason, epoch } => {
+                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: *at };
+                Ok((Item::Skipped(intake::known_reason(reason)), 0, Some(queued)))
+            }
+            Payload::Tally(counts) => Ok((Item::Tally(counts.iter().map(owned).collect()), 0, None)),
             // A defect in reading must cost one record, not the process: the record is set aside with all its bytes.
             Payload::Stanza(stanza, _) => catch_unwind(AssertUnwindSafe(|| self.stanza(stanza, &node, record.arrived_at, record.sessions)))
                 .unwrap_or_else(|_panic| Err("reading it failed inside the program: please report this".to_owned())),
         };
         let stanza = match &record.payload {
             Payload::Stanza(_, range) => range.clone(),
-            Payload::RoomKind { .. } | Payload::Oversize { .. } => 0..0,
+            _ => 0..0,
         };
         match read {
             Ok((item, shape, queued)) => {
                 let node = Arc::from(record.node);
-                Entry { seq, node, arrived_at: record.arrived_at, record: bytes.to_vec(), stanza, shape, queued, item }
+                Entry { seq, node, arrived_at: record.arrived_at, record: bytes.to_vec(), stanza, shape, queued, retried: false, item }
             }
             Err(why) => unreadable(seq, bytes, record.node, record.arrived_at, stanza, why),
         }
@@ -92,7 +100,7 @@ impl RecordReader {
         let mut events = Vec::new();
         let mut queued = None;
         if let Method::Envelope(envelope) = &copy.method {
-            queued = position(envelope);
+            queued = intake::position(envelope, arrived_at);
             if let Some(room) = &envelope.room {
                 events = self.rooms.occupants(room, &envelope.occupants, envelope.at.unwrap_or(arrived_at));
             }
@@ -163,11 +171,11 @@ fn believed(node: &Arc<Node>, outer: Element<'_, '_>) -> Arc<Node> {
     Arc::new(Node { hosts: [from].into(), ..Node::clone(node) })
 }
 
-fn position(envelope: &Envelope) -> Option<Queued> {
-    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence? })
+fn owned(count: &Count<&str>) -> Count<String> {
+    Count { day: count.day, state: count.state, reason: count.reason.to_owned(), count: count.count }
 }
 
 fn unreadable(seq: u64, bytes: &[u8], node: &str, arrived_at: Micros, stanza: std::ops::Range<usize>, why: String) -> Entry {
     let item = Item::Unreadable(why);
-    Entry { seq, node: Arc::from(node), arrived_at, record: bytes.to_vec(), stanza, shape: 0, queued: None, item }
+    Entry { seq, node: Arc::from(node), arrived_at, record: bytes.to_vec(), stanza, shape: 0, queued: None, retried: false, item }
 }

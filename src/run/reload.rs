@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
 
 use super::{OpenNode, Running, close_session, component, rules_of, settings};
+use crate::alarm::Name;
 use crate::config::{Config, ConfigErrors, NodeConfig, StoreConfig};
 use crate::logging;
 
@@ -43,6 +44,7 @@ impl Running {
         if wanted.http != current.http {
             self.listen(&wanted.http);
         }
+        self.watch_gaps(&wanted);
         self.show();
         self.config.send_replace(Arc::new(wanted));
         log::info!("the configuration was taken up");
@@ -90,7 +92,12 @@ impl Running {
             }
         }
         // One domain must not be attached twice, not even for a moment: ejabberd would give each session half of the copies.
-        closing.join_all().await;
+        while let Some(closed) = closing.join_next().await {
+            if let (Ok(node), Some(life)) = (closed, &self.life) {
+                life.detach(&node);
+                self.shown.alarms().clear(Name::GapOpened, &node);
+            }
+        }
         for node in &wanted.nodes {
             if self.nodes.iter().any(|open| open.config.name == node.name) {
                 continue;
@@ -105,10 +112,14 @@ impl Running {
     }
 
     /// Ends a session politely, while everything else goes on.
-    fn detach(&self, node: OpenNode, why: &str, closing: &mut JoinSet<()>) {
+    fn detach(&self, node: OpenNode, why: &str, closing: &mut JoinSet<String>) {
         log::info!("node {}: {why}", node.config.name);
         let patience = self.config.borrow().run.shutdown_timeout;
-        closing.spawn(close_session(node, patience));
+        let name = node.config.name.clone();
+        closing.spawn(async move {
+            close_session(node, patience).await;
+            name
+        });
     }
 }
 
@@ -127,7 +138,7 @@ fn replace_secret(current: &mut component::Settings, wanted: component::Settings
     let is_new = current.secret.expose_secret() != wanted.secret.expose_secret();
     if is_new {
         log::info!("node {}: its secret has changed", wanted.name);
-        *current = wanted;
+        current.secret = wanted.secret;
     }
     is_new
 }

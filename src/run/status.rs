@@ -3,12 +3,12 @@
 //! A file needs no port, no permission but the spool's own, and can still be read when the daemon hangs or is gone.
 
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
 use super::view::{NodeView, Shown, StoreView};
+use crate::component::module::Presence;
 use crate::component::status::State;
 use crate::time::{now, rfc3339};
 
@@ -47,7 +47,7 @@ impl Reporter {
             "started": rfc3339(self.shown.started()),
             "written": rfc3339(now()),
             "http": self.shown.http(),
-            "nodes": view.nodes.iter().map(node).collect::<Vec<_>>(),
+            "nodes": view.nodes.iter().map(|one| node(one, self.shown.gaps(&one.name))).collect::<Vec<_>>(),
             "stores": view.stores.iter().map(store).collect::<Vec<_>>(),
             "alarms": self.shown.alarms().raised(),
             "alarms_sent": self.shown.notifier().sent().into_iter().map(|(way, sent)| (way.label().to_owned(), json!(sent))).collect::<Map<_, _>>(),
@@ -55,7 +55,7 @@ impl Reporter {
     }
 }
 
-fn node(NodeView { name, address, domain, stats, status, .. }: &NodeView) -> Value {
+fn node(NodeView { name, address, domain, stats, status, .. }: &NodeView, gaps: Value) -> Value {
     let counters = status.counters();
     let (state, since, advice) = match status.state() {
         State::Connecting(_) => ("connecting", None, None),
@@ -80,8 +80,30 @@ fn node(NodeView { name, address, domain, stats, status, .. }: &NodeView) -> Val
         "unreadable": stats.unreadable.load(Ordering::Relaxed),
         "skipped": stats.skipped.get(),
         "forged": stats.forged.get(),
-        "module": *stats.module.lock().unwrap_or_else(PoisonError::into_inner),
+        "gaps": gaps,
+        "module": module(status.module()),
     })
+}
+
+/// Nothing as long as the node has not answered.
+fn module(presence: Presence) -> Value {
+    match presence {
+        Presence::Unknown => Value::Null,
+        Presence::Absent => json!({ "present": false }),
+        Presence::Present(module) => json!({
+            "present": true,
+            "name": module.name,
+            "version": module.version,
+            "mode": module.mode,
+            "epoch": module.epoch,
+            "next": module.next,
+            "depth": module.depth,
+            "bytes": module.bytes,
+            "in_flight": module.in_flight,
+            "dropped": module.dropped,
+            "oldest": module.oldest,
+        }),
+    }
 }
 
 fn store(view: &StoreView) -> Value {

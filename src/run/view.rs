@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use crate::alarm::Alarms;
 use crate::component;
 use crate::component::status::State;
@@ -15,6 +17,7 @@ use crate::stats::{NodeStats, StoreStats};
 use crate::time::{Micros, now};
 
 use super::ages::Ages;
+use super::gaps;
 
 /// The watch looks every second; one that has not for so long hangs.
 const MOST_SILENCE: Duration = Duration::from_secs(30);
@@ -82,6 +85,7 @@ struct Inner {
     notifier: Notifier,
     started: Micros,
     http: Mutex<Option<String>>,
+    gaps: Mutex<Option<gaps::Watch>>,
     is_stopping: AtomicBool,
     /// When the watch last looked, in microseconds since `began`.
     watched: AtomicI64,
@@ -101,6 +105,7 @@ impl Shown {
             notifier,
             started: now(),
             http: Mutex::default(),
+            gaps: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             watched: AtomicI64::new(0),
             began: Instant::now(),
@@ -139,6 +144,20 @@ impl Shown {
 
     pub(super) fn set_http(&self, address: Option<String>) {
         *self.0.http.lock().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    pub(super) fn set_gaps(&self, gaps: gaps::Watch) {
+        *self.0.gaps.lock().unwrap_or_else(PoisonError::into_inner) = Some(gaps);
+    }
+
+    /// What gaps of a node are open, for `status`.
+    pub(super) fn gaps(&self, node: &str) -> Value {
+        self.0.gaps.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(Value::Null, |gaps| gaps.of(node))
+    }
+
+    /// How many gaps of a node are open, once that is known.
+    pub fn open_gaps(&self, node: &str) -> Option<u64> {
+        self.0.gaps.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.count(node)
     }
 
     pub(super) fn stopping(&self) {

@@ -57,7 +57,8 @@ fn options(endpoint: &Endpoint, url: &str) -> Result<Opts, StoreError> {
     Ok(builder.into())
 }
 
-queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await], {
+queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await],
+    "ON DUPLICATE KEY UPDATE count = count + VALUES(count)", {
     async fn begin(&mut self) -> QueryResult<Vec<u8>> {
         self.batch_execute("BEGIN").await?;
         settings::table.filter(settings::name.eq("writer")).select(settings::value).for_update().first(self).await

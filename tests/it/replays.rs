@@ -21,4 +21,4 @@ macro_rules! on_every_store {
         }
     };
 }
-use on_every_store;
+pub(crate) use on_every_store;

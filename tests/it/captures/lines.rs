@@ -34,7 +34,7 @@ fn records(capture: &Capture) -> Vec<Vec<u8>> {
     let directory = Directory::new(None);
     Runtime::new().expect("a runtime").block_on(async {
         let (spool, mut reader, _recovered) = Spool::open(&directory.path().join("spool"), Options::default()).expect("a spool");
-        let intake = NodeIntake::new(capture.node(), spool.clone(), Arc::new(NodeStats::default()), Alarms::default());
+        let intake = NodeIntake::new(capture.node(), spool.clone(), Arc::new(NodeStats::default()), Alarms::default(), Arc::default());
         intake.connected();
         for (line, at) in capture.lines.iter().zip(times(capture)) {
             let _nothing_to_answer = intake.take(line.as_bytes(), at).await;
