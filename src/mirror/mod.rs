@@ -82,7 +82,7 @@ pub enum Recognised<'d, 'a> {
     Copy(Box<Copy<'d, 'a>>),
     /// Looks like a mirrored stanza but may not be believed; why.
     Forged(&'static str),
-    /// Addressed to the component itself, or written by it.
+    /// Addressed to the component itself.
     Own,
 }
 
@@ -98,21 +98,17 @@ pub fn recognise<'d, 'a>(outer: Element<'d, 'a>, node: &Node) -> Recognised<'d, 
     if stanza.name() != "message" {
         return Recognised::Copy(Box::new(copy));
     }
-    let recognised = match carbon::open(stanza, node) {
+    match carbon::open(stanza, node) {
         carbon::Carbon::None => replay::open(copy, node),
         carbon::Carbon::Forged => forged_inside(copy, "carbon that is not from the user's own account"),
         carbon::Carbon::Of { owner, sent, message } => {
             Recognised::Copy(Box::new(Copy { source: Source::Carbon, stanza: message, owner: Some(owner), sent_carbon: sent, ..copy }))
         }
-    };
-    match recognised {
-        Recognised::Copy(copy) if is_own(copy.stanza, node) => Recognised::Own,
-        recognised => recognised,
     }
 }
 
 /// Whether the archive itself wrote this message, or it was written to the archive: alarms are no conversation, however they are mirrored.
-fn is_own(stanza: Element<'_, '_>, node: &Node) -> bool {
+pub fn is_own(stanza: Element<'_, '_>, node: &Node) -> bool {
     let mut ends = ["from", "to"].into_iter().filter_map(|end| stanza.attribute(end));
     // The cheap look first: nearly no message has anything to do with the archive.
     ends.any(|end| end.contains(node.domain.as_str()) && !node.domain.is_empty() && Address::parse(end).domain() == node.domain)

@@ -118,6 +118,9 @@ impl RecordReader {
         if copy.stanza.name() != "message" {
             return Item::Skipped("iq");
         }
+        if mirror::is_own(copy.stanza, node) {
+            return Item::Skipped("addressed to the archive itself");
+        }
         match normalise(copy, node, &self.rooms, arrived_at, sessions) {
             Normalised::Nothing => Item::Skipped("nothing to read"),
             Normalised::Bounce(bounce) => Item::Bounce(bounce),

@@ -75,7 +75,9 @@ impl Watch {
 
     fn look_at_node(&mut self, node: &NodeView, settings: &AlarmConfig, alarms: &Alarms) {
         let (error, advice) = match node.status.state() {
-            State::Online { .. } | State::Stopped => {
+            // The session was ended by us, which tells nothing of the node.
+            State::Stopped => return,
+            State::Online { .. } => {
                 self.down.remove(&node.name);
                 return NODE_ALARMS.iter().for_each(|name| alarms.clear(*name, &node.name));
             }
