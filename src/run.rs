@@ -136,8 +136,10 @@ pub async fn run_with(config: &Config, mut stop: watch::Receiver<bool>, mut relo
     running.shown.stopping();
     running.close_sessions().await;
     log::info!("stopping: storing what was received");
-    let _nobody_listens = stop_pipelines.send(true);
     let patience = running.config.borrow().run.shutdown_timeout;
+    // A pipeline that is to stop waits for no record that is not durable.
+    let _said_when_it_is_closed = tokio::time::timeout(patience, running.make_durable()).await;
+    let _nobody_listens = stop_pipelines.send(true);
     close_stores(std::mem::take(&mut running.stores), patience).await;
     running.shown.notifier().finish().await;
     watching.abort();
@@ -248,6 +250,14 @@ impl Running {
 
     fn reporter(&self) -> status::Reporter {
         status::Reporter::new(&self.config.borrow().spool.path, self.shown.clone())
+    }
+
+    async fn make_durable(&self) {
+        for store in self.stores.values() {
+            if let Some(last) = store.appender.depth().next_seq.checked_sub(1) {
+                let _closed_already = store.appender.durable(last).await;
+            }
+        }
     }
 
     async fn close_sessions(&mut self) {

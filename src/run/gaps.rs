@@ -62,7 +62,7 @@ impl Watch {
             return None;
         }
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(found.get(node).map_or(0, |open| open.gaps as u64))
+        Some(found.get(node).map_or(0, |open| open.gaps))
     }
 
     pub(super) async fn keep_looking(self) {

@@ -244,7 +244,7 @@ fn a_database_that_cannot_write_is_told_once() {
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()";
     let set = |read_only: &str| {
         let change = format!("EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {read_only}', current_database())");
-        archiver.store.query(&format!("SET default_transaction_read_only = off; DO $$ BEGIN {change}; END $$"));
+        archiver.store.query(&format!("BEGIN; SET TRANSACTION READ WRITE; DO $$ BEGIN {change}; END $$; COMMIT"));
         archiver.store.query(cut);
     };
     set("on");

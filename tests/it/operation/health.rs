@@ -16,7 +16,13 @@ fn the_metrics_agree_with_the_status() {
     node.mirror(&[typing, typing]);
     archiver.wait_until_stored();
     let address = http(&archiver);
-    let (status, page) = (archiver.wait_until("a status", |_| true), scrape(&address));
+    // What the archiver counts for itself is stored now and then, too: nothing may have been between the two.
+    let (status, page) = wait_for("a quiet moment", || {
+        let (before, page, after) =
+            (archiver.wait_until("a status", |_| true), scrape(&address), archiver.wait_until("a status", |_| true));
+        let is_quiet = (&before["nodes"], &before["stores"][0]["counts"]) == (&after["nodes"], &after["stores"][0]["counts"]);
+        is_quiet.then_some((before, page))
+    });
     let (of_node, of_store) = (&status["nodes"][0], &status["stores"][0]);
     let number = |value: &serde_json::Value| value.as_f64().unwrap_or_else(|| panic!("{value} is no number"));
     for (sample, expected) in [
@@ -35,7 +41,7 @@ fn the_metrics_agree_with_the_status() {
     assert_eq!(page.value("xmpp_archiver_archived_total{store=\"main\"}"), 30.0);
     assert_eq!(page.value("xmpp_archiver_duplicates_total{store=\"main\"}"), 30.0);
     assert_eq!(page.value("xmpp_archiver_node_connected{node=\"node\"}"), 1.0);
-    assert_eq!(page.value("xmpp_archiver_batch_records_sum{store=\"main\"}"), 60.0);
+    assert!(page.value("xmpp_archiver_batch_records_sum{store=\"main\"}") >= 60.0);
     assert_eq!(page.value("xmpp_archiver_commit_seconds_count{store=\"main\"}"), number(&of_store["counts"]["commits"]));
     assert_eq!(page.sum("xmpp_archiver_alarms_raised"), 0.0);
     assert!(page.value("process_resident_memory_bytes") > 1_000_000.0);
