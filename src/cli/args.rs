@@ -93,6 +93,8 @@ pub enum Command {
     Man(ManArgs),
     /// See to the records that the database refused
     Quarantine(QuarantineArgs),
+    /// Try whether alarms reach people, or say that they were seen
+    Alarms(AlarmsArgs),
     /// See to the intervals in which messages may have been missed
     Gaps(GapsArgs),
     /// Compare what was counted with what became of it and with the rows that are there
@@ -364,6 +366,44 @@ pub enum QuarantineAction {
     },
 }
 
+/// `alarms`.
+#[derive(Args, Debug)]
+pub struct AlarmsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: AlarmsAction,
+}
+
+/// `alarms …`.
+#[derive(Debug, Subcommand)]
+pub enum AlarmsAction {
+    /// Send a test by webhook, XMPP and e-mail, as configured, and say what happened
+    ///
+    /// A running archiver sends it by the settings that it has. Where none runs, this command does, and attaches to the nodes for a moment. Exits
+    /// with 3 if a way fails.
+    Test {
+        /// How the outcome is written
+        #[arg(long, value_enum, default_value_t)]
+        format: ReportFormat,
+    },
+    /// Tell the running archiver that alarms were seen
+    ///
+    /// What has merely happened (a stanza was lost) is cleared; what lasts is marked, and cleared when it is over.
+    Acknowledge {
+        /// The alarm's name, as `status` shows it; all, if not given
+        #[arg(value_name = "NAME", value_parser = alarm_name)]
+        name: Option<crate::alarm::Name>,
+        /// What it is about, as `status` shows it; anything, if not given
+        #[arg(value_name = "SUBJECT")]
+        subject: Option<String>,
+    },
+}
+
+fn alarm_name(text: &str) -> Result<crate::alarm::Name, String> {
+    let known = || crate::alarm::Name::ALL.iter().map(|name| name.label()).collect::<Vec<_>>().join(", ");
+    crate::alarm::Name::from_label(text).ok_or_else(|| format!("must be one of {}", known()))
+}
+
 /// How messages are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum MessageFormat {
@@ -535,6 +575,9 @@ mod tests {
             "quarantine retry 1 2 3",
             "quarantine retry --all",
             "quarantine export --output a",
+            "alarms test --format json",
+            "alarms acknowledge",
+            "alarms acknowledge stanza-oversize main",
             "gaps list",
             "gaps list --node a --state open --state partly --from -2d --to now --format csv --store b",
             "gaps show 7",
@@ -564,6 +607,8 @@ mod tests {
             "quarantine",
             "quarantine retry",
             "quarantine retry 1 --all",
+            "alarms",
+            "alarms acknowledge nothing",
             "demo --rate 0",
             "gaps",
             "gaps show",

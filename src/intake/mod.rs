@@ -178,6 +178,7 @@ impl NodeIntake {
             Recognised::Forged(why) => Seen { look: Look::Forged(why), copy: None },
             Recognised::Copy(copy) => {
                 let look = match copy.stanza.name() {
+                    "message" if mirror::is_own(copy.stanza, &self.node) => Look::Skip(OWN),
                     "message" => self.message(&copy),
                     "presence" => self.presence(copy.stanza),
                     _ => room_kind(copy.stanza),

@@ -67,6 +67,21 @@ impl Life {
         self.links.push(Watched { name: name.to_owned(), link, spool, next: None });
     }
 
+    /// Ends the watching of a link. What it said last is kept if it may be believed by now.
+    fn let_go(&mut self, node: &str) {
+        let (gone, stay) = std::mem::take(&mut self.links).into_iter().partition(|one| one.name == node);
+        self.links = stay;
+        let gone: Vec<Watched> = gone;
+        for watched in gone {
+            let depth = watched.spool.depth();
+            if depth.durable_seq == depth.next_seq {
+                self.content.nodes.insert(watched.name.clone(), watched.link.saved());
+            } else if let Some((saved, _)) = watched.next.filter(|(_, seq)| *seq <= depth.durable_seq) {
+                self.content.nodes.insert(watched.name.clone(), saved);
+            }
+        }
+    }
+
     /// Looks at the links and renews the file.
     fn renew(&mut self) {
         for watched in &mut self.links {
@@ -121,12 +136,18 @@ impl Keeper {
         Self { life, renewing }
     }
 
-    /// The link of a node that is about to be attached, as the last process left it; it is watched from now on.
-    pub(super) fn link(&self, node: &str, spool: Appender) -> Arc<Link> {
+    /// The link of a node that is attached now: as the last one left it, and watched from now on in its place.
+    pub(super) fn attach(&self, node: &str, spool: &Appender) -> Arc<Link> {
         let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        life.let_go(node);
         let link = Arc::new(Link::restored(life.of(node)));
-        life.watch(node, link.clone(), spool);
+        life.watch(node, link.clone(), spool.clone());
         link
+    }
+
+    /// Looks no more at the link of a node that is not attached any more.
+    pub(super) fn detach(&self, node: &str) {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).let_go(node);
     }
 
     /// Writes the file for the last time, once the spools are closed.
