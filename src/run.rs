@@ -5,7 +5,7 @@ mod life;
 mod status;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use crate::alarm::{Alarms, Name};
 use crate::component;
 use crate::config::{Config, Directions, NodeConfig, NodeKind, StoreConfig, WhenFull};
-use crate::intake::NodeIntake;
 use crate::intake::link::Link;
+use crate::intake::{NodeIntake, StepWatch};
 use crate::node::{Kind, Node};
 use crate::pipeline::{self, drain::Pipeline};
 use crate::policy::Policy;
@@ -25,20 +25,16 @@ use crate::stats::{NodeStats, StoreStats};
 use crate::store::Endpoint;
 use crate::time::Micros;
 
-use life::Life;
-
 pub use status::{FILE as STATUS_FILE, Snapshot};
 
 /// Why the daemon could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A spool can't be opened.
-    #[error("store {store}: the spool {path} can't be opened: {error}")]
+    #[error("store {store}: {error}; {}", spool_advice(error))]
     Spool {
         /// The store whose spool it is.
         store: String,
-        /// Where it is.
-        path: String,
         /// Why.
         error: SpoolError,
     },
@@ -53,6 +49,14 @@ pub enum RunError {
     /// The system refuses a thread.
     #[error("no thread can be started: {0}")]
     Thread(#[from] std::io::Error),
+}
+
+fn spool_advice(error: &SpoolError) -> &'static str {
+    match error {
+        SpoolError::InUse(_) => "stop the other archiver, or give this one a spool.path of its own",
+        SpoolError::Options(_) => "mend the section [spool]",
+        SpoolError::Io { .. } => "spool.path must name a directory on a local disk, mounted, in which this user may write",
+    }
 }
 
 /// One store with its spool.
@@ -84,20 +88,19 @@ pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(),
     for store in config.stores.iter().filter(|store| config.nodes.iter().any(|node| node.store == store.name)) {
         stores.insert(store.name.clone(), open_store(config, store, &alarms, pipelines_stopped.clone())?);
     }
+    let clock = Arc::<Mutex<StepWatch>>::default();
     let mut nodes = Vec::new();
-    let mut life = Life::read(&config.spool.path);
+    let life = life::Keeper::start(&config.spool.path, config.run.status_interval);
     for node in &config.nodes {
         if let Some(store) = stores.get(&node.store) {
-            let link = Arc::new(Link::restored(life.of(&node.name)));
-            life.watch(&node.name, link.clone(), store.appender.clone());
-            nodes.push(attach(config, node, store.appender.clone(), &alarms, link, sessions_stopped.clone())?);
+            let link = life.link(&node.name, store.appender.clone());
+            nodes.push(attach(config, node, store.appender.clone(), &alarms, (link, clock.clone()), sessions_stopped.clone())?);
         }
     }
     let gaps = gaps::Watch::new(config, &stores, &alarms);
     let reporter = status::Reporter::new(config, &nodes, &stores, alarms.clone(), gaps.clone());
     let watching = tokio::spawn(reporter.clone().keep_writing(config.run.status_interval));
     let watching_gaps = tokio::spawn(gaps.keep_looking());
-    let life = life::keep(life, config.run.status_interval);
     // What it gives holds a lock on the channel, and a sender that went away means stop, too.
     drop(stop.wait_for(|stop| *stop).await);
     log::info!("stopping: closing the sessions");
@@ -149,7 +152,7 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
         buffer_bytes: (max_record_bytes(config) + 64 * 1024).max(SPOOL_BUFFER_BYTES),
         ..spool::Options::default()
     };
-    let failed = |error| RunError::Spool { store: store.name.clone(), path: dir.display().to_string(), error };
+    let failed = |error| RunError::Spool { store: store.name.clone(), error };
     let (appender, reader, recovered) = Spool::open(&dir, options).map_err(failed)?;
     tell(&recovered, store, alarms);
     let stats = Arc::new(StoreStats::default());
@@ -199,13 +202,13 @@ fn attach(
     node: &NodeConfig,
     spool: Appender,
     alarms: &Alarms,
-    link: Arc<Link>,
+    (link, clock): (Arc<Link>, Arc<Mutex<StepWatch>>),
     stop: watch::Receiver<bool>,
 ) -> Result<OpenNode, RunError> {
     let facts = Arc::new(facts(node));
     let stats = Arc::new(NodeStats::default());
     let status = component::Status::new();
-    let intake = Arc::new(NodeIntake::new(facts.clone(), spool, stats.clone(), alarms.clone(), link));
+    let intake = Arc::new(NodeIntake::new(facts.clone(), spool, stats.clone(), alarms.clone(), link).watching(clock));
     let asked = node.kind != NodeKind::Openfire;
     let settings = component::Settings { module_interval: asked.then_some(config.run.status_interval), ..settings(node)? };
     let session = tokio::spawn(component::run(settings, intake.clone(), status.clone(), stop));
@@ -240,6 +243,7 @@ pub fn facts(node: &NodeConfig) -> Node {
     Node {
         name: node.name.clone(),
         domain: node.domain.clone(),
+        same_as: node.same_as.clone(),
         hosts: node.hosts.iter().cloned().collect(),
         muc: node.muc.iter().cloned().collect(),
         trusted: node.trusted.iter().cloned().collect(),

@@ -105,6 +105,9 @@ pub struct NodeConfig {
     pub trusted: Vec<String>,
     /// The name of the store that it writes to; one of [`Config::stores`].
     pub store: String,
+    /// The name of the node entry, here or in another archiver's configuration, that is attached to the same node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
     /// What software it runs.
     pub kind: NodeKind,
     /// Which messages are kept.

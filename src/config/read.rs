@@ -58,6 +58,7 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
         node_tables.into_iter().map(|(path, table)| read_node(Section::new(path, table, mistakes), &known_stores, &mut remarks)).collect();
     checks::check_stores(&stores, mistakes);
     checks::check_nodes(&nodes, mistakes);
+    checks::check_feeds(&nodes, mistakes);
     checks::check_spool(&spool, &nodes, mistakes);
 
     let config = both(stores, nodes).map(|(stores, nodes)| Config {

@@ -375,7 +375,7 @@ fn exact_ids(copy: &Copy<'_, '_>, place: Place, from: &Address, node: &Node) -> 
     if let Method::Envelope(envelope) = &copy.method {
         ids.extend(envelope.reference.iter().map(|value| ExactId {
             kind: IdKind::MirrorRef,
-            by: shorten(envelope.host.clone().unwrap_or_else(|| node.name.clone())),
+            by: shorten(envelope.host.clone().unwrap_or_else(|| node.itself().to_owned())),
             value: shorten(value.clone()),
         }));
         ids.extend(envelope.stanza_ids.iter().cloned().map(stanza_id));

@@ -99,6 +99,7 @@ async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &
     reader.rewind(start.position);
     let mut released = start.position;
     let mut damaged = Damaged::new(&shared.settings.damage, start.position);
+    let mut position = start.position;
     loop {
         let stored = shared.stored.load(Ordering::Acquire);
         if stored > released {
@@ -108,11 +109,18 @@ async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &
         let Some(batch) = next(shared, &mut reader, appender, &mut records, &mut damaged).await else { continue };
         match batch {
             Next::Batch(batch) => {
+                position = batch.next_seq;
                 if batches.send(batch).is_err() {
                     return;
                 }
             }
-            Next::End => return,
+            Next::End => {
+                let entries = damaged.rest(&shared.settings);
+                if !entries.is_empty() {
+                    let _writer_ended = batches.send(Batch { entries, next_seq: position });
+                }
+                return;
+            }
         }
     }
 }
@@ -177,7 +185,11 @@ async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<St
             None => match connect(shared, start).await {
                 Ok(connected) => {
                     start = None;
-                    attempt = 0;
+                    // A database that answers and does not write is still in trouble: what waits will tell.
+                    if waiting.is_none() {
+                        attempt = 0;
+                        recovered(shared);
+                    }
                     connected
                 }
                 Err(error) => {
@@ -199,6 +211,7 @@ async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<St
         match store(shared, &mut ready, &batch.entries, batch.next_seq).await {
             Ok(()) => {
                 attempt = 0;
+                recovered(shared);
                 writer = Some(ready);
             }
             Err(error) => {
@@ -220,10 +233,14 @@ async fn connect(shared: &Shared, start: Option<&SyncSender<Start>>) -> Result<W
     let patience = endpoint.statement_timeout * PATIENCE_FACTOR;
     let begun = tokio::time::timeout(patience, begin(shared, connection, start)).await;
     let writer = begun.unwrap_or_else(|_elapsed| Err(StoreError::Unreachable(format!("no answer within {patience:?}"))))?;
-    shared.settings.alarms.clear(Name::StoreUnreachable, &endpoint.name);
-    shared.settings.alarms.clear(Name::StoreSchema, &endpoint.name);
     log::info!("store {}: connected", endpoint.name);
     Ok(writer)
+}
+
+fn recovered(shared: &Shared) {
+    let Settings { endpoint, alarms, .. } = &shared.settings;
+    alarms.clear(Name::StoreUnreachable, &endpoint.name);
+    alarms.clear(Name::StoreSchema, &endpoint.name);
 }
 
 async fn begin(shared: &Shared, mut connection: Connection, start: Option<&SyncSender<Start>>) -> Result<Writer, StoreError> {

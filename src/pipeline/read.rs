@@ -42,7 +42,7 @@ impl RecordReader {
     /// Reads one record. Whatever is in it, something comes out.
     pub fn read(&mut self, seq: u64, bytes: &[u8]) -> Entry {
         let Some(record) = Record::decode(bytes) else {
-            return unreadable(seq, bytes, "", 0, 0..0, "not a record of this version".to_owned());
+            return unreadable(seq, bytes, &Node::default(), 0, 0..0, "not a record of this version".to_owned());
         };
         let node = self.node(record.node);
         let read = match &record.payload {
@@ -50,7 +50,7 @@ impl RecordReader {
             Payload::Oversize { text, .. } => Ok((Item::Oversize((*text).to_owned()), 0, None)),
             Payload::Gap(gap) => Ok((Item::Gap(gap.clone()), 0, None)),
             Payload::Passed { sequence, at, reason, epoch } => {
-                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: *at };
+                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: Some(*at) };
                 Ok((Item::Skipped(intake::known_reason(reason)), 0, Some(queued)))
             }
             Payload::Tally(counts) => Ok((Item::Tally(counts.iter().map(owned).collect()), 0, None)),
@@ -64,10 +64,22 @@ impl RecordReader {
         };
         match read {
             Ok((item, shape, queued)) => {
-                let node = Arc::from(record.node);
-                Entry { seq, node, arrived_at: record.arrived_at, record: bytes.to_vec(), stanza, shape, queued, retried: false, item }
+                let (node, same_as) = (Arc::from(record.node), node.same_as.as_deref().map(Arc::from));
+                Entry {
+                    seq,
+                    node,
+                    same_as,
+                    arrived_at: record.arrived_at,
+                    step: record.step,
+                    record: bytes.to_vec(),
+                    stanza,
+                    shape,
+                    queued,
+                    retried: false,
+                    item,
+                }
             }
-            Err(why) => unreadable(seq, bytes, record.node, record.arrived_at, stanza, why),
+            Err(why) => unreadable(seq, bytes, &node, record.arrived_at, stanza, why),
         }
     }
 
@@ -168,7 +180,8 @@ fn owned(count: &Count<&str>) -> Count<String> {
     Count { day: count.day, state: count.state, reason: count.reason.to_owned(), count: count.count }
 }
 
-fn unreadable(seq: u64, bytes: &[u8], node: &str, arrived_at: Micros, stanza: std::ops::Range<usize>, why: String) -> Entry {
+fn unreadable(seq: u64, bytes: &[u8], node: &Node, arrived_at: Micros, stanza: std::ops::Range<usize>, why: String) -> Entry {
     let item = Item::Unreadable(why);
-    Entry { seq, node: Arc::from(node), arrived_at, record: bytes.to_vec(), stanza, shape: 0, queued: None, retried: false, item }
+    let (node, same_as) = (Arc::from(node.name.as_str()), node.same_as.as_deref().map(Arc::from));
+    Entry { seq, node, same_as, arrived_at, step: None, record: bytes.to_vec(), stanza, shape: 0, queued: None, retried: false, item }
 }

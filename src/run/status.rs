@@ -3,7 +3,8 @@
 //! A file needs no port, no permission but the spool's own, and can still be read when the daemon hangs or is gone.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::time::{now, rfc3339};
 
 /// The file's name in the directory of the spools.
 pub const FILE: &str = "status.json";
+/// What disks give out at once.
+const FILE_BLOCK_BYTES: usize = 4_096;
 
 /// What the file holds.
 pub type Snapshot = Value;
@@ -86,9 +89,13 @@ impl Reporter {
     }
 
     fn write(&self, state: &str) {
-        let snapshot = self.snapshot(state).to_string();
+        let snapshot = padded(self.snapshot(state).to_string());
         let next = self.file.with_extension("json.new");
-        let written = std::fs::write(&next, snapshot).and_then(|()| std::fs::rename(&next, &self.file));
+        let written = std::fs::write(&next, &snapshot).and_then(|()| std::fs::rename(&next, &self.file));
+        let written = written.or_else(|_disk_full| {
+            let _nothing_to_remove = std::fs::remove_file(&next);
+            overwrite(&self.file, &snapshot)
+        });
         if let Err(error) = written {
             log::debug!("{} can't be written: {error}", self.file.display());
         }
@@ -106,6 +113,22 @@ impl Reporter {
             "alarms": self.alarms.raised(),
         })
     }
+}
+
+/// The file has room to spare, so that it can be written over on a full disk. White space behind it is no part of a JSON text.
+fn padded(mut snapshot: String) -> String {
+    let blocks = snapshot.len() / FILE_BLOCK_BYTES + 2;
+    let missing = (blocks * FILE_BLOCK_BYTES).saturating_sub(snapshot.len() + 1);
+    snapshot.extend(std::iter::repeat_n(' ', missing));
+    snapshot.push('\n');
+    snapshot
+}
+
+/// Replaces the text in the blocks that the file has: whoever reads at this very moment reads again.
+fn overwrite(file: &Path, snapshot: &str) -> std::io::Result<()> {
+    let mut open = std::fs::OpenOptions::new().write(true).open(file)?;
+    open.write_all(snapshot.as_bytes())?;
+    open.set_len(snapshot.len() as u64)
 }
 
 fn node((name, address, domain, stats, status): &(String, String, String, Arc<NodeStats>, component::Status), gaps: Value) -> Value {

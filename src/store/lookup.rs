@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use diesel::QueryResult;
 
+use super::feeds::{Feeds, Sightings, way};
 use super::queries::Queries;
-use super::rows::{CountedRow, KeyRow, KnownRow};
+use super::rows::{CountedRow, KeyRow, KnownRow, Sighted};
 use crate::identity::keys::{self, KEY_BYTES, Key, Keyring};
 use crate::identity::known::{Count, exact_hashes_of};
-use crate::identity::{Channel, Identity, Known};
+use crate::identity::{Channel, Identity, Known, Seen};
 use crate::message::IdKind;
 use crate::message::address::Address;
 
@@ -33,6 +34,7 @@ pub(crate) fn channel(
 pub(crate) async fn known<Q: Queries>(
     db: &mut Q,
     identity: &mut Identity,
+    feeds: &Feeds,
     content: Vec<Key>,
     exact: Vec<Key>,
     subjects: Vec<i32>,
@@ -51,13 +53,15 @@ pub(crate) async fn known<Q: Queries>(
     if rows.is_empty() {
         return Ok(());
     }
-    remember(db, identity, rows).await
+    remember(db, identity, feeds, rows).await
 }
 
-async fn remember<Q: Queries>(db: &mut Q, identity: &mut Identity, rows: Vec<KnownRow>) -> QueryResult<()> {
+async fn remember<Q: Queries>(db: &mut Q, identity: &mut Identity, feeds: &Feeds, rows: Vec<KnownRow>) -> QueryResult<()> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let deliveries = by_message(db.counted(&ids).await?, |row| row.message_id);
     let names = by_message(db.keys_of(&ids).await?, |row| row.message_id);
+    let sightings = if feeds.is_empty() { Vec::new() } else { db.sightings_of(Sighted::Delivery, &ids).await? };
+    let sightings = Sightings::new(sightings);
     let bounced: HashSet<i64> = db.bounced(&ids).await?.into_iter().flatten().collect();
     let jids = jids(db, &rows, &deliveries, &names).await?;
     let keyring = identity.keyring().clone();
@@ -68,7 +72,11 @@ async fn remember<Q: Queries>(db: &mut Q, identity: &mut Identity, rows: Vec<Kno
         known.bounced = bounced.contains(&id);
         known.exact = names.iter().map(|name| exact_hashes(name, &jids, &keyring)).collect();
         for delivery in deliveries.get(&id).map(Vec::as_slice).unwrap_or_default() {
-            count(&mut known, delivery, &jids, &keyring);
+            if feeds.contains(delivery.node_id) {
+                see(&mut known, delivery, &sightings, &jids, &keyring);
+            } else {
+                count(&mut known, delivery, (delivery.node_id, delivery.at), &jids, &keyring);
+            }
         }
         identity.found(known, names.iter().filter_map(|name| Key::try_from(name.key.as_slice()).ok()));
     }
@@ -100,16 +108,27 @@ fn exact_hashes(row: &KeyRow, jids: &HashMap<i32, String>, keyring: &Keyring) ->
     exact_hashes_of(kind, by, &row.value, keyring)
 }
 
-fn count(known: &mut Known, delivery: &CountedRow, jids: &HashMap<i32, String>, keyring: &Keyring) {
+/// A delivery of a node with several feeds counts for each that brought it.
+fn see(known: &mut Known, delivery: &CountedRow, sightings: &Sightings, jids: &HashMap<i32, String>, keyring: &Keyring) {
+    let brought = sightings.brought(delivery.message_id, delivery.seq, delivery.node_id, delivery.at);
+    for by in &brought {
+        count(known, delivery, *by, jids, keyring);
+    }
+    let recipient = delivery.recipient_id.and_then(|id| jids.get(&id)).map(String::as_str);
+    let way = way(keyring, delivery.source, delivery.direction, recipient, delivery.resource.as_deref());
+    known.seen.push(Seen { sequence: delivery.seq, way, feeds: brought.into_iter().map(|(feed, _)| feed).collect() });
+}
+
+fn count(known: &mut Known, delivery: &CountedRow, (feed, at): (i16, i64), jids: &HashMap<i32, String>, keyring: &Keyring) {
     known.copies = known.copies.max(delivery.seq + 1);
     if matches!(delivery.source, 3..=5) {
         return;
     }
-    known.last_at = known.last_at.max(delivery.at);
+    known.last_at = known.last_at.max(at);
     let recipient = delivery.recipient_id.and_then(|id| jids.get(&id)).map(String::as_str);
-    let channel = channel(keyring, delivery.node_id, delivery.source, delivery.direction, recipient, delivery.resource.as_deref());
-    let Count { last_at, sends, .. } = known.add(channel, delivery.at);
-    *last_at = (*last_at).max(delivery.at);
+    let channel = channel(keyring, feed, delivery.source, delivery.direction, recipient, delivery.resource.as_deref());
+    let Count { last_at, sends, .. } = known.add(channel, at);
+    *last_at = (*last_at).max(at);
     *sends = (*sends).max(u16::try_from(delivery.send_no).unwrap_or(1));
 }
 

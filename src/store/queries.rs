@@ -12,6 +12,8 @@ use super::rows::*;
 pub(crate) const MAX_IN: usize = 8_000;
 /// How far back in a conversation a message is looked for that another one refers to.
 pub(crate) const MAX_REFERENCE_SCAN: i64 = 5_000;
+/// How many errors are looked through for the one that another feed of the node has brought.
+pub(crate) const MAX_BOUNCE_SCAN: i64 = 1_000;
 
 /// What the writer asks of a connection inside one transaction.
 pub(crate) trait Queries {
@@ -45,6 +47,11 @@ pub(crate) trait Queries {
     async fn reference(&mut self, wanted: i64) -> QueryResult<Option<ReferenceRow>>;
     async fn latest_subject(&mut self, conversation: i32) -> QueryResult<Option<i64>>;
 
+    async fn sightings_of(&mut self, of: Sighted, ids: &[i64]) -> QueryResult<Vec<SightingRow>>;
+    /// The errors for one message; without one, the latest [`MAX_BOUNCE_SCAN`] of all.
+    async fn bounces_like(&mut self, message: Option<i64>) -> QueryResult<Vec<BouncedRow>>;
+    async fn occupancies_in(&mut self, room: i32, from: i64, to: i64) -> QueryResult<Vec<OccupancyRow>>;
+
     /// Fills in people who were not known when the message was stored.
     async fn name_people(&mut self, message: i64, people: People) -> QueryResult<()>;
 
@@ -55,6 +62,7 @@ pub(crate) trait Queries {
     async fn insert_keys(&mut self, rows: &[KeyRow]) -> QueryResult<()>;
     async fn insert_bounces(&mut self, rows: &[BounceRow]) -> QueryResult<()>;
     async fn insert_occupancies(&mut self, rows: &[OccupancyRow]) -> QueryResult<()>;
+    async fn insert_sightings(&mut self, rows: &[SightingRow]) -> QueryResult<()>;
     async fn insert_quarantine(&mut self, rows: &[QuarantineRow]) -> QueryResult<()>;
     async fn insert_gaps(&mut self, rows: &[GapRow]) -> QueryResult<()>;
     /// The gaps of a node for this reason that began at this moment, that last, or, where a spool was damaged, all.
@@ -326,6 +334,36 @@ macro_rules! queries {
                     .optional()
             }
 
+            async fn sightings_of(&mut self, of: Sighted, ids: &[i64]) -> diesel::QueryResult<Vec<SightingRow>> {
+                use $dsl as _;
+                use crate::store::schema::sightings::dsl::*;
+                let mut found = Vec::new();
+                for part in ids.chunks(crate::store::queries::MAX_IN) {
+                    let query = sightings.filter(kind.eq(of as i16).and(row_id.eq_any(part)));
+                    found.extend(query.select(SightingRow::as_select()).load(self)$($wait)*?);
+                }
+                Ok(found)
+            }
+
+            async fn bounces_like(&mut self, message: Option<i64>) -> diesel::QueryResult<Vec<BouncedRow>> {
+                use $dsl as _;
+                use crate::store::schema::bounces::dsl::*;
+                let latest = bounces.order(id.desc()).limit(crate::store::queries::MAX_BOUNCE_SCAN).select(BouncedRow::as_select());
+                let mut found: Vec<BouncedRow> = match message {
+                    Some(message) => latest.filter(message_id.eq(message)).load(self)$($wait)*?,
+                    None => latest.load(self)$($wait)*?,
+                };
+                found.reverse();
+                Ok(found)
+            }
+
+            async fn occupancies_in(&mut self, room: i32, from: i64, to: i64) -> diesel::QueryResult<Vec<OccupancyRow>> {
+                use $dsl as _;
+                use crate::store::schema::occupancy_events::dsl::*;
+                let query = occupancy_events.filter(room_id.eq(room).and(at.between(from, to))).order(id);
+                query.select(OccupancyRow::as_select()).load(self)$($wait)*
+            }
+
             async fn name_people(&mut self, message: i64, people: People) -> diesel::QueryResult<()> {
                 use $dsl as _;
                 use crate::store::schema::messages::dsl::*;
@@ -399,6 +437,14 @@ macro_rules! queries {
                 use $dsl as _;
                 for part in rows.chunks(1_000) {
                     diesel::insert_into(crate::store::schema::occupancy_events::table).values(part).execute(self)$($wait)*?;
+                }
+                Ok(())
+            }
+
+            async fn insert_sightings(&mut self, rows: &[SightingRow]) -> diesel::QueryResult<()> {
+                use $dsl as _;
+                for part in rows.chunks(1_000) {
+                    diesel::insert_into(crate::store::schema::sightings::table).values(part).execute(self)$($wait)*?;
                 }
                 Ok(())
             }

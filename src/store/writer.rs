@@ -13,6 +13,8 @@ use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
 use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
 use super::dictionary::Dictionary;
+use super::feeds::{Feeds, way};
+use super::insertion::Batch;
 use super::queries::{LastIds, Queries};
 use super::queues::{Position, Queues};
 use super::references::References;
@@ -20,7 +22,7 @@ use super::rows::*;
 use super::{Connection, StoreError, lookup, on_connection, quarantine};
 use crate::gap::{Gap, Reason};
 use crate::identity::keys::{self, Keyring};
-use crate::identity::{Identity, Keyed, News, Verdict};
+use crate::identity::{Feed, Identity, Keyed, News, Verdict};
 use crate::message::address::Address;
 use crate::message::content::flags;
 use crate::message::rooms::Event;
@@ -51,6 +53,7 @@ struct Memory {
     identity: Identity,
     dictionary: Dictionary,
     references: References,
+    feeds: Feeds,
     rooms: HashSet<i32>,
     last: LastIds,
     progress: HashMap<Vec<u8>, i64>,
@@ -74,6 +77,7 @@ impl Writer {
             identity: Identity::new(Keyring::new(secret), join_window),
             dictionary: Dictionary::default(),
             references: References::default(),
+            feeds: Feeds::default(),
             rooms: HashSet::new(),
             last: LastIds::default(),
             progress: HashMap::new(),
@@ -147,6 +151,7 @@ impl Memory {
         if last_writer != self.token || !self.is_current {
             self.forget();
             self.last = db.last_ids().await?;
+            self.feeds = Feeds::read(db).await?;
             db.set("writer", &self.token).await?;
             self.is_current = true;
         }
@@ -154,6 +159,7 @@ impl Memory {
         let mut batch = Batch { spool_id: spool_id.to_vec(), ..Batch::default() };
         let fresh = self.fresh(db, entries, stored_before.unwrap_or(0), &mut batch).await?;
         self.number_names(db, &fresh, &batch.account).await?;
+        self.know_feeds(db, &fresh).await?;
         let keyed = self.look_up(db, &fresh).await?;
         for (entry, keyed) in fresh.iter().zip(keyed) {
             self.decide(db, entry, keyed, &mut batch).await?;
@@ -216,14 +222,26 @@ impl Memory {
         Ok(fresh)
     }
 
+    /// A node that has a further feed from now on is looked at with other eyes.
+    async fn know_feeds<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry]) -> QueryResult<()> {
+        let nodes = entries.iter().filter(|entry| entry.same_as.is_some()).map(|entry| self.dictionary.node(entry.itself()));
+        let nodes: HashSet<i16> = nodes.collect();
+        if self.feeds.add(db, nodes).await? {
+            self.identity.forget();
+        }
+        Ok(())
+    }
+
     async fn number_names<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry], account: &Account) -> QueryResult<()> {
         let mut nodes: Vec<String> = account.nodes().map(|node| node.to_string()).collect();
         let mut jids = Vec::with_capacity(entries.len() * 3);
         let mut conversations = Vec::with_capacity(entries.len());
         let mut bounced = Vec::new();
         for entry in entries {
-            if !nodes.iter().any(|node| **node == *entry.node) {
-                nodes.push(entry.node.to_string());
+            for name in [&*entry.node, entry.itself()] {
+                if !nodes.iter().any(|node| node == name) {
+                    nodes.push(name.to_owned());
+                }
             }
             match &entry.item {
                 Item::Message(message) => {
@@ -274,27 +292,26 @@ impl Memory {
             }
             all.push(Some(keyed));
         }
-        lookup::known(db, &mut self.identity, content, exact, subjects).await?;
+        lookup::known(db, &mut self.identity, &self.feeds, content, exact, subjects).await?;
         Ok(all)
     }
 
     fn key(&self, message: &Message, entry: &Entry) -> Keyed {
         let keyring = self.identity.keyring();
-        let node = self.dictionary.node(&entry.node);
-        let delivered = message.delivered_to.as_ref();
-        let channel = lookup::channel(
-            keyring,
-            node,
-            source_number(message),
-            message.direction as i16,
-            delivered.map(|to| to.bare.as_str()),
-            delivered.and_then(|to| to.resource.as_deref()),
-        );
+        let id = self.dictionary.node(&entry.node);
+        let (source, direction) = (source_number(message), message.direction as i16);
+        let recipient = message.delivered_to.as_ref().map(|to| to.bare.as_str());
+        let resource = message.delivered_to.as_ref().and_then(|to| to.resource.as_deref());
+        let channel = lookup::channel(keyring, id, source, direction, recipient, resource);
+        let has_feeds = self.feeds.contains(self.dictionary.node(entry.itself()));
+        let feed = has_feeds.then(|| Feed { id, way: way(keyring, source, direction, recipient, resource) });
         Keyed {
             hash: keyring.content(message),
             exact: message.exact_ids.iter().map(|id| keyring.exact(id)).collect(),
             channel,
             shape: entry.shape,
+            feed,
+            step: entry.step,
         }
     }
 
@@ -363,11 +380,26 @@ impl Memory {
         for id in &verdict.new_ids {
             batch.keys.push(self.key_row(id, verdict.message_id));
         }
-        batch.deliveries.push(self.delivery_row(entry, message, &verdict));
+        batch.sightings.extend(self.sighting_row(entry, &verdict));
+        if !verdict.is_sighting {
+            batch.deliveries.push(self.delivery_row(entry, message, &verdict));
+        }
         Ok(match (verdict.is_new, message.is_replay()) {
             (true, _) => State::Archived,
             (false, false) => State::Duplicate,
             (false, true) => State::Replayed,
+        })
+    }
+
+    /// That this feed has brought the copy, where that can't be told from the delivery.
+    fn sighting_row(&self, entry: &Entry, verdict: &Verdict) -> Option<SightingRow> {
+        (verdict.is_sighting || entry.same_as.is_some()).then(|| SightingRow {
+            row_id: verdict.message_id,
+            at: entry.arrived_at,
+            seq: verdict.sequence,
+            kind: Sighted::Delivery as i16,
+            node_id: self.dictionary.node(&entry.node),
+            is_first: i16::from(!verdict.is_sighting),
         })
     }
 
@@ -430,7 +462,7 @@ impl Memory {
             sender_id,
             recipient_id,
             flags: bits,
-            node_id: self.dictionary.node(&entry.node),
+            node_id: self.dictionary.node(entry.itself()),
             kind: content.kind as i16,
             type_: message.message_type as i16,
             direction: route(message),
@@ -459,7 +491,7 @@ impl Memory {
             at: message.arrived_at,
             seq: verdict.sequence,
             recipient_id: delivered.and_then(|to| self.dictionary.jid(&to.bare)),
-            node_id: self.dictionary.node(&entry.node),
+            node_id: self.dictionary.node(entry.itself()),
             direction: verdict.direction as i16,
             source: source_number(message),
             send_no: i16::try_from(verdict.send).unwrap_or(i16::MAX),
@@ -484,36 +516,44 @@ impl Memory {
         if let Some(id) = message_id {
             self.identity.bounced(id);
         }
-        self.last.bounce += 1;
-        batch.bounces.push(BounceRow {
-            id: self.last.bounce,
+        let row = BounceRow {
+            id: self.last.bounce + 1,
             message_id,
             at: bounce.arrived_at,
             from_id: self.dictionary.jid(&bounce.from.bare),
             to_id: self.dictionary.jid(&bounce.to.bare),
-            node_id: self.dictionary.node(&entry.node),
+            node_id: self.dictionary.node(entry.itself()),
             stanza_id: bounce.id.clone(),
             condition: bounce.condition.clone(),
             text: bounce.text.clone(),
             xml: self.packer.pack(entry.stanza(), &Columns::default()),
-        });
+        };
+        let feed = self.dictionary.node(&entry.node);
+        if !self.feeds.has_bounced(db, feed, &row, &batch.bounces, &mut batch.sightings).await? {
+            self.last.bounce = row.id;
+            batch.bounces.push(row);
+        }
         Ok(State::Bounce)
     }
 
     async fn occupancy<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, events: &[Event], batch: &mut Batch) -> QueryResult<State> {
         for event in events {
             self.see_room(db, &event.room, event.at, 0, batch).await?;
-            self.last.occupancy += 1;
-            batch.occupancies.push(OccupancyRow {
-                id: self.last.occupancy,
+            let row = OccupancyRow {
+                id: self.last.occupancy + 1,
                 at: event.at,
                 room_id: self.dictionary.jid(&event.room).unwrap_or_default(),
                 jid_id: event.jid.as_ref().and_then(|jid| self.dictionary.jid(&jid.bare)),
                 event: if event.joined { 1 } else { 2 },
-                node_id: self.dictionary.node(&entry.node),
+                node_id: self.dictionary.node(entry.itself()),
                 nick: event.nick.clone(),
                 resource: event.jid.as_ref().and_then(|jid| jid.resource.clone()),
-            });
+            };
+            let feed = self.dictionary.node(&entry.node);
+            if !self.feeds.has_occurred(db, feed, &row, &batch.occupancies, &mut batch.sightings).await? {
+                self.last.occupancy = row.id;
+                batch.occupancies.push(row);
+            }
         }
         Ok(State::Skipped)
     }
@@ -559,42 +599,6 @@ impl Memory {
             reason: reason.to_owned(),
             record: entry.record.clone(),
         }
-    }
-}
-
-/// Rows to insert.
-#[derive(Default)]
-struct Batch {
-    spool_id: Vec<u8>,
-    messages: Vec<MessageRow>,
-    deliveries: Vec<DeliveryRow>,
-    keys: Vec<KeyRow>,
-    bounces: Vec<BounceRow>,
-    occupancies: Vec<OccupancyRow>,
-    rooms: Vec<RoomRow>,
-    quarantine: Vec<QuarantineRow>,
-    account: Account,
-    committed: Committed,
-}
-
-impl Batch {
-    async fn insert<Q: Queries>(mut self, db: &mut Q) -> QueryResult<Committed> {
-        // In the order of the primary keys a B-tree fills its pages; in the order of arrival it splits them, and they stay half empty.
-        self.deliveries.sort_unstable_by_key(|row| (row.message_id, row.seq));
-        self.keys.sort_unstable_by(|one, other| (one.message_id, &one.key).cmp(&(other.message_id, &other.key)));
-        let mut committed = self.committed;
-        committed.messages = self.messages.len() as u64;
-        committed.deliveries = self.deliveries.len() as u64;
-        committed.bounces = self.bounces.len() as u64;
-        committed.quarantined = self.quarantine.len() as u64;
-        db.insert_messages(self.messages).await?;
-        db.insert_deliveries(self.deliveries).await?;
-        db.insert_keys(&self.keys).await?;
-        db.insert_rooms(&self.rooms).await?;
-        db.insert_bounces(&self.bounces).await?;
-        db.insert_occupancies(&self.occupancies).await?;
-        db.insert_quarantine(&self.quarantine).await?;
-        Ok(committed)
     }
 }
 

@@ -157,6 +157,13 @@ fn mistakes_in_a_store_are_told() {
 fn mistakes_between_settings_are_told() {
     let two = format!("{NODE}{NODE}");
     check(&two, &["node.1.domain = \"archive.example.com\": is attached to at this address already: must be unique for each address"]);
+    let further = |same: &str| format!("name = \"b\"\nsame_as = \"{same}\"\n");
+    let next = NODE.replace("5347", "5348");
+    let of_itself = format!("{NODE}{}", further("b"));
+    let right = "must be the name of another entry for the same node, here or in another archiver's configuration";
+    check(&of_itself, &[&format!("node.0.same_as = \"b\": {right}")]);
+    let in_a_row = format!("{NODE}{}{next}name = \"c\"\nsame_as = \"b\"\n", further("a"));
+    check(&in_a_row, &["node.1.same_as = \"b\": names an entry that has same_as itself; must be the first entry of the node"]);
     let elsewhere = format!("{NODE}{}", NODE.replace("5347", "5348"));
     check(&elsewhere, &["node.1.name = \"archive.example.com\": is taken: must be unique (without a name, the domain is the name)"]);
     let stores = "[[store]]\nname = \"a\"\nurl = \"sqlite:a\"\n[[store]]\nname = \"b\"\nurl = \"sqlite:b\"\n";

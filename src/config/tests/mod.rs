@@ -51,7 +51,8 @@ fn the_example_holds_exactly_the_defaults() {
 
 #[test]
 fn the_example_names_every_option() {
-    let with_all = node("tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"");
+    let with_all =
+        node("tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\nsame_as = \"c\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"");
     let effective: toml::Table = load(&with_all).unwrap().effective_toml().unwrap().parse().unwrap();
     let mut keys = vec!["secret_file".to_owned(), "secret_env".to_owned()];
     for (_, section) in &effective {

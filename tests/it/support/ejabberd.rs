@@ -82,11 +82,23 @@ fn start_expression(host: &str) -> String {
     )
 }
 
+/// One for each component: a connection is given all domains of its listener, and two of them share the copies of each.
+fn listener(archive: &str, port: u16) -> String {
+    format!(
+        "  - port: {port}\n    ip: \"127.0.0.1\"\n    module: ejabberd_service\n    hosts:\n      \"{archive}\":\n        password: \"{}\"\n",
+        Node::SECRET
+    )
+}
+
 fn configuration(plan: &Plan) -> String {
-    let (rooms, archive) = (plan.rooms(), plan.archive());
+    let rooms = plan.rooms();
+    let each = |line: &str| -> String { plan.archives().iter().map(|archive| line.replace("ARCHIVE", archive)).collect() };
+    let ports = std::iter::once(plan.component_port).chain(plan.further_ports.iter().copied());
+    let components: String = plan.archives().iter().zip(ports).map(|(archive, port)| listener(archive, port)).collect();
+    let domains = each("    - server: \"ARCHIVE\"\n");
     let mirror = match &plan.mirror {
-        Mirror::Stock => format!("  mod_service_log:\n    loggers:\n      - {archive}\n"),
-        Mirror::Module(settings) => format!("  mod_xmpp_archiver:\n    component: {archive}\n{settings}"),
+        Mirror::Stock => format!("  mod_service_log:\n    loggers:\n{}", each("      - ARCHIVE\n")),
+        Mirror::Module(settings) => format!("  mod_xmpp_archiver:\n    component: {}\n{settings}", plan.archive()),
     };
     format!(
         r#"
@@ -103,16 +115,9 @@ listen:
     ip: "127.0.0.1"
     module: ejabberd_s2s_in
     max_stanza_size: 2000000
-  - port: {component_port}
-    ip: "127.0.0.1"
-    module: ejabberd_service
-    hosts:
-      "{archive}":
-        password: "{secret}"
-acl:
+{components}acl:
   archive:
-    server: "{archive}"
-access_rules:
+{domains}access_rules:
   servers:
     - deny: archive
     - allow
@@ -149,8 +154,6 @@ modules:
         host = plan.host,
         client_port = plan.client_port,
         server_port = plan.server_port,
-        component_port = plan.component_port,
         peer_port = plan.peers.first().map_or(5269, |peer| peer.port),
-        secret = Node::SECRET,
     )
 }

@@ -34,6 +34,10 @@ pub(crate) struct Node {
     pub(crate) rooms: String,
     /// The archive's domain as a component.
     pub(crate) archive: String,
+    /// All domains to which it mirrors the same, `archive` the first.
+    pub(crate) archives: Vec<String>,
+    /// The port of each of them.
+    pub(crate) component_ports: Vec<u16>,
     pub(crate) client_port: u16,
     pub(crate) component_port: u16,
     // Before the directory: it is to be gone when that is removed.
@@ -49,6 +53,10 @@ pub(crate) struct Plan {
     pub(crate) component_port: u16,
     pub(crate) server_port: u16,
     pub(crate) peers: Vec<Peer>,
+    /// To how many components it mirrors.
+    pub(crate) feeds: usize,
+    /// The ports of the components after the first, where each needs one of its own.
+    pub(crate) further_ports: Vec<u16>,
     pub(crate) mirror: Mirror,
 }
 
@@ -67,6 +75,8 @@ impl Plan {
             component_port: free_port(),
             server_port: free_port(),
             peers: Vec::new(),
+            feeds: 1,
+            further_ports: Vec::new(),
             mirror: Mirror::Stock,
         }
     }
@@ -83,6 +93,12 @@ impl Plan {
 
     pub(crate) fn archive(&self) -> String {
         format!("archive.{}", self.host)
+    }
+
+    /// The domains of all components to which it mirrors.
+    pub(crate) fn archives(&self) -> Vec<String> {
+        let further = (2..=self.feeds).map(|number| format!("archive{number}.{}", self.host));
+        std::iter::once(self.archive()).chain(further).collect()
     }
 }
 
@@ -116,8 +132,21 @@ impl Node {
 
     /// Starts a server for a domain of its own.
     pub(crate) fn start_as(kind: Kind, host: &str) -> Node {
+        Node::start_with(kind, || Plan::new(host))
+    }
+
+    /// Starts a server that mirrors to several components.
+    pub(crate) fn start_feeding(kind: Kind, feeds: usize) -> Node {
+        let host = match kind {
+            Kind::Prosody => "prosody.localhost",
+            Kind::Ejabberd => "ejabberd.localhost",
+        };
+        Node::start_with(kind, || Plan { feeds, further_ports: (1..feeds).map(|_| free_port()).collect(), ..Plan::new(host) })
+    }
+
+    fn start_with(kind: Kind, plan: impl Fn() -> Plan) -> Node {
         for _ in 0..ATTEMPTS {
-            if let Some(node) = Node::try_start(kind, &Plan::new(host)) {
+            if let Some(node) = Node::try_start(kind, &plan()) {
                 return node;
             }
         }
@@ -160,6 +189,8 @@ impl Node {
             host: plan.host.clone(),
             rooms: plan.rooms(),
             archive: plan.archive(),
+            archives: plan.archives(),
+            component_ports: component_ports(kind, plan),
             client_port: plan.client_port,
             component_port: plan.component_port,
             directory,
@@ -229,6 +260,14 @@ impl Node {
             self.comes_up().then_some(())
         });
         started.expect("the server starts again");
+    }
+}
+
+/// Prosody takes all components at one port.
+fn component_ports(kind: Kind, plan: &Plan) -> Vec<u16> {
+    match kind {
+        Kind::Prosody => vec![plan.component_port; plan.feeds],
+        Kind::Ejabberd => std::iter::once(plan.component_port).chain(plan.further_ports.clone()).collect(),
     }
 }
 

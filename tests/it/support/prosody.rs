@@ -12,7 +12,7 @@ pub(crate) fn prepare(plan: &Plan) -> Directory {
     let directory = Directory::new(User::first_of(&["prosody", "nobody"]));
     directory.make("data");
     directory.write("prosody.cfg.lua", &configuration(plan, &directory));
-    directory.write("mirror.pfw", &mirror_rules(&plan.archive()));
+    directory.write("mirror.pfw", &mirror_rules(&plan.archives()));
     directory.write("mod_peers.lua", &peers_module(&plan.peers));
     if let Mirror::Module(_) = plan.mirror {
         copy_module(&directory);
@@ -91,8 +91,10 @@ pub(crate) fn is_up(output: &Path, ports: &[u16]) -> Option<bool> {
 }
 
 /// Without `RULEDEP=st` the version in Debian 12 has an error in the code that it makes of these rules, and drops the messages.
-fn mirror_rules(archive: &str) -> String {
-    let rule = format!("KIND: message\nNOT TO: {archive}\nNOT FROM: {archive}\nRULEDEP=st\nFORWARD={archive}\n");
+fn mirror_rules(archives: &[String]) -> String {
+    let others: String = archives.iter().map(|archive| format!("NOT TO: {archive}\nNOT FROM: {archive}\n")).collect();
+    let rule = |archive: &String| format!("KIND: message\n{others}RULEDEP=st\nFORWARD={archive}\n\n");
+    let rule: String = archives.iter().map(rule).collect();
     format!("::preroute\n{rule}\n::deliver\n{rule}")
 }
 
@@ -117,7 +119,9 @@ end
 
 fn configuration(plan: &Plan, directory: &Directory) -> String {
     let at = |name: &str| directory.path().join(name).display().to_string();
-    let (rooms, archive) = (plan.rooms(), plan.archive());
+    let rooms = plan.rooms();
+    let component = |archive: String| format!("\nComponent \"{archive}\"\n  component_secret = \"{}\"\n", Node::SECRET);
+    let components: String = plan.archives().into_iter().map(component).collect();
     let [module, for_all, for_users] = mirror_configuration(plan, directory);
     format!(
         r#"
@@ -154,10 +158,7 @@ Component "{rooms}" "muc"
   modules_enabled = {{ "muc_mam"; }}
   muc_log_by_default = true
   muc_room_default_history_length = 20
-
-Component "{archive}"
-  component_secret = "{secret}"
-"#,
+{components}"#,
         pid = at("data/pid"),
         data = at("data"),
         plugins = at("."),
@@ -165,6 +166,5 @@ Component "{archive}"
         server_port = plan.server_port,
         component_port = plan.component_port,
         host = plan.host,
-        secret = Node::SECRET,
     )
 }
