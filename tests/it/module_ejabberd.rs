@@ -511,6 +511,21 @@ fn the_module_tells_how_it_is() {
     assert_eq!((status.attr("in-flight"), status.attr("oldest")), (Some("0"), None));
 }
 
+/// The archiver asks, and its operator sees it.
+#[test]
+fn the_archiver_tells_of_the_module() {
+    let stage = stage("");
+    let found = stage.archiver.borrow().wait_until("the module to answer", |status| status["nodes"][0]["module"]["present"] == true);
+    let module = &found["nodes"][0]["module"];
+    assert_eq!(
+        (module["name"].as_str().or(module["module"].as_str()), module["mode"].as_str()),
+        (Some("ejabberd"), Some("observe")),
+        "{module}"
+    );
+    let said = stage.archiver.borrow().must(&["check"]);
+    assert!(said.contains("0.1.0") && said.contains("observe"), "{said}");
+}
+
 /// Nothing of what goes to or comes from the archive itself is mirrored.
 #[test]
 fn the_archives_own_messages_are_not_mirrored() {
