@@ -3,6 +3,7 @@
 //! [`args`] defines every command; [`dispatch`] loads the configuration, sets the log up and hands over to the command's
 //! `execute`. A command ends with a [`Failure`] named by what the caller can do about it, which is also the exit code.
 
+mod account_args;
 pub mod args;
 pub mod check;
 pub mod completions;

@@ -50,7 +50,7 @@ impl RecordReader {
             Payload::Oversize { text, .. } => Ok((Item::Oversize((*text).to_owned()), 0, None)),
             Payload::Gap(gap) => Ok((Item::Gap(gap.clone()), 0, None)),
             Payload::Passed { sequence, at, reason, epoch } => {
-                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: *at };
+                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: Some(*at) };
                 Ok((Item::Skipped(intake::known_reason(reason)), 0, Some(queued)))
             }
             Payload::Tally(counts) => Ok((Item::Tally(counts.iter().map(owned).collect()), 0, None)),

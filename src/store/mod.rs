@@ -13,6 +13,7 @@ mod dictionary;
 mod endpoint;
 pub mod gaps;
 pub mod health;
+mod insertion;
 mod lookup;
 pub mod migrations;
 mod mysql;

@@ -13,6 +13,7 @@ use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
 use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
 use super::dictionary::Dictionary;
+use super::insertion::Batch;
 use super::queries::{LastIds, Queries};
 use super::queues::{Position, Queues};
 use super::references::References;
@@ -559,42 +560,6 @@ impl Memory {
             reason: reason.to_owned(),
             record: entry.record.clone(),
         }
-    }
-}
-
-/// Rows to insert.
-#[derive(Default)]
-struct Batch {
-    spool_id: Vec<u8>,
-    messages: Vec<MessageRow>,
-    deliveries: Vec<DeliveryRow>,
-    keys: Vec<KeyRow>,
-    bounces: Vec<BounceRow>,
-    occupancies: Vec<OccupancyRow>,
-    rooms: Vec<RoomRow>,
-    quarantine: Vec<QuarantineRow>,
-    account: Account,
-    committed: Committed,
-}
-
-impl Batch {
-    async fn insert<Q: Queries>(mut self, db: &mut Q) -> QueryResult<Committed> {
-        // In the order of the primary keys a B-tree fills its pages; in the order of arrival it splits them, and they stay half empty.
-        self.deliveries.sort_unstable_by_key(|row| (row.message_id, row.seq));
-        self.keys.sort_unstable_by(|one, other| (one.message_id, &one.key).cmp(&(other.message_id, &other.key)));
-        let mut committed = self.committed;
-        committed.messages = self.messages.len() as u64;
-        committed.deliveries = self.deliveries.len() as u64;
-        committed.bounces = self.bounces.len() as u64;
-        committed.quarantined = self.quarantine.len() as u64;
-        db.insert_messages(self.messages).await?;
-        db.insert_deliveries(self.deliveries).await?;
-        db.insert_keys(&self.keys).await?;
-        db.insert_rooms(&self.rooms).await?;
-        db.insert_bounces(&self.bounces).await?;
-        db.insert_occupancies(&self.occupancies).await?;
-        db.insert_quarantine(&self.quarantine).await?;
-        Ok(committed)
     }
 }
 
