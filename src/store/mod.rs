@@ -17,6 +17,7 @@ pub mod health;
 mod lookup;
 pub mod migrations;
 mod mysql;
+mod pending;
 mod postgres;
 pub mod quarantine;
 mod queries;

@@ -13,7 +13,8 @@ use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
 use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
 use super::dictionary::Dictionary;
-use super::feeds::{Feeds, way};
+use super::feeds::{self, Feeds, way};
+use super::pending::Batch;
 use super::queries::{LastIds, Queries};
 use super::queues::{Position, Queues};
 use super::references::References;
@@ -379,7 +380,7 @@ impl Memory {
         for id in &verdict.new_ids {
             batch.keys.push(self.key_row(id, verdict.message_id));
         }
-        batch.sightings.extend(self.sighting_row(entry, &verdict));
+        batch.sightings.extend(feeds::sighting(entry, &verdict, self.dictionary.node(&entry.node)));
         if !verdict.is_sighting {
             batch.deliveries.push(self.delivery_row(entry, message, &verdict));
         }
@@ -387,18 +388,6 @@ impl Memory {
             (true, _) => State::Archived,
             (false, false) => State::Duplicate,
             (false, true) => State::Replayed,
-        })
-    }
-
-    /// That this feed has brought the copy, where that can't be told from the delivery.
-    fn sighting_row(&self, entry: &Entry, verdict: &Verdict) -> Option<SightingRow> {
-        (verdict.is_sighting || entry.same_as.is_some()).then(|| SightingRow {
-            row_id: verdict.message_id,
-            at: entry.arrived_at,
-            seq: verdict.sequence,
-            kind: Sighted::Delivery as i16,
-            node_id: self.dictionary.node(&entry.node),
-            is_first: i16::from(!verdict.is_sighting),
         })
     }
 
@@ -598,44 +587,6 @@ impl Memory {
             reason: reason.to_owned(),
             record: entry.record.clone(),
         }
-    }
-}
-
-/// Rows to insert.
-#[derive(Default)]
-struct Batch {
-    spool_id: Vec<u8>,
-    messages: Vec<MessageRow>,
-    deliveries: Vec<DeliveryRow>,
-    keys: Vec<KeyRow>,
-    bounces: Vec<BounceRow>,
-    occupancies: Vec<OccupancyRow>,
-    rooms: Vec<RoomRow>,
-    quarantine: Vec<QuarantineRow>,
-    sightings: Vec<SightingRow>,
-    account: Account,
-    committed: Committed,
-}
-
-impl Batch {
-    async fn insert<Q: Queries>(mut self, db: &mut Q) -> QueryResult<Committed> {
-        // In the order of the primary keys a B-tree fills its pages; in the order of arrival it splits them, and they stay half empty.
-        self.deliveries.sort_unstable_by_key(|row| (row.message_id, row.seq));
-        self.keys.sort_unstable_by(|one, other| (one.message_id, &one.key).cmp(&(other.message_id, &other.key)));
-        let mut committed = self.committed;
-        committed.messages = self.messages.len() as u64;
-        committed.deliveries = self.deliveries.len() as u64;
-        committed.bounces = self.bounces.len() as u64;
-        committed.quarantined = self.quarantine.len() as u64;
-        db.insert_messages(self.messages).await?;
-        db.insert_deliveries(self.deliveries).await?;
-        db.insert_keys(&self.keys).await?;
-        db.insert_rooms(&self.rooms).await?;
-        db.insert_bounces(&self.bounces).await?;
-        db.insert_occupancies(&self.occupancies).await?;
-        db.insert_quarantine(&self.quarantine).await?;
-        db.insert_sightings(&self.sightings).await?;
-        Ok(committed)
     }
 }
 
