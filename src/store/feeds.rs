@@ -8,10 +8,11 @@ use std::collections::HashMap;
 
 use diesel::QueryResult;
 
+use super::batch::Entry;
 use super::queries::Queries;
 use super::rows::{BounceRow, BouncedRow, OccupancyRow, Sighted, SightingRow};
-use crate::identity::FEED_WINDOW;
 use crate::identity::keys::Keyring;
+use crate::identity::{FEED_WINDOW, Verdict};
 use crate::time::Micros;
 
 /// Where the list of nodes stands.
@@ -100,6 +101,18 @@ pub(super) fn way(keyring: &Keyring, source: i16, direction: i16, recipient: Opt
     let direction = if source == 8 { direction } else { 0 };
     let numbers = [source.to_le_bytes(), direction.to_le_bytes()].concat();
     keyring.hash(&[b"way", &numbers, recipient.unwrap_or_default().as_bytes(), resource.unwrap_or_default().as_bytes()])
+}
+
+/// That a feed has brought a copy, where that can't be told from the delivery.
+pub(super) fn sighting(entry: &Entry, verdict: &Verdict, feed: i16) -> Option<SightingRow> {
+    (verdict.is_sighting || entry.same_as.is_some()).then(|| SightingRow {
+        row_id: verdict.message_id,
+        at: entry.arrived_at,
+        seq: verdict.sequence,
+        kind: Sighted::Delivery as i16,
+        node_id: feed,
+        is_first: i16::from(!verdict.is_sighting),
+    })
 }
 
 /// Rows of `sightings`, by what they are of.

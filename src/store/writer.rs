@@ -13,7 +13,7 @@ use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
 use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
 use super::dictionary::Dictionary;
-use super::feeds::{Feeds, way};
+use super::feeds::{self, Feeds, way};
 use super::insertion::Batch;
 use super::queries::{LastIds, Queries};
 use super::queues::{Position, Queues};
@@ -380,7 +380,7 @@ impl Memory {
         for id in &verdict.new_ids {
             batch.keys.push(self.key_row(id, verdict.message_id));
         }
-        batch.sightings.extend(self.sighting_row(entry, &verdict));
+        batch.sightings.extend(feeds::sighting(entry, &verdict, self.dictionary.node(&entry.node)));
         if !verdict.is_sighting {
             batch.deliveries.push(self.delivery_row(entry, message, &verdict));
         }
@@ -388,18 +388,6 @@ impl Memory {
             (true, _) => State::Archived,
             (false, false) => State::Duplicate,
             (false, true) => State::Replayed,
-        })
-    }
-
-    /// That this feed has brought the copy, where that can't be told from the delivery.
-    fn sighting_row(&self, entry: &Entry, verdict: &Verdict) -> Option<SightingRow> {
-        (verdict.is_sighting || entry.same_as.is_some()).then(|| SightingRow {
-            row_id: verdict.message_id,
-            at: entry.arrived_at,
-            seq: verdict.sequence,
-            kind: Sighted::Delivery as i16,
-            node_id: self.dictionary.node(&entry.node),
-            is_first: i16::from(!verdict.is_sighting),
         })
     }
 

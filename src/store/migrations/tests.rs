@@ -188,7 +188,4 @@ fn statements_are_told_apart_and_what_they_make() {
     assert_eq!(found.len(), 3);
     let made: Vec<String> = found.iter().filter_map(|statement| created(statement)).collect();
     assert_eq!(made, ["TABLE one", "VIEW two"]);
-    for migration in Dialect::Mysql.migrations() {
-        assert!(statements(migration.up()).iter().all(|statement| statement.starts_with("CREATE ")), "{}", migration.name);
-    }
 }

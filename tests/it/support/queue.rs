@@ -111,6 +111,10 @@ impl QueueNode {
 
     /// An answer means what its id says, and nothing about those before it.
     fn take(&mut self, answer: &str) {
+        // Whether there is a module, and how it is: this one does not say.
+        if answer.contains("type='get'") {
+            return;
+        }
         assert!(answer.contains("type='result'") || answer.contains("type=\"result\""), "{answer}");
         let id = answer.split("id='").nth(1).or_else(|| answer.split("id=\"").nth(1)).and_then(|rest| rest.split(['\'', '"']).next());
         let sequence: u64 = id.and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("an answer to nothing: {answer}"));
