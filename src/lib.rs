@@ -45,6 +45,8 @@ pub mod store;
 
 pub mod pipeline;
 
+pub mod history;
+
 pub mod run;
 
 pub mod demo;

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jid::{BareJid, Jid};
 
+use super::history_args::{BackfillArgs, ImportArgs};
 use super::when::{When, Zone};
 use crate::config::domain;
 
@@ -92,6 +93,14 @@ pub enum Command {
     Man(ManArgs),
     /// See to the records that the database refused
     Quarantine(QuarantineArgs),
+    /// Fetch what was missed from the node's own archive
+    ///
+    /// Reads the archive that the node itself keeps and stores what is not there yet, marked `via` backfill.
+    Backfill(BackfillArgs),
+    /// Take over history from another archive
+    ///
+    /// Reads another product's archive, or a node's from before the archiver was there, and stores what is not there yet, marked `via` import.
+    Import(ImportArgs),
 }
 
 /// `check`.
@@ -528,6 +537,9 @@ mod tests {
             "quarantine retry 1 2 3",
             "quarantine retry --all",
             "quarantine export --output a",
+            "backfill --source prosody-sql --url sqlite:a --node n --from -2h --dry-run --format json",
+            "backfill --source mam --room r@b --all-accounts --component c.b --secret-file a",
+            "import --source cisco-jm --path a.csv --source-zone Europe/Berlin --restart",
         ] {
             assert!(parse(line).is_ok(), "{line}: {:?}", parse(line).err());
         }
@@ -552,6 +564,10 @@ mod tests {
             "quarantine retry",
             "quarantine retry 1 --all",
             "demo --rate 0",
+            "backfill",
+            "backfill --source cisco-jm",
+            "backfill --source xep0227 --path a --url b",
+            "import --source mam",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -4,6 +4,7 @@
 //! `execute`. A command ends with a [`Failure`] named by what the caller can do about it, which is also the exit code.
 
 pub mod args;
+pub mod backfill;
 pub mod check;
 pub mod completions;
 pub mod config;
@@ -11,6 +12,9 @@ mod connect;
 pub mod demo;
 mod demo_report;
 pub mod export;
+mod history;
+pub mod history_args;
+pub mod import;
 pub mod man;
 mod memory;
 pub mod migrate;
@@ -94,6 +98,8 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(args) => export::execute(load_quietly(&global)?, args),
         Command::Status(args) => status::execute(load_quietly(&global)?, args),
         Command::Quarantine(args) => quarantine::execute(load_quietly(&global)?, args),
+        Command::Backfill(args) => backfill::execute(load_quietly(&global)?, args),
+        Command::Import(args) => import::execute(load_quietly(&global)?, args),
         Command::Config => config::execute(&load_quietly(&global)?),
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),

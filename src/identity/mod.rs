@@ -10,6 +10,8 @@
 //!    sessions explain raise the estimate of how many sends they stem from.
 //! 4. **Replays** (late deliveries, room history, archive results) join the message nearest to their stamp, and become a message
 //!    of their own only when there is none.
+//! 5. **History** read from another archive is a replay of which the time is known better. It adds a copy only where no live one is
+//!    known, and none that was added before.
 //!
 //! Nothing is thrown away: every copy becomes a delivery of the message that it joins. This module does no I/O: the store
 //! asks it what to look up ([`Identity::wanted`]), gives it what it found ([`Identity::found`]) and has it decide copy by copy.
@@ -32,6 +34,9 @@ pub const JOIN_WINDOW: Micros = 60 * SECOND;
 pub const FEDERATION_WINDOW: Micros = 600 * SECOND;
 /// A replay's stamp may be this far from when the message arrived: clocks differ, and a busy node hands copies on late.
 pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
+/// A message from another archive that has no id attribute may be this far from its live copy: time enough for a clock of whole seconds and
+/// a busy node, and too little for somebody to say the same again unseen.
+pub const HISTORY_WINDOW: Micros = 10 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
 const BURST_GAP: Micros = 2 * SECOND;
 /// Most messages held in memory (about 800 bytes each); older ones are looked up in the database.
@@ -58,6 +63,8 @@ pub struct Verdict {
     pub names_sender: bool,
     /// Whether this copy is the first to say whom it is for.
     pub names_recipient: bool,
+    /// Whether it is kept as a delivery: what another archive holds of a message that came live says nothing new.
+    pub adds_copy: bool,
 }
 
 /// A copy with its hashes, ready to be decided on.
@@ -120,6 +127,9 @@ impl Identity {
     fn spans(&self, message: &Message) -> [Option<(Micros, Micros, Micros)>; 2] {
         // Another archiver of the same node may have seen it a moment later.
         let just_now = Some((message.arrived_at, self.window, 2 * SECOND));
+        if message.history.is_some() {
+            return [Some((message.said_at(), message.replay_window(), message.replay_window())), None];
+        }
         if message.is_replay() {
             return [Some((message.said_at(), REPLAY_WINDOW, REPLAY_WINDOW)), just_now];
         }
@@ -210,7 +220,10 @@ impl Identity {
         let distance = |known: &Known| {
             let stamped = (message.said_at() - known.sent_at).abs();
             let arrived = (message.arrived_at - known.last_at).abs();
-            if stamped <= REPLAY_WINDOW { Some(stamped) } else { (arrived <= self.window).then_some(REPLAY_WINDOW + arrived) }
+            if stamped <= message.replay_window() {
+                return Some(stamped);
+            }
+            (arrived <= self.window && message.history.is_none()).then_some(REPLAY_WINDOW + arrived)
         };
         let near = candidates.filter_map(|(index, known)| Some((distance(known)?, index)));
         near.min().map(|(_, index)| index)
@@ -275,8 +288,10 @@ fn unreachable_group(hash: u64) {
 impl Known {
     fn take(&mut self, message: &Message, keyed: &Keyed, is_new: bool, keyring: &Keyring) -> Verdict {
         let at = message.said_at();
+        let new_ids = self.learn_ids(message, keyring);
+        let adds_copy = message.history.is_none() || is_new || (self.counts.is_empty() && !new_ids.is_empty());
         let sequence = self.copies;
-        self.copies += 1;
+        self.copies += i32::from(adds_copy);
         let mut send = 1;
         if !message.is_replay() {
             let count = self.add(keyed.channel, at);
@@ -284,7 +299,7 @@ impl Known {
             self.last_at = self.last_at.max(at);
         }
         let shape_is_kept = self.shapes.contains(&keyed.shape);
-        if !shape_is_kept {
+        if !shape_is_kept && adds_copy {
             self.shapes.push(keyed.shape);
         }
         let direction = match message.direction {
@@ -293,10 +308,9 @@ impl Known {
             Direction::Unknown => Direction::Received,
             known => known,
         };
-        let new_ids = self.learn_ids(message, keyring);
         let names_sender = known::learn(&mut self.sender, message.sender.as_ref());
         let names_recipient = known::learn(&mut self.recipient, message.recipient.as_ref());
-        Verdict { message_id: self.id, is_new, sequence, send, direction, shape_is_kept, new_ids, names_sender, names_recipient }
+        Verdict { message_id: self.id, is_new, sequence, send, direction, shape_is_kept, new_ids, names_sender, names_recipient, adds_copy }
     }
 }
 
@@ -323,6 +337,7 @@ impl Verdict {
             new_ids: message.exact_ids.clone(),
             names_sender: false,
             names_recipient: false,
+            adds_copy: true,
         }
     }
 }
@@ -336,6 +351,11 @@ impl Message {
     /// Whether the copy was made after the fact.
     pub fn is_replay(&self) -> bool {
         matches!(self.source, Source::Late | Source::History | Source::Archive)
+    }
+
+    /// How far from its stamp the message of a replay may be.
+    fn replay_window(&self) -> Micros {
+        if self.history.is_some() && self.id.is_none() { HISTORY_WINDOW } else { REPLAY_WINDOW }
     }
 
     /// Whether this may be the subject that a room sends to everyone who joins (XEP-0045 §7.2.15), however long ago it was set.

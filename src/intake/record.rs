@@ -3,6 +3,7 @@
 //! Layout, little-endian: format `u8` (1), kind `u8`, arrival `i64` (microseconds), sessions `u16` (65,535: not known), length of the node's name
 //! `u16`, the name, the payload to the end. Kind 1: the payload is a stanza. Kind 2: it is `0` or `1` (persistent) and a room's JID.
 //! Kind 3: a stanza that was too large, of which only the head was kept: length of the text `u16`, the text that says so, the head.
+//! Kind 6: an item of history from elsewhere ([`crate::history::record`]).
 //! A format is never changed; a new one gets a new number, and the old ones stay readable.
 
 use std::ops::Range;
@@ -13,6 +14,7 @@ const FORMAT: u8 = 1;
 const STANZA: u8 = 1;
 const ROOM_KIND: u8 = 2;
 const OVERSIZE: u8 = 3;
+const HISTORY: u8 = 6;
 const UNKNOWN_SESSIONS: u16 = u16::MAX;
 /// Everything before the node's name.
 const HEAD_BYTES: usize = 14;
@@ -49,6 +51,8 @@ pub enum Payload<'r> {
         /// Its first bytes.
         head: &'r [u8],
     },
+    /// An item of history, as [`crate::history::record`] has it, and where in the record it stands.
+    History(&'r [u8], Range<usize>),
 }
 
 impl<'r> Record<'r> {
@@ -68,12 +72,19 @@ impl<'r> Record<'r> {
         Self { node, arrived_at, sessions: None, payload: Payload::Oversize { text, head } }
     }
 
+    /// An item of history that belongs to `node`, read at `read_at`.
+    pub fn history(node: &'r str, read_at: Micros, item: &'r [u8]) -> Self {
+        let start = HEAD_BYTES + node.len();
+        Self { node, arrived_at: read_at, sessions: None, payload: Payload::History(item, start..start + item.len()) }
+    }
+
     /// The bytes that go into the spool.
     pub fn encode(&self) -> Vec<u8> {
         let (kind, prefix, payload): (u8, Vec<u8>, &[u8]) = match &self.payload {
             Payload::Stanza(stanza, _) => (STANZA, Vec::new(), stanza),
             Payload::RoomKind { room, persistent } => (ROOM_KIND, vec![b'0' + u8::from(*persistent)], room.as_bytes()),
             Payload::Oversize { text, head } => (OVERSIZE, [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat(), head),
+            Payload::History(item, _) => (HISTORY, Vec::new(), item),
         };
         let mut bytes = Vec::with_capacity(HEAD_BYTES + self.node.len() + prefix.len() + payload.len());
         bytes.extend([FORMAT, kind]);
@@ -105,6 +116,7 @@ impl<'r> Record<'r> {
                 let (text, head) = rest.split_at_checked(usize::from(u16::from_le_bytes(length.try_into().ok()?)))?;
                 Payload::Oversize { text: std::str::from_utf8(text).ok()?, head }
             }
+            [FORMAT, HISTORY] => Payload::History(payload, HEAD_BYTES + name_bytes..bytes.len()),
             _ => return None,
         };
         let sessions = (sessions != UNKNOWN_SESSIONS).then_some(sessions);
@@ -124,6 +136,7 @@ mod tests {
             Record::room_kind("main", 5, "room@muc.example", true),
             Record::room_kind("main", 5, "room@muc.example", false),
             Record::oversize("main", 5, "too large", b"<message to='"),
+            Record::history("main", 5, b"any bytes"),
         ] {
             assert_eq!(Record::decode(&record.encode()), Some(record));
         }

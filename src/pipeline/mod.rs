@@ -6,6 +6,7 @@
 //! batch it is halved until the record is found that it refuses, which is set aside.
 
 pub mod drain;
+mod past;
 pub mod read;
 pub mod retry;
 

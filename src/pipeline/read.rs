@@ -5,6 +5,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
+use super::past;
+use crate::history;
 use crate::intake::record::{Payload, Record};
 use crate::message::content::flags;
 use crate::message::rooms::Rooms;
@@ -46,13 +50,14 @@ impl RecordReader {
         let read = match &record.payload {
             Payload::RoomKind { room, persistent } => Ok((Item::RoomKind { room: (*room).to_owned(), persistent: *persistent }, 0, None)),
             Payload::Oversize { text, .. } => Err((*text).to_owned()),
+            Payload::History(item, range) => return self.history(seq, bytes, &record, item, range.start),
             // A defect in reading must cost one record, not the process: the record is set aside with all its bytes.
             Payload::Stanza(stanza, _) => catch_unwind(AssertUnwindSafe(|| self.stanza(stanza, &node, record.arrived_at, record.sessions)))
                 .unwrap_or_else(|_panic| Err("reading it failed inside the program: please report this".to_owned())),
         };
         let stanza = match &record.payload {
             Payload::Stanza(_, range) => range.clone(),
-            Payload::RoomKind { .. } | Payload::Oversize { .. } => 0..0,
+            Payload::RoomKind { .. } | Payload::Oversize { .. } | Payload::History(..) => 0..0,
         };
         match read {
             Ok((item, shape, queued)) => {
@@ -61,6 +66,47 @@ impl RecordReader {
             }
             Err(why) => unreadable(seq, bytes, record.node, record.arrived_at, stanza, why),
         }
+    }
+
+    /// Reads an item of history. What can't be understood is named by its content, so that it goes to the quarantine once however often it is read.
+    fn history(&mut self, seq: u64, bytes: &[u8], record: &Record<'_>, item: &[u8], start: usize) -> Entry {
+        let node = self.node(record.node);
+        let Some(past) = history::record::decode(item) else {
+            return unreadable(seq, bytes, record.node, record.arrived_at, 0..0, "not an item of this version".to_owned());
+        };
+        let stanza = start + past.range.start..start + past.range.end;
+        let read = catch_unwind(AssertUnwindSafe(|| self.past(&past, &node, record.arrived_at)))
+            .unwrap_or_else(|_panic| Err("reading it failed inside the program: please report this".to_owned()));
+        match read {
+            Ok((item, shape)) => {
+                let node = Arc::from(record.node);
+                Entry { seq, node, arrived_at: record.arrived_at, record: bytes.to_vec(), stanza, shape, queued: None, item }
+            }
+            Err(why) => {
+                let queued = Queued { epoch: format!("history {:x}", Sha256::digest(item)), sequence: 0 };
+                Entry { queued: Some(queued), ..unreadable(seq, bytes, record.node, record.arrived_at, stanza, why) }
+            }
+        }
+    }
+
+    fn past(&self, past: &history::record::Past<'_>, node: &Node, read_at: Micros) -> Result<(Item, u64), String> {
+        if let Some(fault) = past.fault {
+            return Err(fault.to_owned());
+        }
+        let document = Document::parse(past.stanza, COMPONENT_NS).map_err(|error| error.to_string())?;
+        let item = match past::read(past, document.root(), node, read_at)? {
+            past::Read::Skipped(reason) => Item::Skipped(reason),
+            past::Read::Message(mut message) => {
+                if document.unbound_prefix {
+                    message.content.flags |= flags::UNBOUND_PREFIX;
+                }
+                match self.policy.judge(&message, node) {
+                    Verdict::Archive => Item::Message(message),
+                    Verdict::Skip(reason) => Item::Skipped(reason),
+                }
+            }
+        };
+        Ok((item, self.shape(document.root())))
     }
 
     /// A record may outlive its node's place in the configuration; what the intake believed stays believed.

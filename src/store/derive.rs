@@ -40,6 +40,15 @@ pub(super) fn source_number(message: &Message) -> i16 {
     }
 }
 
+/// `messages.via`.
+pub(super) fn via(message: &Message) -> i16 {
+    match message.history {
+        Some(history) => history.via,
+        None if message.is_replay() || message.is_subject_on_join() => 2,
+        None => 1,
+    }
+}
+
 /// `messages.direction`, seen from the nodes that the archive serves.
 pub(super) fn route(message: &Message) -> i16 {
     match (message.sender_is_local, message.recipient_is_local) {

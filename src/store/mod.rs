@@ -10,6 +10,7 @@ pub mod codec;
 mod derive;
 mod dictionary;
 mod endpoint;
+pub mod foreign;
 pub mod health;
 mod lookup;
 pub mod migrations;

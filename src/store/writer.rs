@@ -10,7 +10,7 @@ use diesel::QueryResult;
 
 use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
-use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
+use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number, via};
 use super::dictionary::Dictionary;
 use super::queries::{LastIds, Queries};
 use super::references::References;
@@ -88,6 +88,19 @@ impl Writer {
         })
     }
 
+    /// What [`Writer::commit`] would do; nothing is stored. What was tried before is remembered, so that two copies count as one message.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn try_out(&mut self, entries: &[Entry]) -> Result<Committed, StoreError> {
+        let memory = &mut self.memory;
+        on_connection!(&mut self.connection, db => {
+            let outcome = memory.try_out(db, entries).await;
+            db.rollback().await;
+            outcome.map_err(|error| StoreError::of(&error))
+        })
+    }
+
     /// Sets one record aside that the database refuses.
     ///
     /// # Errors
@@ -153,6 +166,21 @@ impl Memory {
         }
         db.commit().await?;
         Ok(committed)
+    }
+
+    /// As [`Memory::store`], up to where rows would be inserted.
+    async fn try_out<Q: Queries>(&mut self, db: &mut Q, entries: &[Entry]) -> QueryResult<Committed> {
+        db.begin().await?;
+        // Others may have taken numbers since; those of earlier attempts are remembered and stand for nothing.
+        self.last = self.last.later_of(&db.last_ids().await?);
+        let mut batch = Batch::default();
+        let fresh: Vec<&Entry> = entries.iter().collect();
+        self.number_names(db, &fresh).await?;
+        let keyed = self.look_up(db, &fresh).await?;
+        for (entry, keyed) in fresh.iter().zip(keyed) {
+            self.decide(db, entry, keyed, &mut batch).await?;
+        }
+        Ok(Committed { messages: batch.messages.len() as u64, quarantined: batch.quarantine.len() as u64, ..batch.committed })
     }
 
     async fn position<Q: Queries>(&mut self, db: &mut Q, key: &[u8]) -> QueryResult<Option<i64>> {
@@ -314,13 +342,16 @@ impl Memory {
             let row = self.message_row(db, entry, message, keyed, &verdict, conversation_id).await?;
             batch.messages.push(row);
         } else {
+            batch.committed.known += 1;
             self.name_people(db, message, &verdict, batch).await?;
         }
         self.references.note(self.identity.keyring(), conversation_id, message, verdict.message_id);
         for id in &verdict.new_ids {
             batch.keys.push(self.key_row(id, verdict.message_id));
         }
-        batch.deliveries.push(self.delivery_row(entry, message, &verdict));
+        if verdict.adds_copy {
+            batch.deliveries.push(self.delivery_row(entry, message, &verdict));
+        }
         Ok(())
     }
 
@@ -384,7 +415,7 @@ impl Memory {
             kind: content.kind as i16,
             type_: message.message_type as i16,
             direction: route(message),
-            via: if message.is_replay() || message.is_subject_on_join() { 2 } else { 1 },
+            via: via(message),
             content_key: keys::content_key(keys::bucket(sent_at), keyed.hash).to_vec(),
             sender_resource: message.sender.as_ref().and_then(|sender| sender.resource.clone()),
             sender_nick: message.sender_nick.clone(),
