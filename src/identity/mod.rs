@@ -172,6 +172,18 @@ impl Identity {
         verdict
     }
 
+    /// How far from a message that may be the same a copy from another archive was said; none when there is no such message. Of equal messages those that
+    /// are certain are to be decided on first, or one that was missed takes the place of one that was not.
+    pub fn distance(&self, message: &Message, keyed: &Keyed) -> Option<Micros> {
+        if message.history.is_none() || self.by_exact_id(message, keyed).is_some() {
+            return Some(0);
+        }
+        let group = self.groups.get(&keyed.hash)?;
+        let fits = group.iter().filter(|known| known.may_be(message) && !known.contradicts(message, &self.keyring));
+        let distances = fits.map(|known| (message.said_at() - known.sent_at).abs());
+        distances.min().filter(|distance| *distance <= message.replay_window())
+    }
+
     /// An error came back for this message: equal copies that come later are another send.
     pub fn bounced(&mut self, message_id: i64) {
         if let Some(known) = self.groups.values_mut().flatten().find(|known| known.id == message_id) {

@@ -267,7 +267,8 @@ fn message_type(stanza: Element<'_, '_>) -> MessageType {
 
 fn place(from: &Address, to: &Address, kind: MessageType, content: &Content, stanza: Element<'_, '_>, node: &Node) -> Place {
     if kind == MessageType::Groupchat {
-        let into = node.is_room(to) || (!node.is_room(from) && node.is_local(from));
+        // A room's own archive may leave out whom it passed a message on to: then both are the room.
+        let into = (node.is_room(to) && from.bare != to.bare) || (!node.is_room(from) && node.is_local(from));
         return if into { Place::IntoRoom } else { Place::FromRoom };
     }
     let mediated = content.invitee.is_some();

@@ -63,6 +63,8 @@ pub(super) fn read(past: &Past<'_>, stanza: Element<'_, '_>, node: &Node, read_a
 fn add(past: &Past<'_>, archive: Option<Address>, message: &mut Message) {
     message.history = Some(FromHistory { via: past.via as i16 });
     message.direction = match past.direction {
+        _ if message.place.is_into_room() => Direction::Sent,
+        _ if message.place.is_from_room() => Direction::Received,
         Side::Sent => Direction::Sent,
         Side::Received => Direction::Received,
         Side::Unknown => message.direction,

@@ -155,8 +155,7 @@ impl Memory {
         let mut batch = Batch { spool_id: spool_id.to_vec(), ..Batch::default() };
         let fresh = self.fresh(db, entries, stored_before.unwrap_or(0), &mut batch).await?;
         self.number_names(db, &fresh).await?;
-        let keyed = self.look_up(db, &fresh).await?;
-        for (entry, keyed) in fresh.iter().zip(keyed) {
+        for (entry, keyed) in self.look_up(db, &fresh).await? {
             self.decide(db, entry, keyed, &mut batch).await?;
         }
         let committed = batch.insert(db).await?;
@@ -176,8 +175,7 @@ impl Memory {
         let mut batch = Batch::default();
         let fresh: Vec<&Entry> = entries.iter().collect();
         self.number_names(db, &fresh).await?;
-        let keyed = self.look_up(db, &fresh).await?;
-        for (entry, keyed) in fresh.iter().zip(keyed) {
+        for (entry, keyed) in self.look_up(db, &fresh).await? {
             self.decide(db, entry, keyed, &mut batch).await?;
         }
         Ok(Committed { messages: batch.messages.len() as u64, quarantined: batch.quarantine.len() as u64, ..batch.committed })
@@ -266,14 +264,15 @@ impl Memory {
         self.dictionary.know_conversations(db, &bounced).await
     }
 
-    async fn look_up<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry]) -> QueryResult<Vec<Option<Keyed>>> {
+    /// The entries in the order in which they are to be decided on, with their keys.
+    async fn look_up<'e, Q: Queries>(&mut self, db: &mut Q, entries: &[&'e Entry]) -> QueryResult<Vec<(&'e Entry, Option<Keyed>)>> {
         let mut content = Vec::new();
         let mut exact = Vec::new();
         let mut subjects = Vec::new();
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             let Item::Message(message) = &entry.item else {
-                all.push(None);
+                all.push((*entry, None));
                 continue;
             };
             let keyed = self.key(message, entry);
@@ -281,9 +280,13 @@ impl Memory {
             if message.is_subject_on_join() {
                 subjects.extend(self.dictionary.conversation(&conversation_of(message)));
             }
-            all.push(Some(keyed));
+            all.push((*entry, Some(keyed)));
         }
         lookup::known(db, &mut self.identity, content, exact, subjects).await?;
+        all.sort_by_cached_key(|(entry, keyed)| match (&entry.item, keyed) {
+            (Item::Message(message), Some(keyed)) => self.identity.distance(message, keyed).unwrap_or(Micros::MAX),
+            _ => 0,
+        });
         Ok(all)
     }
 

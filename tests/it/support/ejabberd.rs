@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::node::{Node, Plan};
+use super::node::{Keeps, Node, Plan};
 use super::process::{Directory, User, command as dying_command, program};
 
 /// What our start-up expression prints when the server runs and its users exist.
@@ -74,7 +74,7 @@ fn configuration(plan: &Plan) -> String {
 hosts:
   - {host}
 loglevel: info
-listen:
+{sql}listen:
   - port: {client_port}
     ip: "127.0.0.1"
     module: ejabberd_c2s
@@ -108,7 +108,7 @@ modules:
   mod_disco: {{}}
   mod_mam:
     default: always
-    assume_mam_usage: true
+{mam}    assume_mam_usage: true
   mod_muc:
     host: {rooms}
     access: all
@@ -136,5 +136,22 @@ modules:
         component_port = plan.component_port,
         peer_port = plan.peers.first().map_or(5269, |peer| peer.port),
         secret = Node::SECRET,
+        sql = sql(plan),
+        mam = if matches!(plan.keeps, Keeps::Postgres(_)) { "    db_type: sql\n" } else { "" },
+    )
+}
+
+/// Where its SQL storage is; the tables are made from the schema that comes with it.
+fn sql(plan: &Plan) -> String {
+    let Keeps::Postgres(database) = &plan.keeps else { return String::new() };
+    let schema = std::fs::read_to_string("/usr/share/ejabberd/sql/pg.sql").expect("ejabberd's schema");
+    // A start that failed may have made them already.
+    database.query(&format!("DROP SCHEMA public CASCADE; CREATE SCHEMA public;\n{schema}"));
+    format!(
+        "sql_type: pgsql\nsql_server: \"127.0.0.1\"\nsql_port: {}\nsql_database: \"{}\"\nsql_username: \"{}\"\nsql_password: \"{}\"\nsql_pool_size: 2\n",
+        database.server.port(),
+        database.name,
+        super::postgres::USER,
+        super::postgres::PASSWORD,
     )
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::postgres::Database;
 use super::process::{Directory, PATIENCE, Process, free_port, tail, try_for};
 use super::{ejabberd, prosody};
 
@@ -31,6 +32,18 @@ pub(crate) struct Node {
     directory: Directory,
 }
 
+/// Where a server keeps its users' and rooms' archives (XEP-0313).
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Keeps {
+    /// Where it does by itself: files, or Mnesia.
+    #[default]
+    Itself,
+    /// In a SQLite file in its directory.
+    Sqlite,
+    /// In a database on a PostgreSQL server, which is made for that.
+    Postgres(Database),
+}
+
 /// What a server is to be, before it runs: domains and ports, and nothing that depends on which server it is.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -39,6 +52,7 @@ pub(crate) struct Plan {
     pub(crate) component_port: u16,
     pub(crate) server_port: u16,
     pub(crate) peers: Vec<Peer>,
+    pub(crate) keeps: Keeps,
 }
 
 /// The server of another domain.
@@ -50,7 +64,7 @@ pub(crate) struct Peer {
 
 impl Plan {
     fn new(host: &str) -> Plan {
-        Plan { host: host.to_owned(), client_port: free_port(), component_port: free_port(), server_port: free_port(), peers: Vec::new() }
+        Plan { host: host.to_owned(), client_port: free_port(), component_port: free_port(), server_port: free_port(), peers: Vec::new(), keeps: Keeps::Itself }
     }
 
     /// The domains that it answers for.
@@ -82,6 +96,18 @@ impl Node {
             Kind::Prosody => Node::start_as(kind, "prosody.localhost"),
             Kind::Ejabberd => Node::start_as(kind, "ejabberd.localhost"),
         }
+    }
+
+    /// Starts a server that keeps its archives as told.
+    pub(crate) fn start_keeping(kind: Kind, keeps: &Keeps) -> Node {
+        for _ in 0..ATTEMPTS {
+            let host = format!("{}.localhost", if kind == Kind::Prosody { "prosody" } else { "ejabberd" });
+            let plan = Plan { keeps: keeps.clone(), ..Plan::new(&host) };
+            if let Some(node) = Node::try_start(kind, &plan) {
+                return node;
+            }
+        }
+        panic!("{kind:?} does not start")
     }
 
     /// Starts a server for a domain of its own.
@@ -148,6 +174,11 @@ impl Node {
             eprintln!("{kind:?} did not start:\n{}", tail(&log));
         }
         up
+    }
+
+    /// Where its data are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// What the server has written.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::node::{Node, Peer, Plan};
+use super::node::{Keeps, Node, Peer, Plan};
 use super::process::{Directory, User, command as dying_command, program};
 
 /// Writes the configuration, the rules of the mirror and the users' accounts.
@@ -69,6 +69,20 @@ end
     )
 }
 
+/// The file with the archives of a Prosody that keeps them in SQLite, in its data directory.
+pub(crate) const ARCHIVE_FILE: &str = "archives.sqlite";
+
+fn storage(plan: &Plan, directory: &Directory) -> String {
+    let by_sql = |parameters: &str| {
+        format!("storage = {{ default = \"internal\"; archive = \"sql\"; muc_log = \"sql\" }}\nsql = {{ {parameters} }}")
+    };
+    match &plan.keeps {
+        Keeps::Itself => "storage = \"internal\"".to_owned(),
+        Keeps::Sqlite => by_sql(&format!("driver = \"SQLite3\"; database = \"{}\"", directory.path().join("data").join(ARCHIVE_FILE).display())),
+        Keeps::Postgres(_) => panic!("Prosody's driver for PostgreSQL is not among what the tests install"),
+    }
+}
+
 fn configuration(plan: &Plan, directory: &Directory) -> String {
     let at = |name: &str| directory.path().join(name).display().to_string();
     let (rooms, archive) = (plan.rooms(), plan.archive());
@@ -91,7 +105,7 @@ s2s_require_encryption = false
 s2s_secure_auth = false
 allow_unencrypted_plain_auth = true
 authentication = "internal_plain"
-storage = "internal"
+{storage}
 max_archive_query_results = 200
 modules_enabled = {{
   "roster"; "saslauth"; "disco"; "ping"; "time"; "version"; "blocklist"; "carbons"; "mam"; "smacks"; "dialback"; "offline";
@@ -118,6 +132,7 @@ Component "{archive}"
         server_port = plan.server_port,
         component_port = plan.component_port,
         host = plan.host,
+        storage = storage(plan, directory),
         rules = at("mirror.pfw"),
         secret = Node::SECRET,
     )

@@ -1,0 +1,3 @@
+//! What was missed is fetched from the node's own archive: exactly that, once, and marked; whatever way it is read, and however often.
+
+mod nodes;
