@@ -1,8 +1,8 @@
 //! `backfill`: fetches what was missed from the node's own archive.
 
-use super::Failure;
-use super::history::{self, Job};
+use super::history::Job;
 use super::history_args::{BackfillArgs, BackfillSource};
+use super::{Failure, mam};
 use crate::config::Config;
 use crate::history::Via;
 
@@ -12,6 +12,8 @@ pub fn execute(config: Config, args: BackfillArgs) -> Result<(), Failure> {
     match args.source {
         BackfillSource::ProsodySql => job.prosody_sql(),
         BackfillSource::EjabberdSql => job.ejabberd_sql(),
-        BackfillSource::ProsodyFiles | BackfillSource::Mam | BackfillSource::Xep0227 => Err(history::not_yet()),
+        BackfillSource::ProsodyFiles => job.prosody_files(),
+        BackfillSource::Mam => mam::execute(&job, &args.mam),
+        BackfillSource::Xep0227 => job.xep0227(),
     }
 }

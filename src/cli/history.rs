@@ -7,17 +7,23 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Zoned;
+use jiff::tz::TimeZone;
 use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use super::args::ReportFormat;
-use super::history_args::HistoryArgs;
+use super::history_args::{HistoryArgs, ImportArgs};
 use super::{Failure, connect, output};
 use crate::config::{Config, NodeConfig, SecretSource, StoreConfig, StoreUrl};
+use crate::history::csv::CsvSource;
 use crate::history::feed::{self, FeedError, Outcome, Plan, Progress};
 use crate::history::place::{Place, State};
-use crate::history::{Interval, Source, SourceError, Via, ejabberd, prosody};
+use crate::history::prosody_files::ProsodyFiles;
+use crate::history::table::{Kind, Reader};
+use crate::history::xep0227::Xep0227;
+use crate::history::{Interval, Source, SourceError, Via, ejabberd, prosody, tables};
 use crate::identity::REPLAY_WINDOW;
+use crate::message::address::Address;
 use crate::node::Node;
 use crate::store::foreign::Foreign;
 use crate::store::{Backend, Endpoint, migrations};
@@ -70,6 +76,57 @@ impl<'c> Job<'c> {
         })
     }
 
+    /// Prosody's own files.
+    pub(super) fn prosody_files(&self) -> Result<(), Failure> {
+        let path = self.path()?;
+        self.run(&format!("prosody-files {}", absolute(path)), async |position| {
+            ProsodyFiles::open(path, &self.facts, self.wide(), position)
+        })
+    }
+
+    /// A portable file.
+    pub(super) fn xep0227(&self) -> Result<(), Failure> {
+        let path = self.path()?;
+        self.run(&format!("xep0227 {}", absolute(path)), async |position| Xep0227::open(path, &self.facts, self.wide(), position))
+    }
+
+    pub(super) fn node(&self) -> &'c NodeConfig {
+        self.node
+    }
+
+    pub(super) fn store(&self) -> &'c StoreConfig {
+        self.store
+    }
+
+    /// Whether this is a room of the node.
+    pub(super) fn is_room(&self, jid: &str) -> bool {
+        self.facts.is_room(&Address::parse(jid))
+    }
+
+    /// A second connection as the archive itself would be refused, or take copies away from the first.
+    pub(super) fn require_nobody_attached(&self) -> Result<(), Failure> {
+        let advice = "an archiver is attached as this component: stop it, or attach as another with --component and --secret-file";
+        match super::status::running(self.config) {
+            Some(_) => Err(Failure::Usage(advice.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// Another product's table, in a database or exported.
+    pub(super) fn table(&self, kind: Kind, args: &ImportArgs) -> Result<(), Failure> {
+        let zone = &args.source_zone;
+        let zone = TimeZone::get(zone).map_err(|error| Failure::Usage(format!("--source-zone: {error}")))?;
+        let reader = Reader::new(kind, self.facts.clone(), zone, self.wide());
+        if let Some(path) = &self.args.path {
+            let what = format!("{} {} {}", kind.name(), absolute(path), args.source_zone);
+            return self.run(&what, async |position| CsvSource::open(path, kind, reader, position));
+        }
+        let url = self.url()?;
+        let name = args.table.as_deref();
+        let what = format!("{} {url} {} {}", kind.name(), name.unwrap_or_default(), args.source_zone);
+        self.run(&what, async |position| tables::open(self.foreign(&url).await?, kind, name, reader, position).await)
+    }
+
     /// A little more than was asked for: equal messages are told apart by those before and after them. What is said after the command
     /// began is the running archiver's business.
     pub(super) fn wide(&self) -> Interval {
@@ -108,9 +165,7 @@ impl<'c> Job<'c> {
 
     /// Opens the source where an earlier attempt left it, and feeds it to its end.
     pub(super) fn run<S: Source>(&self, what: &str, open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.map_err(|error| Failure::Runtime(format!("can't start: {error}")))?;
-        runtime.block_on(async {
+        simple_runtime()?.block_on(async {
             self.require_store().await?;
             let place = Place::new(&self.config.spool.path, &self.store.name, &self.node.name, what);
             let before = place.state(what, self.interval).filter(|_| !self.args.restart && !self.args.dry_run);
@@ -123,7 +178,9 @@ impl<'c> Job<'c> {
             let outcome =
                 if self.args.dry_run { feed::try_out(&mut source, &plan, &bar).await } else { feed::feed(&mut source, plan, &bar).await };
             bar.0.finish_and_clear();
-            self.report(&outcome.map_err(feed_failure)?, source.lacks())
+            let troubles = source.troubles();
+            self.report(&outcome.map_err(feed_failure)?, &source)?;
+            if troubles.is_empty() { Ok(()) } else { Err(Failure::ProblemFound) }
         })
     }
 
@@ -149,17 +206,30 @@ impl<'c> Job<'c> {
         migrations::require_current(&mut connection).await.map_err(|error| connect::failure(self.store, &error))
     }
 
-    fn report(&self, outcome: &Outcome, lacks: &str) -> Result<(), Failure> {
+    fn report<S: Source>(&self, outcome: &Outcome, source: &S) -> Result<(), Failure> {
         let name = match self.via {
             Via::Backfill => "backfill",
             Via::Import => "import",
         };
-        let report = Report { command: name, node: &self.node.name, store: &self.store.name, dry_run: self.args.dry_run, lacks, outcome };
+        let report = Report {
+            command: name,
+            node: &self.node.name,
+            store: &self.store.name,
+            dry_run: self.args.dry_run,
+            outcome,
+            not_read: source.troubles(),
+            lacks: source.lacks(),
+        };
         match self.args.format {
             ReportFormat::Json => output::print(&format!("{}\n", report.json()?)),
             ReportFormat::Table => output::print(&report.text()),
         }
     }
+}
+
+pub(super) fn simple_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Failure::Runtime(format!("can't start: {error}")))
 }
 
 /// The only node, or the one of this name.
@@ -188,6 +258,11 @@ fn interval(args: &HistoryArgs) -> Result<Interval, Failure> {
         return Err(Failure::Usage("--from is later than --to".to_owned()));
     }
     Ok(Interval { from, to })
+}
+
+/// A path as it is named wherever one stands.
+fn absolute(path: &Path) -> String {
+    std::fs::canonicalize(path).unwrap_or_else(|_not_there| path.to_owned()).display().to_string()
 }
 
 pub(super) fn secret(flag: &str, source: &SecretSource) -> Result<String, Failure> {
@@ -245,6 +320,8 @@ struct Report<'r> {
     dry_run: bool,
     #[serde(flatten)]
     outcome: &'r Outcome,
+    /// What of the source could not be read.
+    not_read: Vec<String>,
     /// What the source can't hold.
     lacks: &'r str,
 }
@@ -270,11 +347,8 @@ impl Report<'_> {
         if *refused_before > 0 {
             lines.push(format!("              and {refused_before} that had been refused before"));
         }
+        lines.extend(self.not_read.iter().map(|archive| format!("not read      {archive}")));
         lines.push(format!("not in the source: {}", self.lacks));
         lines.join("\n") + "\n"
     }
-}
-
-pub(super) fn not_yet() -> Failure {
-    Failure::Usage("this source can't be read by this version".to_owned())
 }

@@ -15,6 +15,7 @@ pub mod export;
 mod history;
 pub mod history_args;
 pub mod import;
+mod mam;
 pub mod man;
 mod memory;
 pub mod migrate;

@@ -80,6 +80,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Counts what is left out.
+    fn skips(&mut self, item: &Item) -> bool {
+        if let Some(reason) = item.skip {
+            *self.skipped.entry(reason).or_default() += 1;
+        }
+        item.skip.is_some()
+    }
+
     fn see(&mut self, at: Micros) {
         self.read += 1;
         if at > 0 {
@@ -158,6 +166,9 @@ pub async fn try_out<S: Source>(source: &mut S, plan: &Plan, progress: &impl Pro
         for (_, item) in items {
             let item = fitting(item);
             told.see(item.at);
+            if told.skips(&item) {
+                continue;
+            }
             let record = Record::history(&plan.node.name, time::now(), &encode(&item, plan.via)).encode();
             entries.push(records.read(told.read, &record));
         }
@@ -221,9 +232,12 @@ impl<P: Progress> Feeder<'_, P> {
         for (position, item) in items {
             let item = fitting(item);
             self.told.see(item.at);
+            self.plan.state.position = Some(position);
+            if self.told.skips(&item) {
+                continue;
+            }
             let record = Record::history(&self.plan.node.name, time::now(), &encode(&item, self.plan.via)).encode();
             last = Some(self.appender.append(&record).await.map_err(|error| lost(&error))?);
-            self.plan.state.position = Some(position);
         }
         if let Some(last) = last {
             self.appender.durable(last).await.map_err(|error| lost(&error))?;
@@ -261,15 +275,11 @@ fn stored(counts: &StoreCounts) -> u64 {
     counts.committed_seq
 }
 
-fn summed(told: Outcome, counts: &StoreCounts) -> Outcome {
-    Outcome {
-        added: counts.messages,
-        known: counts.known,
-        skipped: counts.skipped.clone(),
-        refused: counts.quarantined,
-        refused_before: counts.repeated,
-        ..told
+fn summed(mut told: Outcome, counts: &StoreCounts) -> Outcome {
+    for (reason, count) in &counts.skipped {
+        *told.skipped.entry(reason).or_default() += count;
     }
+    Outcome { added: counts.messages, known: counts.known, refused: counts.quarantined, refused_before: counts.repeated, ..told }
 }
 
 #[cfg(test)]

@@ -12,13 +12,20 @@
 //!
 //! Nothing here knows Diesel: databases of other programs are read through [`crate::store::foreign`].
 
+pub mod csv;
 pub mod ejabberd;
 pub mod feed;
+pub mod lua;
 pub mod made;
+pub mod mam;
 pub mod place;
 pub mod prosody;
+pub mod prosody_files;
 pub mod record;
 pub mod sql;
+pub mod table;
+pub mod tables;
+pub mod xep0227;
 
 use crate::message::address::Address;
 use crate::time::Micros;
@@ -72,6 +79,8 @@ pub struct Item {
     pub original: Option<String>,
     /// Why it can't be understood: it goes to the quarantine then.
     pub fault: Option<String>,
+    /// Why it is left out, and only counted.
+    pub skip: Option<&'static str>,
 }
 
 impl Item {
@@ -127,6 +136,11 @@ pub trait Source: Send {
     /// How many items there are from the beginning to the end, where that can be told at little cost.
     fn total(&mut self) -> impl Future<Output = Result<Option<u64>, SourceError>> + Send {
         async { Ok(None) }
+    }
+
+    /// What of it could not be read, in words.
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// What this source can't hold, for whoever judges whether a gap is closed.

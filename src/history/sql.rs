@@ -69,7 +69,9 @@ impl Stand {
             Order::Time(..) => {
                 let (time, count) = text.rsplit_once('|')?;
                 let is_time = time.chars().all(|character| character.is_ascii_alphanumeric() || "-:.+ ".contains(character));
-                Some(Self::From(time.to_owned(), count.parse().ok()?)).filter(|_| is_time)
+                let _count: u64 = count.parse().ok()?;
+                // The rows of that time are read again: which of several equal ones a row is can only be told from the first on.
+                Some(Self::From(time.to_owned(), 0)).filter(|_| is_time)
             }
         }
     }
@@ -244,6 +246,7 @@ mod tests {
         }
         assert_eq!(seen, ["2026-11-22 07:28:55|1", "2026-11-22 07:28:55|2", "2026-11-22 07:28:56|1", "2026-11-22 07:28:56|2"]);
         let stand = Stand::parse("2026-11-22 07:28:55|2", &order).unwrap();
+        assert_eq!(stand.offset(), 0);
         assert_eq!(stand.condition(&order), "(t >= '2026-11-22 07:28:55' OR t IS NULL)");
         assert_eq!(Stand::parse("' OR 1 --|2", &order), None);
     }

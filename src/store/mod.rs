@@ -19,6 +19,7 @@ mod postgres;
 pub mod quarantine;
 mod queries;
 mod references;
+pub mod rooms;
 mod rows;
 pub mod schema;
 mod sqlite;

@@ -64,7 +64,14 @@ pub(crate) struct Peer {
 
 impl Plan {
     fn new(host: &str) -> Plan {
-        Plan { host: host.to_owned(), client_port: free_port(), component_port: free_port(), server_port: free_port(), peers: Vec::new(), keeps: Keeps::Itself }
+        Plan {
+            host: host.to_owned(),
+            client_port: free_port(),
+            component_port: free_port(),
+            server_port: free_port(),
+            peers: Vec::new(),
+            keeps: Keeps::Itself,
+        }
     }
 
     /// The domains that it answers for.

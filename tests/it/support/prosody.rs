@@ -78,7 +78,9 @@ fn storage(plan: &Plan, directory: &Directory) -> String {
     };
     match &plan.keeps {
         Keeps::Itself => "storage = \"internal\"".to_owned(),
-        Keeps::Sqlite => by_sql(&format!("driver = \"SQLite3\"; database = \"{}\"", directory.path().join("data").join(ARCHIVE_FILE).display())),
+        Keeps::Sqlite => {
+            by_sql(&format!("driver = \"SQLite3\"; database = \"{}\"", directory.path().join("data").join(ARCHIVE_FILE).display()))
+        }
         Keeps::Postgres(_) => panic!("Prosody's driver for PostgreSQL is not among what the tests install"),
     }
 }
