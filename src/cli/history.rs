@@ -165,7 +165,17 @@ impl<'c> Job<'c> {
 
     /// Opens the source where an earlier attempt left it, and feeds it to its end.
     pub(super) fn run<S: Source>(&self, what: &str, open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>) -> Result<(), Failure> {
-        simple_runtime()?.block_on(async {
+        self.run_on(&simple_runtime()?, what, open)
+    }
+
+    /// The same on a runtime that something of the source lives on already.
+    pub(super) fn run_on<S: Source>(
+        &self,
+        runtime: &tokio::runtime::Runtime,
+        what: &str,
+        open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>,
+    ) -> Result<(), Failure> {
+        runtime.block_on(async {
             self.require_store().await?;
             let place = Place::new(&self.config.spool.path, &self.store.name, &self.node.name, what);
             let before = place.state(what, self.interval).filter(|_| !self.args.restart && !self.args.dry_run);

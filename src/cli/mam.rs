@@ -6,7 +6,6 @@ use super::history::{Job, failure, secret, simple_runtime};
 use super::history_args::MamArgs;
 use crate::component::ask::Asker;
 use crate::config::SecretSource;
-use crate::history::SourceError;
 use crate::history::mam::{self, Mam};
 
 /// Runs the command.
@@ -24,18 +23,15 @@ pub(super) fn execute(job: &Job<'_>, args: &MamArgs) -> Result<(), Failure> {
         }
         _ => job.require_nobody_attached()?,
     }
-    let advice = |error: &crate::component::SessionError| error.advice(&settings);
-    let archives = simple_runtime()?.block_on(async {
-        let mut asker = Asker::open(&settings).await.map_err(|error| Failure::Runtime(advice(&error)))?;
-        let archives = archives(job, args, &mut asker).await;
-        asker.close().await;
-        archives
+    // Asked and read on one connection: a second one might get a part of the answers while the node still knows the first.
+    let runtime = simple_runtime()?;
+    let (asker, archives) = runtime.block_on(async {
+        let mut asker = Asker::open(&settings).await.map_err(|error| Failure::Runtime(error.advice(&settings)))?;
+        let archives = archives(job, args, &mut asker).await?;
+        Ok::<_, Failure>((asker, archives))
     })?;
     let what = format!("mam {} {}", settings.domain, archives.join(" "));
-    job.run(&what, async |position| {
-        let asker = Asker::open(&settings).await.map_err(|error| SourceError::Unreachable(advice(&error)))?;
-        Mam::new(asker, archives, job.wide(), position)
-    })
+    job.run_on(&runtime, &what, async |position| Mam::new(asker, archives, job.wide(), position))
 }
 
 async fn archives(job: &Job<'_>, args: &MamArgs, asker: &mut Asker) -> Result<Vec<String>, Failure> {

@@ -2,6 +2,7 @@
 //!
 //! Nothing that comes unasked is kept: it must not be the connection that a node mirrors to.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,9 +12,16 @@ use super::framing::Frame;
 use super::iq::{self, Sorted};
 use super::session::Connection;
 use super::{SessionError, Settings};
+use crate::history::made;
 
 /// How long the next stanza of an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How many messages to ourselves must come back.
+const PROBES: usize = 16;
+/// How long they may take, and how often that is tried: a node may take a moment to notice that an earlier connection is gone.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+const PROBE_ATTEMPTS: usize = 20;
 
 /// Such a connection.
 pub struct Asker {
@@ -30,7 +38,29 @@ impl Asker {
     /// When the node can't be reached, or refuses.
     pub async fn open(settings: &Settings) -> Result<Self, SessionError> {
         let connection = Connection::open(settings).await?;
-        Ok(Self { connection, domain: settings.domain.clone(), opened_at: Instant::now(), asked: 0 })
+        let mut asker = Self { connection, domain: settings.domain.clone(), opened_at: Instant::now(), asked: 0 };
+        for attempt in 0..PROBE_ATTEMPTS {
+            if asker.is_alone(attempt).await? {
+                return Ok(asker);
+            }
+        }
+        Err(SessionError::Conflict)
+    }
+
+    /// Whether all that is for this component comes on this connection. ejabberd lets several in, and gives each a part of it.
+    async fn is_alone(&mut self, attempt: usize) -> Result<bool, SessionError> {
+        let mut waiting: HashSet<String> = (0..PROBES).map(|probe| format!("alone-{attempt}-{probe}")).collect();
+        let domain = iq::attribute_text(&self.domain);
+        let probes: String = waiting.iter().map(|id| format!("<message id='{id}' from='{domain}' to='{domain}'/>")).collect();
+        self.send(probes.as_bytes()).await?;
+        let all = async {
+            while !waiting.is_empty() {
+                let stanza = self.next().await?;
+                waiting.remove(&made::attribute(&stanza, "id").unwrap_or_default());
+            }
+            Ok(true)
+        };
+        timeout(PROBE_TIMEOUT, all).await.unwrap_or(Ok(false))
     }
 
     /// The component's own domain.

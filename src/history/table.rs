@@ -212,8 +212,12 @@ impl Reader {
         }
     }
 
-    /// A row is of the sender's side (O) or of the recipient's (I).
+    /// A row is of the sender's side (O) or of the recipient's (I). What goes into a room comes back to its sender, too: so that is the room's side.
     fn jm_side(&self, row: &Row<'_>) -> (String, Direction) {
+        let recipient = bare(row.get("to_jid"));
+        if self.node.is_room(&Address::parse(&recipient)) {
+            return (recipient, Direction::Sent);
+        }
         match row.get("direction").and_then(|direction| direction.chars().next()) {
             Some('O' | 'o') => (bare(row.get("from_jid")), Direction::Sent),
             Some('I' | 'i') => (bare(row.get("to_jid")), Direction::Received),

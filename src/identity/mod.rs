@@ -180,7 +180,7 @@ impl Identity {
         }
         let group = self.groups.get(&keyed.hash)?;
         let fits = group.iter().filter(|known| known.may_be(message) && !known.contradicts(message, &self.keyring));
-        let distances = fits.map(|known| (message.said_at() - known.sent_at).abs());
+        let distances = fits.map(|known| message.distance_from(known.sent_at));
         distances.min().filter(|distance| *distance <= message.replay_window())
     }
 
@@ -230,7 +230,7 @@ impl Identity {
     /// The message said nearest to the stamp; one that arrived just now if there is none, since a stamp may be forged.
     fn nearest<'k>(&self, message: &Message, candidates: impl Iterator<Item = (usize, &'k Known)>) -> Option<usize> {
         let distance = |known: &Known| {
-            let stamped = (message.said_at() - known.sent_at).abs();
+            let stamped = message.distance_from(known.sent_at);
             let arrived = (message.arrived_at - known.last_at).abs();
             if stamped <= message.replay_window() {
                 return Some(stamped);
@@ -368,6 +368,15 @@ impl Message {
     /// How far from its stamp the message of a replay may be.
     fn replay_window(&self) -> Micros {
         if self.history.is_some() && self.id.is_none() { HISTORY_WINDOW } else { REPLAY_WINDOW }
+    }
+
+    /// How far from its time another one is. A clock of whole seconds, as some archives have, tells a second and not its begin: the middle is nearest.
+    fn distance_from(&self, at: Micros) -> Micros {
+        let middle = |at: Micros| if at % SECOND == 0 { at + SECOND / 2 } else { at };
+        match self.history {
+            Some(_) => (middle(self.said_at()) - middle(at)).abs(),
+            None => (self.said_at() - at).abs(),
+        }
     }
 
     /// Whether this may be the subject that a room sends to everyone who joins (XEP-0045 §7.2.15), however long ago it was set.

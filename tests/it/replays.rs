@@ -3,6 +3,7 @@
 mod forged;
 mod halves;
 mod late;
+mod past;
 
 /// Makes a test of each function for each database.
 macro_rules! on_every_store {

@@ -90,13 +90,20 @@ loglevel: info
     hosts:
       "{archive}":
         password: "{secret}"
+      "{backfill}":
+        password: "{secret}"
 acl:
+  backfill:
+    server: "{backfill}"
   archive:
     server: "{archive}"
 access_rules:
   servers:
     - deny: archive
+    - deny: backfill
     - allow
+  rooms:
+    - allow: backfill
 s2s_access: servers
 s2s_use_starttls: false
 outgoing_s2s_families: [ipv4]
@@ -113,6 +120,7 @@ modules:
     host: {rooms}
     access: all
     access_create: all
+    access_admin: rooms
     default_room_options:
       mam: true
     history_size: 20
@@ -131,6 +139,7 @@ modules:
     resume_timeout: 60
 "#,
         host = plan.host,
+        backfill = plan.backfill(),
         client_port = plan.client_port,
         server_port = plan.server_port,
         component_port = plan.component_port,

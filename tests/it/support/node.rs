@@ -87,6 +87,11 @@ impl Plan {
     pub(crate) fn archive(&self) -> String {
         format!("archive.{}", self.host)
     }
+
+    /// A component that nothing is mirrored to, and that may read archives.
+    pub(crate) fn backfill(&self) -> String {
+        format!("backfill.{}", self.host)
+    }
 }
 
 impl Node {

@@ -1,6 +1,6 @@
 //! Prosody as an operator runs it, with the stock mirror: `mod_firewall` forwards each message once as it is sent and once as it is delivered.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::node::{Keeps, Node, Peer, Plan};
@@ -69,6 +69,15 @@ end
     )
 }
 
+/// Our own modules, where the server may read them.
+fn own_modules(directory: &Directory) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("node-modules/prosody-mam/mod_xmpp_archiver_mam.lua");
+    let text = std::fs::read_to_string(source).expect("our module");
+    directory.make("modules");
+    directory.write("modules/mod_xmpp_archiver_mam.lua", &text);
+    directory.path().join("modules")
+}
+
 /// The file with the archives of a Prosody that keeps them in SQLite, in its data directory.
 pub(crate) const ARCHIVE_FILE: &str = "archives.sqlite";
 
@@ -88,12 +97,15 @@ fn storage(plan: &Plan, directory: &Directory) -> String {
 fn configuration(plan: &Plan, directory: &Directory) -> String {
     let at = |name: &str| directory.path().join(name).display().to_string();
     let (rooms, archive) = (plan.rooms(), plan.archive());
+    let own_modules = own_modules(directory);
     format!(
         r#"
 pidfile = "{pid}"
 data_path = "{data}"
 log = {{ {{ levels = {{ min = "info" }}, to = "console" }} }}
-plugin_paths = {{ "/usr/lib/prosody/modules", "{plugins}" }}
+plugin_paths = {{ "/usr/lib/prosody/modules", "{plugins}", "{own_modules}" }}
+xmpp_archiver_mam_components = {{ "{backfill}" }}
+xmpp_archiver_mam_page = 7
 interfaces = {{ "127.0.0.1" }}
 local_interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {client_port} }}
@@ -116,20 +128,25 @@ modules_disabled = {{ "tls"; }}
 smacks_hibernation_time = 60
 
 VirtualHost "{host}"
-  modules_enabled = {{ "firewall"; "peers"; }}
+  modules_enabled = {{ "firewall"; "peers"; "xmpp_archiver_mam"; }}
   firewall_scripts = {{ "{rules}" }}
 
 Component "{rooms}" "muc"
-  modules_enabled = {{ "muc_mam"; }}
+  modules_enabled = {{ "muc_mam"; "xmpp_archiver_mam"; }}
   muc_log_by_default = true
   muc_room_default_history_length = 20
 
 Component "{archive}"
   component_secret = "{secret}"
+
+Component "{backfill}"
+  component_secret = "{secret}"
 "#,
         pid = at("data/pid"),
         data = at("data"),
         plugins = at("."),
+        own_modules = own_modules.display(),
+        backfill = plan.backfill(),
         client_port = plan.client_port,
         server_port = plan.server_port,
         component_port = plan.component_port,
