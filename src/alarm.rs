@@ -28,6 +28,8 @@ pub enum Name {
     StanzaOversize,
     /// Stanzas were dropped because the spool was full.
     StanzasDropped,
+    /// Messages of a node may have been missed, and nobody has seen to it yet.
+    GapOpened,
 }
 
 /// One alarm that is raised.

@@ -21,9 +21,11 @@
 
 pub mod alarm;
 pub mod config;
+pub mod gap;
 pub mod logging;
 pub mod node;
 pub mod stats;
+pub mod tally;
 pub mod time;
 pub mod xml;
 
@@ -50,6 +52,7 @@ pub mod history;
 pub mod run;
 
 pub mod demo;
+pub mod reconcile;
 pub mod retrieve;
 
 pub mod cli;

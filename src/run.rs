@@ -1,5 +1,7 @@
 //! The daemon: everything started in the order in which a message walks, and stopped in the same order.
 
+mod gaps;
+mod life;
 mod status;
 
 use std::collections::BTreeMap;
@@ -14,6 +16,7 @@ use crate::alarm::{Alarms, Name};
 use crate::component;
 use crate::config::{Config, Directions, NodeConfig, NodeKind, StoreConfig, WhenFull};
 use crate::intake::NodeIntake;
+use crate::intake::link::Link;
 use crate::node::{Kind, Node};
 use crate::pipeline::{self, drain::Pipeline};
 use crate::policy::Policy;
@@ -21,6 +24,8 @@ use crate::spool::{self, Appender, Spool, SpoolError};
 use crate::stats::{NodeStats, StoreStats};
 use crate::store::Endpoint;
 use crate::time::Micros;
+
+use life::Life;
 
 pub use status::{FILE as STATUS_FILE, Snapshot};
 
@@ -62,6 +67,8 @@ struct OpenNode {
     facts: Arc<Node>,
     stats: Arc<NodeStats>,
     status: component::Status,
+    intake: Arc<NodeIntake>,
+    account: JoinHandle<()>,
     session: JoinHandle<()>,
 }
 
@@ -78,26 +85,39 @@ pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(),
         stores.insert(store.name.clone(), open_store(config, store, &alarms, pipelines_stopped.clone())?);
     }
     let mut nodes = Vec::new();
+    let mut life = Life::read(&config.spool.path);
     for node in &config.nodes {
         if let Some(store) = stores.get(&node.store) {
-            nodes.push(attach(node, store.appender.clone(), &alarms, sessions_stopped.clone())?);
+            let link = Arc::new(Link::restored(life.of(&node.name)));
+            life.watch(&node.name, link.clone(), store.appender.clone());
+            nodes.push(attach(config, node, store.appender.clone(), &alarms, link, sessions_stopped.clone())?);
         }
     }
-    let reporter = status::Reporter::new(config, &nodes, &stores, alarms.clone());
+    let gaps = gaps::Watch::new(config, &stores, &alarms);
+    let reporter = status::Reporter::new(config, &nodes, &stores, alarms.clone(), gaps.clone());
     let watching = tokio::spawn(reporter.clone().keep_writing(config.run.status_interval));
+    let watching_gaps = tokio::spawn(gaps.keep_looking());
+    let life = life::keep(life, config.run.status_interval);
     // What it gives holds a lock on the channel, and a sender that went away means stop, too.
     drop(stop.wait_for(|stop| *stop).await);
     log::info!("stopping: closing the sessions");
+    nodes.iter().for_each(|node| node.intake.link().stopping());
     let _nobody_listens = stop_sessions.send(true);
     for node in nodes {
         if tokio::time::timeout(config.run.shutdown_timeout, node.session).await.is_err() {
             log::warn!("node {}: the session did not close in time", node.facts.name);
+        }
+        node.account.abort();
+        if tokio::time::timeout(ACCOUNT_PATIENCE, node.intake.finish_account()).await.is_err() {
+            log::warn!("node {}: what was counted last could not be written: the spool is full", node.facts.name);
         }
     }
     log::info!("stopping: storing what was received");
     let _nobody_listens = stop_pipelines.send(true);
     close_stores(stores, config.run.shutdown_timeout).await;
     watching.abort();
+    watching_gaps.abort();
+    life.finish().await;
     reporter.write_stopped();
     log::info!("stopped");
     Ok(())
@@ -141,12 +161,16 @@ fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch
         join_window: config.archive.join_window.as_micros() as Micros,
         batch_records: store.batch_messages,
         quarantine_dir: dir.join("quarantine"),
+        damage: recovered.damaged.clone(),
         stats: stats.clone(),
         alarms: alarms.clone(),
     };
     let pipeline = Pipeline::start(settings, reader, recovered.spool_id, appender.clone(), Handle::current(), stop)?;
     Ok(OpenStore { appender, stats, pipeline })
 }
+
+/// How long the last counts may wait for a spool that is full.
+const ACCOUNT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Records in memory that wait for the disk; a burst beyond it waits in the socket.
 const SPOOL_BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -170,13 +194,26 @@ fn tell(recovered: &spool::Recovered, store: &StoreConfig, alarms: &Alarms) {
     }
 }
 
-fn attach(node: &NodeConfig, spool: Appender, alarms: &Alarms, stop: watch::Receiver<bool>) -> Result<OpenNode, RunError> {
+fn attach(
+    config: &Config,
+    node: &NodeConfig,
+    spool: Appender,
+    alarms: &Alarms,
+    link: Arc<Link>,
+    stop: watch::Receiver<bool>,
+) -> Result<OpenNode, RunError> {
     let facts = Arc::new(facts(node));
     let stats = Arc::new(NodeStats::default());
     let status = component::Status::new();
-    let intake = Arc::new(NodeIntake::new(facts.clone(), spool, stats.clone(), alarms.clone()));
-    let session = tokio::spawn(component::run(settings(node)?, intake, status.clone(), stop));
-    Ok(OpenNode { facts, stats, status, session })
+    let intake = Arc::new(NodeIntake::new(facts.clone(), spool, stats.clone(), alarms.clone(), link));
+    let asked = node.kind != NodeKind::Openfire;
+    let settings = component::Settings { module_interval: asked.then_some(config.run.status_interval), ..settings(node)? };
+    let session = tokio::spawn(component::run(settings, intake.clone(), status.clone(), stop));
+    let account = tokio::spawn({
+        let intake = intake.clone();
+        async move { intake.keep_account().await }
+    });
+    Ok(OpenNode { facts, stats, status, intake, account, session })
 }
 
 /// How to reach a node.

@@ -65,6 +65,8 @@ pub struct StoreCounts {
     pub quarantined: u64,
     /// Records that had been stored before.
     pub repeated: u64,
+    /// Gaps that were new, or of which more became known.
+    pub gaps: u64,
     /// Not archived, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
     /// Transactions committed.
@@ -83,6 +85,7 @@ impl StoreStats {
         counts.bounces += committed.bounces;
         counts.quarantined += committed.quarantined;
         counts.repeated += committed.repeated;
+        counts.gaps += committed.gaps;
         counts.commits += 1;
         counts.committed_seq = counts.committed_seq.max(next_seq);
         counts.newest_arrival = counts.newest_arrival.max(newest_arrival);

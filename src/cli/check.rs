@@ -6,6 +6,7 @@
 mod database;
 mod disk;
 mod finding;
+mod module;
 mod node;
 
 use serde::Serialize;

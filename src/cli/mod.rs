@@ -16,12 +16,14 @@ mod history;
 pub mod history_args;
 pub mod import;
 mod mam;
+pub mod gaps;
 pub mod man;
 mod memory;
 pub mod migrate;
 pub mod output;
 pub mod quarantine;
 mod reading;
+pub mod reconcile;
 mod render;
 mod render_csv;
 mod render_json;
@@ -101,6 +103,8 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Quarantine(args) => quarantine::execute(load_quietly(&global)?, args),
         Command::Backfill(args) => backfill::execute(load_quietly(&global)?, args),
         Command::Import(args) => import::execute(load_quietly(&global)?, args),
+        Command::Gaps(args) => gaps::execute(&load_quietly(&global)?, args),
+        Command::Reconcile(args) => reconcile::execute(&load_quietly(&global)?, &args),
         Command::Config => config::execute(&load_quietly(&global)?),
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),

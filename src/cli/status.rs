@@ -101,10 +101,13 @@ impl Report {
         let (state, pid, version) = (text(status, "state"), text(status, "pid"), text(status, "version"));
         let (started, written) = (text(status, "started"), text(status, "written"));
         let mut report = format!("xmpp-archiver {version}, {state}, process {pid}, started {started}, as of {written}\n\n");
-        let nodes = ["Node", "Address", "State", "Since", "Stanzas", "Spooled", "Lost", "Forged", "Reconnects"];
+        let nodes = ["Node", "Address", "State", "Since", "Stanzas", "Spooled", "Lost", "Forged", "Reconnects", "Gaps"];
         report += &table::render(nodes, list(status, "nodes").iter().map(node_row));
         for node in list(status, "nodes").iter().filter(|node| !text(node, "advice").is_empty()) {
             report += &format!("   {}: {}\n", text(node, "name"), text(node, "advice"));
+        }
+        for node in list(status, "nodes") {
+            report += &module_line(node).map(|line| format!("   {}: {line}\n", text(node, "name"))).unwrap_or_default();
         }
         report.push('\n');
         let stores = ["Store", "Waiting", "Spool", "Limit", "Lag", "Messages", "Copies", "Bounces", "Set aside"];
@@ -138,7 +141,7 @@ fn read_json(file: &Path) -> Result<Value, String> {
     if status.is_object() { Ok(status) } else { Err("is no status of an archiver".to_owned()) }
 }
 
-fn node_row(node: &Value) -> [String; 9] {
+fn node_row(node: &Value) -> [String; 10] {
     let lost = number(node, "oversize") + number(node, "dropped");
     let forged: u64 = node.get("forged").and_then(Value::as_object).map_or(0, |reasons| reasons.values().filter_map(Value::as_u64).sum());
     [
@@ -151,7 +154,20 @@ fn node_row(node: &Value) -> [String; 9] {
         lost.to_string(),
         forged.to_string(),
         text(node, "reconnects"),
+        node.get("gaps").map(|gaps| text(gaps, "open")).unwrap_or_default(),
     ]
+}
+
+/// What the node's own module says; nothing where there is none.
+fn module_line(node: &Value) -> Option<String> {
+    let module = node.get("module").filter(|module| module.get("present") == Some(&Value::Bool(true)))?;
+    let [name, version, mode, depth, in_flight] = ["name", "version", "mode", "depth", "in_flight"].map(|key| text(module, key));
+    let size = mebibytes(number(module, "bytes"));
+    let mut line = format!("module {name} {version}, mode {mode}, {depth} copies in its queue ({size}), {in_flight} of them on the way");
+    if number(module, "dropped") > 0 {
+        line += &format!(", {} dropped: see the node's log", number(module, "dropped"));
+    }
+    Some(line)
 }
 
 fn store_row(store: &Value) -> [String; 9] {
@@ -207,7 +223,8 @@ mod tests {
             "nodes": [{
                 "name": "main", "address": "127.0.0.1:5347", "domain": "archive.example.com", "state": "down", "since": rfc3339(NOW),
                 "advice": "the secret is wrong", "stanzas": 12, "bytes": 900, "reconnects": 0, "violations": 0, "spooled": 5,
-                "oversize": 1, "dropped": 2, "unreadable": 0, "skipped": {"iq": 7}, "forged": {"a": 1, "b": 3},
+                "oversize": 1, "dropped": 2, "unreadable": 0, "skipped": {"iq": 7}, "forged": {"a": 1, "b": 3}, "gaps": {"open": 6, "oldest": null},
+                "module": {"present": true, "name": "prosody", "version": "0.1.0", "mode": "observe", "depth": 4, "bytes": 0, "in_flight": 3, "dropped": 9},
             }],
             "stores": [{
                 "name": "default", "committed_seq": 4, "lag_seconds": 2.25,
@@ -229,12 +246,23 @@ mod tests {
     fn a_fresh_file_is_shown_as_tables() {
         let report = report(&status("running", SECOND).to_string());
         let text = report.render(ReportFormat::Table);
-        for part in ["process 7", "main", "127.0.0.1:5347", "the secret is wrong", "2.0 MiB", "2.2 s", "store-unreachable", "start it"] {
+        for part in [
+            "module prosody 0.1.0, mode observe, 4 copies",
+            "9 dropped",
+            "process 7",
+            "main",
+            "127.0.0.1:5347",
+            "the secret is wrong",
+            "2.0 MiB",
+            "2.2 s",
+            "store-unreachable",
+            "start it",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         let node = text.lines().find(|line| line.contains("127.0.0.1")).unwrap();
         let columns: Vec<&str> = node.split_whitespace().collect();
-        assert_eq!(columns[4..], ["12", "5", "3", "4", "0"]);
+        assert_eq!(columns[4..], ["12", "5", "3", "4", "0", "6"]);
         assert!(report.verdict().is_ok());
     }
 

@@ -10,6 +10,7 @@
 //! - [`iq`] answers the few requests that a component owes an answer to;
 //! - [`openfire`] asks an Openfire node to mirror at all;
 //! - [`ask`] is a connection on which commands ask the node something;
+//! - [`module`] asks a node how its own module is doing, if it has one;
 //! - [`status`] tells everybody else how the node is doing, [`error`] why a session ended and what to do about it.
 //!
 //! Nothing here slows the reader but [`Intake::take`]: what is written goes through a bounded queue, and a node that does
@@ -21,6 +22,7 @@ pub mod error;
 pub mod framing;
 mod handshake;
 mod iq;
+pub mod module;
 mod openfire;
 mod session;
 pub mod status;
@@ -64,6 +66,10 @@ pub trait Intake: Send + Sync + 'static {
     fn connected(&self);
     /// The stream was closed.
     fn disconnected(&self);
+    /// The node mirrors to us from now on: at once when the stream is opened, or when it has agreed to.
+    fn mirrors(&self, _at: Micros) {}
+    /// Everything that had come from the node by then was handed over.
+    fn caught_up(&self, _at: Micros) {}
 }
 
 /// A reply to be sent once the stanza it answers is durable; none when that stanza can't be made durable.
@@ -103,6 +109,8 @@ pub struct Settings {
     pub ping_interval: Duration,
     /// After this long without a byte since that ping the connection is given up.
     pub ping_timeout: Duration,
+    /// How often the node is asked how its module is doing, if at all.
+    pub module_interval: Option<Duration>,
 }
 
 /// How to trust a node's component port over TLS.
@@ -129,6 +137,7 @@ impl Settings {
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             ping_interval: DEFAULT_PING_INTERVAL,
             ping_timeout: DEFAULT_PING_TIMEOUT,
+            module_interval: None,
         }
     }
 
@@ -175,20 +184,25 @@ async fn live<I: Intake>(
     let began = Instant::now();
     status.online(settings);
     intake.connected();
+    if !settings.kind_openfire {
+        intake.mirrors(crate::time::now());
+    }
     let ended = session::serve(connection, settings, intake.as_ref(), status, shutdown).await;
     intake.disconnected();
     backoff.session_lived(began.elapsed());
     ended
 }
 
-/// Connects to the node, proves the secret, and closes again.
+/// Connects to the node, proves the secret, asks whether a module of ours runs there, and closes again.
 ///
 /// On a live node this may get in the way of an archiver that is running: Prosody refuses the second connection with a
 /// conflict, ejabberd lets it in and sends it half of the copies for as long as it lasts, which are then lost. Use it
 /// where no archiver runs for that domain.
-pub async fn probe(settings: &Settings) -> Result<(), SessionError> {
-    session::Connection::open(settings).await?.close().await;
-    Ok(())
+pub async fn probe(settings: &Settings) -> Result<module::Presence, SessionError> {
+    let mut connection = session::Connection::open(settings).await?;
+    let module = connection.ask_module(settings).await;
+    connection.close().await;
+    Ok(module)
 }
 
 /// Resolves when it is time to stop; a sender that went away without a word counts as that.

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::framing::{Frame, Framer, Violation};
 use super::iq::{self, Iq, Kind, Sorted};
+use super::module::{Inquiry, Presence};
 use super::openfire::{Outcome, Subscription};
 use super::status::Mirror;
 use super::{DurableReply, Intake, MIRROR_NAMESPACE, SessionError, Settings, Status, Taken};
@@ -35,6 +36,8 @@ const MAX_OUTGOING: usize = 16 * 1024;
 const MAX_OUTGOING_BYTES: usize = 8 * 1024 * 1024;
 /// How many replies go into one write.
 const REPLIES_A_WRITE: usize = 256;
+/// How long a node that is tried out may take to tell whether it has a module.
+const PROBE_WAIT: Duration = Duration::from_secs(3);
 /// How long the node's last stanzas, and its own closing, are waited for when the archiver stops.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// A stanza that was skipped over this many times the limit has no end: the stream is out of step.
@@ -63,6 +66,30 @@ impl Connection {
         let mute = |_elapsed| SessionError::NotAComponentPort(format!("no answer within {seconds} s"));
         opened.map_err(mute)??;
         Ok(Self { socket, framer })
+    }
+
+    /// Asks how the node's module is doing; what else comes meanwhile is left unread, and unacknowledged.
+    pub(super) async fn ask_module(&mut self, settings: &Settings) -> Presence {
+        let mut inquiry = Inquiry::new(&settings.domain, settings.node_domain(), PROBE_WAIT);
+        timeout(PROBE_WAIT, self.answer_to(&mut inquiry)).await.ok().flatten().unwrap_or_default()
+    }
+
+    async fn answer_to(&mut self, inquiry: &mut Inquiry) -> Option<Presence> {
+        self.socket.write_all(&inquiry.due()?).await.ok()?;
+        self.socket.flush().await.ok()?;
+        loop {
+            while let Some(frame) = self.framer.next_frame() {
+                let Frame::Stanza(stanza) = frame else { continue };
+                if let Sorted::Iq(iq) = iq::sort(&stanza)
+                    && let Some(presence) = inquiry.answer(&iq, &stanza)
+                {
+                    return Some(presence);
+                }
+            }
+            if self.socket.read_buf(self.framer.room()).await.ok()? == 0 {
+                return None;
+            }
+        }
     }
 
     /// Closes the stream without looking at what the node has to say any more.
@@ -208,6 +235,7 @@ struct Session<'a, I> {
     pending: JoinSet<()>,
     liveness: Liveness,
     subscription: Option<Subscription>,
+    inquiry: Option<Inquiry>,
     began_at: Instant,
     violation_told: bool,
     /// When the waiting for the end of the stream is over, once the archiver is stopping.
@@ -218,10 +246,23 @@ impl<'a, I: Intake> Session<'a, I> {
     fn new(settings: &'a Settings, intake: &'a I, status: &'a Status, outgoing: Outgoing) -> Self {
         let now = Instant::now();
         let subscription = settings.kind_openfire.then(|| Subscription::new(&settings.domain, settings.node_domain()));
+        let inquiry = settings.module_interval.map(|interval| Inquiry::new(&settings.domain, settings.node_domain(), interval));
         let (interval, timeout) = (settings.ping_interval, settings.ping_timeout);
         let liveness = Liveness { interval, timeout, heard_at: now, pinged_at: None, pings: 0 };
         let pending = JoinSet::new();
-        Self { settings, intake, status, outgoing, pending, liveness, subscription, began_at: now, violation_told: false, closing: None }
+        Self {
+            settings,
+            intake,
+            status,
+            outgoing,
+            pending,
+            liveness,
+            subscription,
+            inquiry,
+            began_at: now,
+            violation_told: false,
+            closing: None,
+        }
     }
 
     async fn read_on(
@@ -237,8 +278,11 @@ impl<'a, I: Intake> Session<'a, I> {
             }
             let overflow = Arc::clone(&self.outgoing.overflow);
             tokio::select! {
-                read = reader.read_buf(framer.room()) => match read {
-                    Ok(0) => return self.over(""),
+                read = noting_idleness(reader.read_buf(framer.room()), self.intake) => match read {
+                    Ok(0) => {
+                        self.intake.caught_up(time::now());
+                        return self.over("");
+                    }
                     Ok(bytes) => self.heard(bytes),
                     Err(error) => return self.over(&error.to_string()),
                 },
@@ -277,7 +321,7 @@ impl<'a, I: Intake> Session<'a, I> {
 
     fn next_deadline(&self) -> Instant {
         let asking = self.subscription.as_ref().and_then(Subscription::deadline);
-        let deadlines = [asking, self.closing];
+        let deadlines = [asking, self.closing, self.inquiry.as_ref().map(Inquiry::deadline)];
         deadlines.into_iter().flatten().fold(self.liveness.deadline(), Instant::min)
     }
 
@@ -289,6 +333,9 @@ impl<'a, I: Intake> Session<'a, I> {
         }
         if now >= self.liveness.deadline() {
             self.ping_or_give_up(now)?;
+        }
+        if let Some(question) = self.inquiry.as_mut().and_then(Inquiry::due) {
+            self.outgoing.send(question);
         }
         let outcome = self.subscription.as_mut().map_or(Outcome::Nothing, Subscription::overdue);
         self.subscription_came_to(outcome);
@@ -391,6 +438,10 @@ impl<'a, I: Intake> Session<'a, I> {
 
     /// Results of our own requests; a ping's has done its work by having come.
     fn answered(&mut self, iq: &Iq, stanza: &[u8]) {
+        if let Some(presence) = self.inquiry.as_mut().and_then(|inquiry| inquiry.answer(iq, stanza)) {
+            self.status.set_module(self.settings, presence);
+            return;
+        }
         let outcome = self.subscription.as_mut().map_or(Outcome::Nothing, |one| one.answer(iq, stanza));
         self.subscription_came_to(outcome);
     }
@@ -404,6 +455,7 @@ impl<'a, I: Intake> Session<'a, I> {
             }
             Outcome::Subscribed => {
                 self.status.set_mirror(Mirror::Subscribed);
+                self.intake.mirrors(time::now());
                 info!("node {name}: Openfire mirrors messages to {}", self.settings.domain);
             }
             Outcome::Refused(reason) => {
@@ -443,6 +495,22 @@ impl<'a, I: Intake> Session<'a, I> {
         }
         self.pending.spawn(send_when_durable(reply, self.outgoing.clone(), self.status.clone()));
     }
+}
+
+/// Reads, and tells the intake when there was nothing to read: whatever the node had sent by then is taken. A task that has used up its turn is
+/// told the same as one that finds nothing, which must not count.
+async fn noting_idleness<R>(read: impl Future<Output = R>, intake: &impl Intake) -> R {
+    let mut read = std::pin::pin!(read);
+    let mut was_idle = false;
+    std::future::poll_fn(|context| {
+        let polled = read.as_mut().poll(context);
+        if polled.is_pending() && !was_idle && tokio::task::coop::has_budget_remaining() {
+            was_idle = true;
+            intake.caught_up(time::now());
+        }
+        polled
+    })
+    .await
 }
 
 async fn send_when_durable(reply: DurableReply, outgoing: Outgoing, status: Status) {

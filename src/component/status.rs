@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use log::{debug, info, warn};
 
+use super::module::Presence;
 use super::{SessionError, Settings};
 use crate::time::{self, Micros};
 
@@ -97,6 +98,7 @@ impl Counters {
 struct Inner {
     state: Mutex<State>,
     mirror: Mutex<Mirror>,
+    module: Mutex<Presence>,
     counters: Counters,
 }
 
@@ -110,6 +112,7 @@ impl Status {
         Self(Arc::new(Inner {
             state: Mutex::new(State::Connecting(None)),
             mirror: Mutex::new(Mirror::NotAsked),
+            module: Mutex::default(),
             counters: Counters::default(),
         }))
     }
@@ -122,6 +125,11 @@ impl Status {
     /// Whether the node agreed to mirror.
     pub fn mirror(&self) -> Mirror {
         self.0.mirror.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the node's module said of itself in this session.
+    pub fn module(&self) -> Presence {
+        self.0.module.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What was counted.
@@ -140,6 +148,7 @@ impl Status {
 
     pub(super) fn online(&self, settings: &Settings) {
         self.counters().sessions.add(1);
+        *self.0.module.lock().unwrap_or_else(PoisonError::into_inner) = Presence::Unknown;
         *self.lock() = State::Online { since: time::now() };
         info!("node {}: connected to {} as {}", settings.name, settings.address, settings.domain);
     }
@@ -157,6 +166,20 @@ impl Status {
         let since = time::now();
         let next_attempt = since.saturating_add(Micros::try_from(wait.as_micros()).unwrap_or(Micros::MAX));
         *state = State::Down { error, advice, since, next_attempt };
+    }
+
+    /// Takes down what the node's module said of itself; what is new about it is logged.
+    pub(super) fn set_module(&self, settings: &Settings, presence: Presence) {
+        let mut current = self.0.module.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*current, &presence) {
+            (Presence::Present(before), Presence::Present(now)) if (&before.epoch, &before.mode) == (&now.epoch, &now.mode) => {}
+            (_, Presence::Present(now)) => {
+                let (node, name, version, mode, epoch) = (&settings.name, &now.name, &now.version, &now.mode, &now.epoch);
+                info!("node {node}: its module {name} {version} is there, mode {mode}, epoch {epoch}, {} copies in its queue", now.depth);
+            }
+            _ => debug!("node {}: no module of ours", settings.name),
+        }
+        *current = presence;
     }
 
     pub(super) fn stopped(&self) {

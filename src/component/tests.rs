@@ -129,9 +129,32 @@ async fn a_node_that_accepts_and_says_nothing_is_given_up() {
 async fn a_probe_of_a_good_node_succeeds_and_closes_the_stream() {
     let node = FakeNode::start().await;
     let settings = settings(&node);
-    let (result, last_words) = tokio::join!(probe(&settings), async { node.welcome().await.hear_out().await });
-    assert_eq!(result, Ok(()));
+    let script = async {
+        let mut talk = node.welcome().await;
+        talk.hear("<status xmlns='urn:xmpp-archiver:mirror:0'/></iq>").await;
+        talk.say("<iq type='error' id='module-1' from='example' to='archive.example'><error/></iq>").await;
+        talk.hear_out().await
+    };
+    let (result, last_words) = tokio::join!(probe(&settings), script);
+    assert_eq!(result, Ok(module::Presence::Absent));
     assert_eq!(last_words, "</stream:stream>");
+}
+
+#[tokio::test]
+async fn the_node_is_asked_for_its_module() {
+    let (_node, mut talk, archiver) = online(|settings| settings.module_interval = Some(Duration::from_millis(100))).await;
+    for depth in [7, 8] {
+        let question = talk.hear("<status xmlns='urn:xmpp-archiver:mirror:0'/></iq>").await;
+        let id = question.split("id='").nth(1).and_then(|rest| rest.split('\'').next()).unwrap().to_owned();
+        talk.say(&format!(
+            "<iq type='result' id='{id}' from='example' to='archive.example'>\
+             <status xmlns='urn:xmpp-archiver:mirror:0' module='prosody' mode='observe' depth='{depth}'/></iq>"
+        ))
+        .await;
+        until(|| matches!(archiver.status.module(), module::Presence::Present(module) if module.depth == depth)).await;
+    }
+    drop(talk);
+    archiver.stop().await;
 }
 
 #[tokio::test]

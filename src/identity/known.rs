@@ -132,8 +132,8 @@ impl Known {
     }
 }
 
-/// Takes over an address that was not known; says whether it did.
-pub fn learn(known: &mut Option<Address>, told: Option<&Address>) -> bool {
+/// Takes over what was not known; says whether it did.
+pub fn learn<T: Clone>(known: &mut Option<T>, told: Option<&T>) -> bool {
     let is_news = known.is_none() && told.is_some();
     if is_news {
         *known = told.cloned();

@@ -59,12 +59,24 @@ pub struct Verdict {
     pub shape_is_kept: bool,
     /// Exact ids that the message did not have yet.
     pub new_ids: Vec<ExactId>,
-    /// Whether this copy is the first to say who wrote the message: a room's own copies may tell the nick only.
-    pub names_sender: bool,
-    /// Whether this copy is the first to say whom it is for.
-    pub names_recipient: bool,
+    /// What this copy is the first to say.
+    pub news: News,
     /// Whether it is kept as a delivery: what another archive holds of a message that came live says nothing new.
     pub adds_copy: bool,
+}
+
+/// Who wrote a message and whom it is for, where the copies before this one did not say: what goes into a room tells the JID, and what comes
+/// out of it may tell the nick only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// The sender's JID.
+    pub sender: bool,
+    /// The sender's nick.
+    pub sender_nick: bool,
+    /// The recipient's JID.
+    pub recipient: bool,
+    /// The recipient's nick.
+    pub recipient_nick: bool,
 }
 
 /// A copy with its hashes, ready to be decided on.
@@ -320,9 +332,13 @@ impl Known {
             Direction::Unknown => Direction::Received,
             known => known,
         };
-        let names_sender = known::learn(&mut self.sender, message.sender.as_ref());
-        let names_recipient = known::learn(&mut self.recipient, message.recipient.as_ref());
-        Verdict { message_id: self.id, is_new, sequence, send, direction, shape_is_kept, new_ids, names_sender, names_recipient, adds_copy }
+        let news = News {
+            sender: known::learn(&mut self.sender, message.sender.as_ref()),
+            sender_nick: known::learn(&mut self.sender_nick, message.sender_nick.as_ref()),
+            recipient: known::learn(&mut self.recipient, message.recipient.as_ref()),
+            recipient_nick: known::learn(&mut self.recipient_nick, message.recipient_nick.as_ref()),
+        };
+        Verdict { message_id: self.id, is_new, sequence, send, direction, shape_is_kept, new_ids, news, adds_copy }
     }
 }
 
@@ -347,8 +363,7 @@ impl Verdict {
             direction: message.direction,
             shape_is_kept: false,
             new_ids: message.exact_ids.clone(),
-            names_sender: false,
-            names_recipient: false,
+            news: News::default(),
             adds_copy: true,
         }
     }

@@ -4,11 +4,13 @@
 //! into rooms is kept for the occupant map and a user's own presence is counted as a session. Messages go to the spool as they
 //! came, with when they arrived and how many sessions of the recipient were known at that moment, since that can't be found out later.
 
+pub mod link;
 pub mod record;
 mod sessions;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use memchr::memmem;
 
@@ -16,18 +18,35 @@ use crate::alarm::{Alarms, Name};
 use crate::component::{Intake, Taken};
 use crate::message::address::Address;
 use crate::message::content;
-use crate::mirror::{self, Copy, ENVELOPE_NS, FORWARD_NS, Method, Recognised};
+use crate::mirror::{self, Copy, ENVELOPE_NS, Envelope, FORWARD_NS, Method, Recognised};
 use crate::node::Node;
 use crate::spool::{AppendError, Appender};
 use crate::stats::{NodeStats, count};
-use crate::time::Micros;
+use crate::store::batch::Queued;
+use crate::tally::{self, Count, State};
+use crate::time::{Micros, now};
 use crate::xml::{COMPONENT_NS, Document, Element};
+use link::Link;
 use record::Record;
 use sessions::Sessions;
 
 const MUC_NS: &str = "http://jabber.org/protocol/muc";
 const MUC_USER_NS: &str = "http://jabber.org/protocol/muc#user";
 const PERSISTENT_ROOM: &[u8] = b"muc#roomconfig_persistentroom";
+
+/// How often a copy that its node keeps until it is taken is offered to a spool that is full.
+const FULL_PAUSE: Duration = Duration::from_millis(200);
+/// How often what was counted goes into the spool: this much of it a `kill -9` can cost.
+const TALLY_INTERVAL: Duration = Duration::from_secs(10);
+
+const IQ: &str = "iq";
+const PRESENCE: &str = "presence";
+const NOTHING: &str = "nothing to read";
+const UNREADABLE: &str = "unreadable presence or iq";
+const OWN: &str = "addressed to the archive itself";
+pub(crate) const ROOM_KIND: &str = "what kind of room it is";
+const FULL: &str = "spool full";
+const TOO_LONG: &str = "too long for the spool";
 
 /// The intake of one node.
 pub struct NodeIntake {
@@ -37,6 +56,17 @@ pub struct NodeIntake {
     stats: Arc<NodeStats>,
     alarms: Alarms,
     forgeries_logged: AtomicU64,
+    link: Arc<Link>,
+    /// What was counted, and what of it is on its way into the spool.
+    tally: tally::Pending,
+    leaving: Mutex<Vec<Count<&'static str>>>,
+}
+
+/// What is known of a stanza after the first look.
+struct Seen {
+    look: Look,
+    /// The node mirrored it. None for what somebody else made, or what could not be read.
+    copy: Option<Option<Queued>>,
 }
 
 /// What the first look at a stanza found.
@@ -56,36 +86,104 @@ enum Look {
 
 impl NodeIntake {
     /// An intake that puts what `node` mirrors into `spool`.
-    pub fn new(node: Arc<Node>, spool: Appender, stats: Arc<NodeStats>, alarms: Alarms) -> Self {
-        Self { node, spool, sessions: Mutex::default(), stats, alarms, forgeries_logged: AtomicU64::new(0) }
+    pub fn new(node: Arc<Node>, spool: Appender, stats: Arc<NodeStats>, alarms: Alarms, link: Arc<Link>) -> Self {
+        Self {
+            node,
+            spool,
+            sessions: Mutex::default(),
+            stats,
+            alarms,
+            forgeries_logged: AtomicU64::new(0),
+            link,
+            tally: tally::Pending::default(),
+            leaving: Mutex::default(),
+        }
     }
 
-    fn look(&self, stanza: &[u8]) -> Look {
-        if is_plain_iq(stanza) {
-            return Look::Skip("iq");
+    /// The link with the node.
+    pub fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    /// Puts gaps into the spool as they are noticed, and counts now and then, for as long as it is let.
+    pub async fn keep_account(&self) {
+        let mut due = tokio::time::Instant::now() + TALLY_INTERVAL;
+        loop {
+            self.write_gaps().await;
+            if tokio::time::Instant::now() >= due {
+                self.write_tally().await;
+                due = tokio::time::Instant::now() + TALLY_INTERVAL;
+            }
+            let _time_to_look_again = tokio::time::timeout(TALLY_INTERVAL / 10, self.link.news.notified()).await;
+        }
+    }
+
+    /// The last gaps and counts, once the session is over.
+    pub async fn finish_account(&self) {
+        self.write_gaps().await;
+        self.write_tally().await;
+    }
+
+    async fn write_gaps(&self) {
+        while let Some(gap) = self.link.unwritten() {
+            let record = Record::gap(&self.node.name, now(), gap).encode();
+            if self.spool.append(&record).await.is_err() {
+                return;
+            }
+            self.link.written();
+        }
+    }
+
+    /// What can't be written now stays counted. Nothing is lost when this is cancelled while it waits for the spool.
+    async fn write_tally(&self) {
+        let counts = {
+            let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+            if leaving.is_empty() {
+                *leaving = self.tally.take();
+            }
+            leaving.clone()
+        };
+        if counts.is_empty() {
+            return;
+        }
+        let record = Record::tally(&self.node.name, now(), counts).encode();
+        if self.spool.append(&record).await.is_ok() {
+            self.leaving.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
+    fn look(&self, stanza: &[u8], arrived_at: Micros) -> Seen {
+        if is_plain_iq(stanza) && !stanza.starts_with(b"<iq") {
+            return Seen { look: Look::Skip(IQ), copy: Some(None) };
         }
         let document = match Document::parse(stanza, COMPONENT_NS) {
             Ok(document) => document,
             Err(_kept_raw) if stanza.starts_with(b"<message") || memmem::find(stanza, ENVELOPE_NS.as_bytes()).is_some() => {
-                return Look::Unreadable;
+                return Seen { look: Look::Unreadable, copy: None };
             }
-            Err(_not_a_message) => return Look::Skip("unreadable presence or iq"),
+            Err(_not_a_message) => return Seen { look: Look::Skip(UNREADABLE), copy: None },
         };
         match mirror::recognise(document.root(), &self.node) {
-            Recognised::Own => Look::Skip("addressed to the archive itself"),
-            Recognised::Forged(why) => Look::Forged(why),
-            Recognised::Copy(copy) => match copy.stanza.name() {
-                "message" => self.message(&copy),
-                "presence" => self.presence(copy.stanza),
-                _ => room_kind(copy.stanza),
-            },
+            Recognised::Own => Seen { look: Look::Skip(OWN), copy: None },
+            Recognised::Forged(why) => Seen { look: Look::Forged(why), copy: None },
+            Recognised::Copy(copy) => {
+                let look = match copy.stanza.name() {
+                    "message" => self.message(&copy),
+                    "presence" => self.presence(copy.stanza),
+                    _ => room_kind(copy.stanza),
+                };
+                // Only what came in an iq can be acknowledged, and is sent again when it is not.
+                let envelope = if let Method::Envelope(envelope) = &copy.method { Some(envelope) } else { None };
+                let envelope = envelope.filter(|_| stanza.starts_with(b"<iq"));
+                Seen { look, copy: Some(envelope.and_then(|envelope| position(envelope, arrived_at))) }
+            }
         }
     }
 
     fn message(&self, copy: &Copy<'_, '_>) -> Look {
         let stanza = copy.stanza;
         if stanza.attribute("type") != Some("error") && !content::says_something(stanza) {
-            return Look::Skip("nothing to read");
+            return Look::Skip(NOTHING);
         }
         let to = stanza.attribute("to").unwrap_or_default();
         let needed = copy.method == Method::Forked && !to.contains('/');
@@ -98,20 +196,47 @@ impl NodeIntake {
             return Look::Keep(None);
         }
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).presence(stanza, &self.node);
-        Look::Skip("presence")
+        Look::Skip(PRESENCE)
     }
 
-    async fn keep(&self, record: &Record<'_>) -> Result<u64, AppendError> {
-        let appended = self.spool.append(&record.encode()).await;
+    /// Into the spool. What its node keeps until it is taken is never dropped, but waited for, whatever is done when the spool is full: a later copy
+    /// would move the position past it.
+    async fn keep(&self, record: &Record<'_>, queued: Option<&Queued>) -> Result<u64, AppendError> {
+        let bytes = record.encode();
+        let mut appended = self.spool.append(&bytes).await;
+        while queued.is_some() && appended == Err(AppendError::Full) {
+            tokio::time::sleep(FULL_PAUSE).await;
+            appended = self.spool.append(&bytes).await;
+        }
         match &appended {
-            Ok(_) => count(&self.stats.spooled),
-            Err(error) => {
-                count(&self.stats.dropped);
-                let text = format!("{error}; stanzas are being lost: free the disk, raise spool.limit, or bring the store back");
-                self.alarms.raise(Name::StanzasDropped, &self.node.name, &text);
+            Ok(_) => {
+                count(&self.stats.spooled);
+                self.link.taken(record.arrived_at);
             }
+            Err(error) => self.lose(*error, record.arrived_at),
         }
         appended
+    }
+
+    fn lose(&self, error: AppendError, arrived_at: Micros) {
+        count(&self.stats.dropped);
+        self.tally.add(arrived_at, State::Lost, if matches!(error, AppendError::TooLong { .. }) { TOO_LONG } else { FULL });
+        self.link.dropped(arrived_at);
+        let text = format!("{error}; stanzas are being lost: free the disk, raise spool.limit, or bring the store back");
+        self.alarms.raise(Name::StanzasDropped, &self.node.name, &text);
+    }
+
+    /// Not kept. A number from the node's own queue goes into the spool all the same, or it would be missed.
+    async fn skip(&self, stanza: &[u8], arrived_at: Micros, reason: &'static str, queued: Option<&Queued>) -> Taken {
+        self.stats.skipped.add(reason, 1);
+        let Some(queued) = queued else {
+            self.tally.add(arrived_at, State::Skipped, reason);
+            return acknowledge(stanza, None);
+        };
+        match self.keep(&Record::passed(&self.node.name, arrived_at, queued, reason), Some(queued)).await {
+            Ok(seq) => acknowledge(stanza, Some((self.spool.clone(), seq))),
+            Err(_counted_already) => Taken::Done,
+        }
     }
 
     fn forged(&self, why: &'static str, stanza: &[u8]) {
@@ -127,18 +252,24 @@ impl NodeIntake {
 
 impl Intake for NodeIntake {
     async fn take(&self, stanza: &[u8], arrived_at: Micros) -> Taken {
-        let sessions = match self.look(stanza) {
-            Look::Skip(reason) => {
-                self.stats.skipped.add(reason, 1);
-                return acknowledge(stanza, None);
-            }
+        let Seen { look, copy } = self.look(stanza, arrived_at);
+        if let Some(queued) = &copy {
+            self.link.came(queued.is_some());
+        }
+        let queued = copy.flatten();
+        let sessions = match look {
+            Look::Skip(reason) => return self.skip(stanza, arrived_at, reason, queued.as_ref()).await,
             Look::Forged(why) => {
                 self.forged(why, stanza);
+                self.tally.add(arrived_at, State::Forged, why);
                 return Taken::Done;
             }
             Look::RoomKind { room, persistent } => {
-                let _counted_already = self.keep(&Record::room_kind(&self.node.name, arrived_at, &room, persistent)).await;
-                return Taken::Done;
+                let _counted_already = self.keep(&Record::room_kind(&self.node.name, arrived_at, &room, persistent), None).await;
+                return match &queued {
+                    Some(_) => self.skip(stanza, arrived_at, ROOM_KIND, queued.as_ref()).await,
+                    None => Taken::Done,
+                };
             }
             Look::Unreadable => {
                 count(&self.stats.unreadable);
@@ -146,7 +277,7 @@ impl Intake for NodeIntake {
             }
             Look::Keep(sessions) => sessions,
         };
-        match self.keep(&Record::stanza(&self.node.name, arrived_at, sessions, stanza)).await {
+        match self.keep(&Record::stanza(&self.node.name, arrived_at, sessions, stanza), queued.as_ref()).await {
             Ok(seq) => acknowledge(stanza, Some((self.spool.clone(), seq))),
             Err(_counted_already) => Taken::Done,
         }
@@ -157,7 +288,7 @@ impl Intake for NodeIntake {
         let text = format!("a stanza of {total_bytes} bytes from {} was over the limit and is lost", head_sender(head));
         self.alarms.raise(Name::StanzaOversize, &self.node.name, &format!("{text}: raise max_stanza of the node"));
         // The loss itself is on record: in quarantine, with the head of the stanza.
-        let _counted_already = self.keep(&Record::oversize(&self.node.name, arrived_at, &text, head)).await;
+        let _counted_already = self.keep(&Record::oversize(&self.node.name, arrived_at, &text, head), None).await;
     }
 
     fn connected(&self) {
@@ -166,7 +297,28 @@ impl Intake for NodeIntake {
 
     fn disconnected(&self) {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner).forget();
+        self.link.down();
     }
+
+    fn mirrors(&self, at: Micros) {
+        self.link.up(at);
+    }
+
+    fn caught_up(&self, at: Micros) {
+        self.link.caught_up(at);
+    }
+}
+
+/// Where in its node's own queue a copy stands, where the envelope says so.
+pub(crate) fn position(envelope: &Envelope, arrived_at: Micros) -> Option<Queued> {
+    // A node whose clock is ahead says nothing about when it was.
+    let at = envelope.at.filter(|at| *at <= arrived_at).unwrap_or(arrived_at);
+    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence?, at })
+}
+
+/// A reason that comes back from the spool.
+pub(crate) fn known_reason(reason: &str) -> &'static str {
+    [IQ, PRESENCE, NOTHING, OWN, ROOM_KIND].into_iter().find(|known| *known == reason).unwrap_or("not worth keeping")
 }
 
 /// A mirrored iq, told without parsing: most of an ejabberd's traffic besides messages.
@@ -180,7 +332,7 @@ fn is_plain_iq(stanza: &[u8]) -> bool {
 
 /// A room's owner submits the configuration form (XEP-0045 §10.2): the only way to learn on a stock mirror whether a room will stay.
 fn room_kind(iq: Element<'_, '_>) -> Look {
-    const SKIP: Look = Look::Skip("iq");
+    const SKIP: Look = Look::Skip(IQ);
     if iq.attribute("type") != Some("set") {
         return SKIP;
     }

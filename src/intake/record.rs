@@ -4,10 +4,16 @@
 //! `u16`, the name, the payload to the end. Kind 1: the payload is a stanza. Kind 2: it is `0` or `1` (persistent) and a room's JID.
 //! Kind 3: a stanza that was too large, of which only the head was kept: length of the text `u16`, the text that says so, the head.
 //! Kind 6: an item of history from elsewhere ([`crate::history::record`]).
+//! Kind 4: a gap: reason `u8`, begin `i64`, end `i64`, copies lost `u64` (the lowest `i64`, the highest `u64`: not known), details to the end.
+//! Kind 7: a numbered copy that is not worth keeping, so that its number is not missed: number `u64`, time `i64`, length of the reason `u16`, the
+//! reason, the epoch. Kind 5: counts of what never came here: one after the other day `i32`, state `u8`, count `u64`, length of the reason `u16`, the reason.
 //! A format is never changed; a new one gets a new number, and the old ones stay readable.
 
 use std::ops::Range;
 
+use crate::gap::{Gap, Reason};
+use crate::store::batch::Queued;
+use crate::tally::{Count, State};
 use crate::time::Micros;
 
 const FORMAT: u8 = 1;
@@ -15,6 +21,11 @@ const STANZA: u8 = 1;
 const ROOM_KIND: u8 = 2;
 const OVERSIZE: u8 = 3;
 const HISTORY: u8 = 6;
+const GAP: u8 = 4;
+const TALLY: u8 = 5;
+const PASSED: u8 = 7;
+const UNKNOWN_TIME: i64 = i64::MIN;
+const UNKNOWN_COUNT: u64 = u64::MAX;
 const UNKNOWN_SESSIONS: u16 = u16::MAX;
 /// Everything before the node's name.
 const HEAD_BYTES: usize = 14;
@@ -53,6 +64,21 @@ pub enum Payload<'r> {
     },
     /// An item of history, as [`crate::history::record`] has it, and where in the record it stands.
     History(&'r [u8], Range<usize>),
+    /// Messages of the node may have been missed.
+    Gap(Gap),
+    /// A copy from the node's own queue that is not worth keeping.
+    Passed {
+        /// Its number.
+        sequence: u64,
+        /// When the node handled it.
+        at: Micros,
+        /// Why it is not kept.
+        reason: &'r str,
+        /// The queue.
+        epoch: &'r str,
+    },
+    /// What was counted and not spooled.
+    Tally(Vec<Count<&'r str>>),
 }
 
 impl<'r> Record<'r> {
@@ -78,6 +104,22 @@ impl<'r> Record<'r> {
         Self { node, arrived_at: read_at, sessions: None, payload: Payload::History(item, start..start + item.len()) }
     }
 
+    /// A gap in what came from `node`.
+    pub fn gap(node: &'r str, arrived_at: Micros, gap: Gap) -> Self {
+        Self { node, arrived_at, sessions: None, payload: Payload::Gap(gap) }
+    }
+
+    /// The number of a copy from `node` that is not kept.
+    pub fn passed(node: &'r str, arrived_at: Micros, queued: &'r Queued, reason: &'r str) -> Self {
+        let payload = Payload::Passed { sequence: queued.sequence, at: queued.at, reason, epoch: &queued.epoch };
+        Self { node, arrived_at, sessions: None, payload }
+    }
+
+    /// Counts of what came from `node` and was not spooled.
+    pub fn tally(node: &'r str, arrived_at: Micros, counts: Vec<Count<&'r str>>) -> Self {
+        Self { node, arrived_at, sessions: None, payload: Payload::Tally(counts) }
+    }
+
     /// The bytes that go into the spool.
     pub fn encode(&self) -> Vec<u8> {
         let (kind, prefix, payload): (u8, Vec<u8>, &[u8]) = match &self.payload {
@@ -85,6 +127,9 @@ impl<'r> Record<'r> {
             Payload::RoomKind { room, persistent } => (ROOM_KIND, vec![b'0' + u8::from(*persistent)], room.as_bytes()),
             Payload::Oversize { text, head } => (OVERSIZE, [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat(), head),
             Payload::History(item, _) => (HISTORY, Vec::new(), item),
+            Payload::Gap(gap) => (GAP, gap_bytes(gap), gap.detail.as_bytes()),
+            Payload::Passed { sequence, at, reason, epoch } => (PASSED, passed_bytes(*sequence, *at, reason), epoch.as_bytes()),
+            Payload::Tally(counts) => (TALLY, counts.iter().flat_map(count_bytes).collect(), &[]),
         };
         let mut bytes = Vec::with_capacity(HEAD_BYTES + self.node.len() + prefix.len() + payload.len());
         bytes.extend([FORMAT, kind]);
@@ -117,11 +162,79 @@ impl<'r> Record<'r> {
                 Payload::Oversize { text: std::str::from_utf8(text).ok()?, head }
             }
             [FORMAT, HISTORY] => Payload::History(payload, HEAD_BYTES + name_bytes..bytes.len()),
+            [FORMAT, GAP] => Payload::Gap(read_gap(payload)?),
+            [FORMAT, PASSED] => read_passed(payload)?,
+            [FORMAT, TALLY] => Payload::Tally(read_counts(payload)?),
             _ => return None,
         };
         let sessions = (sessions != UNKNOWN_SESSIONS).then_some(sessions);
         Some(Self { node: std::str::from_utf8(name).ok()?, arrived_at, sessions, payload })
     }
+}
+
+fn gap_bytes(gap: &Gap) -> Vec<u8> {
+    let mut bytes = vec![gap.reason as u8];
+    bytes.extend(gap.from.unwrap_or(UNKNOWN_TIME).to_le_bytes());
+    bytes.extend(gap.to.unwrap_or(UNKNOWN_TIME).to_le_bytes());
+    bytes.extend(gap.lost.unwrap_or(UNKNOWN_COUNT).to_le_bytes());
+    bytes
+}
+
+fn read_gap(payload: &[u8]) -> Option<Gap> {
+    let (reason, rest) = payload.split_first()?;
+    let (from, rest) = rest.split_first_chunk()?;
+    let (to, rest) = rest.split_first_chunk()?;
+    let (lost, detail) = rest.split_first_chunk()?;
+    let time = |bytes: &[u8; 8]| Some(i64::from_le_bytes(*bytes)).filter(|time| *time != UNKNOWN_TIME);
+    Some(Gap {
+        from: time(from),
+        to: time(to),
+        reason: Reason::of(i16::from(*reason))?,
+        lost: Some(u64::from_le_bytes(*lost)).filter(|lost| *lost != UNKNOWN_COUNT),
+        detail: std::str::from_utf8(detail).ok()?.to_owned(),
+    })
+}
+
+fn passed_bytes(sequence: u64, at: Micros, reason: &str) -> Vec<u8> {
+    let mut bytes = sequence.to_le_bytes().to_vec();
+    bytes.extend(at.to_le_bytes());
+    bytes.extend((reason.len() as u16).to_le_bytes());
+    bytes.extend(reason.as_bytes());
+    bytes
+}
+
+fn read_passed(payload: &[u8]) -> Option<Payload<'_>> {
+    let (sequence, rest) = payload.split_first_chunk()?;
+    let (at, rest) = rest.split_first_chunk()?;
+    let (length, rest) = rest.split_first_chunk()?;
+    let (reason, epoch) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    let (sequence, at) = (u64::from_le_bytes(*sequence), i64::from_le_bytes(*at));
+    Some(Payload::Passed { sequence, at, reason: text(reason)?, epoch: text(epoch)? })
+}
+
+fn count_bytes(count: &Count<&str>) -> Vec<u8> {
+    let mut bytes = count.day.to_le_bytes().to_vec();
+    bytes.push(count.state as u8);
+    bytes.extend(count.count.to_le_bytes());
+    bytes.extend((count.reason.len() as u16).to_le_bytes());
+    bytes.extend(count.reason.as_bytes());
+    bytes
+}
+
+fn read_counts(mut payload: &[u8]) -> Option<Vec<Count<&str>>> {
+    let mut counts = Vec::new();
+    while !payload.is_empty() {
+        let (day, rest) = payload.split_first_chunk()?;
+        let (state, rest) = rest.split_first()?;
+        let (count, rest) = rest.split_first_chunk()?;
+        let (length, rest) = rest.split_first_chunk()?;
+        let (reason, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        let (day, state, count) = (i32::from_le_bytes(*day), State::of(i16::from(*state))?, u64::from_le_bytes(*count));
+        counts.push(Count { day, state, reason: std::str::from_utf8(reason).ok()?, count });
+        payload = rest;
+    }
+    Some(counts)
 }
 
 #[cfg(test)]
@@ -137,6 +250,18 @@ mod tests {
             Record::room_kind("main", 5, "room@muc.example", false),
             Record::oversize("main", 5, "too large", b"<message to='"),
             Record::history("main", 5, b"any bytes"),
+            Record::gap("main", 5, Gap { from: Some(-3), to: None, reason: Reason::SpoolDamaged, lost: Some(7), detail: "{}".to_owned() }),
+            Record::gap("main", 5, Gap { from: None, to: Some(9), reason: Reason::ConnectionLost, lost: None, detail: String::new() }),
+            Record::tally(
+                "main",
+                5,
+                vec![
+                    Count { day: 20_779, state: State::Skipped, reason: "iq", count: 70_000 },
+                    Count { day: -1, state: State::Forged, reason: "", count: 1 },
+                ],
+            ),
+            Record::tally("main", 5, Vec::new()),
+            Record::passed("main", 5, &Queued { epoch: "é".to_owned(), sequence: 9, at: 4 }, "presence"),
         ] {
             assert_eq!(Record::decode(&record.encode()), Some(record));
         }
@@ -148,5 +273,12 @@ mod tests {
         assert_eq!(Record::decode(&[0; 40]), None);
         let cut = Record::stanza("a long name", 1, None, b"").encode();
         assert_eq!(Record::decode(&cut[..HEAD_BYTES + 3]), None);
+        let counts = vec![Count { day: 1, state: State::Lost, reason: "why", count: 1 }];
+        for whole in [
+            Record::tally("", 1, counts).encode(),
+            Record::gap("", 1, Gap { from: None, to: None, reason: Reason::NewEpoch, lost: None, detail: String::new() }).encode(),
+        ] {
+            assert!((HEAD_BYTES + 1..whole.len()).all(|end| Record::decode(&whole[..end]).is_none()));
+        }
     }
 }

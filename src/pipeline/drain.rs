@@ -9,11 +9,13 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
+use super::damage::Damaged;
 use super::read::RecordReader;
 use super::{BATCH_BYTES, RETRY_WAITS, Settings};
 use crate::alarm::Name;
 use crate::spool::{Appender, ReadError, Reader};
 use crate::store::batch::{Committed, Entry, Item};
+use crate::store::writer::SET_ASIDE_IN_FILE;
 use crate::store::{Connection, StoreError, Writer};
 
 /// A transaction has many statements: it may take this many times longer, beyond the time of one, before it is given up.
@@ -55,7 +57,8 @@ impl Pipeline {
         shutdown: watch::Receiver<bool>,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { settings, spool_id, runtime, shutdown, stored: AtomicU64::new(0), news: Notify::new() });
-        let (to_writer, from_reader) = sync_channel(1);
+        // Handed over from hand to hand: a batch that waits between the threads would be a third one in memory.
+        let (to_writer, from_reader) = sync_channel(0);
         let (to_reader, from_writer) = sync_channel(1);
         let name = shared.settings.endpoint.name.clone();
         let (reading, writing) = (shared.clone(), shared);
@@ -95,13 +98,14 @@ async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &
     reader.release(start.position);
     reader.rewind(start.position);
     let mut released = start.position;
+    let mut damaged = Damaged::new(&shared.settings.damage, start.position);
     loop {
         let stored = shared.stored.load(Ordering::Acquire);
         if stored > released {
             reader.release(stored);
             released = stored;
         }
-        let Some(batch) = next(shared, &mut reader, appender, &mut records).await else { continue };
+        let Some(batch) = next(shared, &mut reader, appender, &mut records, &mut damaged).await else { continue };
         match batch {
             Next::Batch(batch) => {
                 if batches.send(batch).is_err() {
@@ -119,7 +123,13 @@ enum Next {
 }
 
 /// The next batch; none when something was stored meanwhile that should be released first.
-async fn next(shared: &Shared, reader: &mut Reader, appender: &Appender, records: &mut RecordReader) -> Option<Next> {
+async fn next(
+    shared: &Shared,
+    reader: &mut Reader,
+    appender: &Appender,
+    records: &mut RecordReader,
+    damaged: &mut Damaged,
+) -> Option<Next> {
     let mut shutdown = shared.shutdown.clone();
     let stopping = *shutdown.borrow();
     if stopping && reader_is_done(reader, appender) {
@@ -138,7 +148,8 @@ async fn next(shared: &Shared, reader: &mut Reader, appender: &Appender, records
                 let text = format!("{damage}; the bytes were set aside: compare with the node's own archive");
                 shared.settings.alarms.raise(Name::SpoolDamaged, &shared.settings.endpoint.name, &text);
             }
-            let entries = batch.iter().map(|(seq, bytes)| records.read(seq, bytes)).collect();
+            let mut entries: Vec<Entry> = batch.iter().map(|(seq, bytes)| records.read(seq, bytes)).collect();
+            damaged.add_to(&mut entries, &batch.damage, batch.next_seq, &shared.settings);
             Some(Next::Batch(Batch { entries, next_seq: batch.next_seq }))
         }
         Err(ReadError::Closed) => Some(Next::End),
@@ -256,7 +267,7 @@ async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq
             Ok(committed) => {
                 let newest = part.last().map_or(0, |entry| entry.arrived_at);
                 if committed.quarantined > 0 {
-                    let unreadable = part.iter().filter(|entry| matches!(entry.item, Item::Unreadable(_))).count();
+                    let unreadable = part.iter().filter(|entry| matches!(entry.item, Item::Unreadable(_) | Item::Oversize(_))).count();
                     log::warn!("store {}: {unreadable} records set aside in quarantine", shared.settings.endpoint.name);
                 }
                 shared.settings.stats.committed(&committed, next, newest);
@@ -312,7 +323,7 @@ async fn set_aside(shared: &Shared, writer: &mut Writer, entry: &Entry, why: &st
     let outcome = match writer.set_aside(entry, why, &shared.spool_id).await {
         Err(StoreError::Refused(_)) => {
             to_file(shared, entry, why)?;
-            let skipped = Entry { item: Item::Skipped("set aside in a file"), ..entry.clone() };
+            let skipped = Entry { item: Item::Skipped(SET_ASIDE_IN_FILE), ..entry.clone() };
             writer.commit(std::slice::from_ref(&skipped), &shared.spool_id, next).await
         }
         outcome => outcome,

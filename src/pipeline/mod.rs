@@ -5,6 +5,7 @@
 //! only after the commit that holds it. When the store is away the batch waits, and is given again; when the store refuses a
 //! batch it is halved until the record is found that it refuses, which is set aside.
 
+mod damage;
 pub mod drain;
 mod past;
 pub mod read;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use crate::alarm::Alarms;
 use crate::node::Node;
 use crate::policy::Policy;
+use crate::spool::Damage;
 use crate::stats::StoreStats;
 use crate::store::Endpoint;
 use crate::time::Micros;
@@ -38,6 +40,8 @@ pub struct Settings {
     pub batch_records: usize,
     /// Where records go that not even the quarantine takes.
     pub quarantine_dir: PathBuf,
+    /// What was damaged in the spool when it was opened.
+    pub damage: Vec<Damage>,
     /// Counts.
     pub stats: Arc<StoreStats>,
     /// Alarms.

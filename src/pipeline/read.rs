@@ -9,14 +9,16 @@ use sha2::{Digest, Sha256};
 
 use super::past;
 use crate::history;
+use crate::intake;
 use crate::intake::record::{Payload, Record};
 use crate::message::content::flags;
 use crate::message::rooms::Rooms;
 use crate::message::{Message, Normalised, Place, normalise};
-use crate::mirror::{self, Copy, Envelope, Method, Recognised};
+use crate::mirror::{self, Copy, Method, Recognised};
 use crate::node::Node;
 use crate::policy::{Policy, Verdict};
 use crate::store::batch::{Entry, Item, Queued};
+use crate::tally::Count;
 use crate::time::Micros;
 use crate::xml::{COMPONENT_NS, Document, Element};
 
@@ -49,20 +51,26 @@ impl RecordReader {
         let node = self.node(record.node);
         let read = match &record.payload {
             Payload::RoomKind { room, persistent } => Ok((Item::RoomKind { room: (*room).to_owned(), persistent: *persistent }, 0, None)),
-            Payload::Oversize { text, .. } => Err((*text).to_owned()),
             Payload::History(item, range) => return self.history(seq, bytes, &record, item, range.start),
+            Payload::Oversize { text, .. } => Ok((Item::Oversize((*text).to_owned()), 0, None)),
+            Payload::Gap(gap) => Ok((Item::Gap(gap.clone()), 0, None)),
+            Payload::Passed { sequence, at, reason, epoch } => {
+                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: *at };
+                Ok((Item::Skipped(intake::known_reason(reason)), 0, Some(queued)))
+            }
+            Payload::Tally(counts) => Ok((Item::Tally(counts.iter().map(owned).collect()), 0, None)),
             // A defect in reading must cost one record, not the process: the record is set aside with all its bytes.
             Payload::Stanza(stanza, _) => catch_unwind(AssertUnwindSafe(|| self.stanza(stanza, &node, record.arrived_at, record.sessions)))
                 .unwrap_or_else(|_panic| Err("reading it failed inside the program: please report this".to_owned())),
         };
         let stanza = match &record.payload {
             Payload::Stanza(_, range) => range.clone(),
-            Payload::RoomKind { .. } | Payload::Oversize { .. } | Payload::History(..) => 0..0,
+            _ => 0..0,
         };
         match read {
             Ok((item, shape, queued)) => {
                 let node = Arc::from(record.node);
-                Entry { seq, node, arrived_at: record.arrived_at, record: bytes.to_vec(), stanza, shape, queued, item }
+                Entry { seq, node, arrived_at: record.arrived_at, record: bytes.to_vec(), stanza, shape, queued, retried: false, item }
             }
             Err(why) => unreadable(seq, bytes, record.node, record.arrived_at, stanza, why),
         }
@@ -131,7 +139,7 @@ impl RecordReader {
         let mut events = Vec::new();
         let mut queued = None;
         if let Method::Envelope(envelope) = &copy.method {
-            queued = position(envelope);
+            queued = intake::position(envelope, arrived_at);
             if let Some(room) = &envelope.room {
                 events = self.rooms.occupants(room, &envelope.occupants, envelope.at.unwrap_or(arrived_at));
             }
@@ -202,11 +210,11 @@ fn believed(node: &Arc<Node>, outer: Element<'_, '_>) -> Arc<Node> {
     Arc::new(Node { hosts: [from].into(), ..Node::clone(node) })
 }
 
-fn position(envelope: &Envelope) -> Option<Queued> {
-    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence? })
+fn owned(count: &Count<&str>) -> Count<String> {
+    Count { day: count.day, state: count.state, reason: count.reason.to_owned(), count: count.count }
 }
 
 fn unreadable(seq: u64, bytes: &[u8], node: &str, arrived_at: Micros, stanza: std::ops::Range<usize>, why: String) -> Entry {
     let item = Item::Unreadable(why);
-    Entry { seq, node: Arc::from(node), arrived_at, record: bytes.to_vec(), stanza, shape: 0, queued: None, item }
+    Entry { seq, node: Arc::from(node), arrived_at, record: bytes.to_vec(), stanza, shape: 0, queued: None, retried: false, item }
 }

@@ -2,7 +2,7 @@
 
 use super::read::RecordReader;
 use crate::store::batch::Item;
-use crate::store::{StoreError, Writer, quarantine};
+use crate::store::{StoreError, Writer, gaps, quarantine};
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,8 @@ pub async fn retry(writer: &mut Writer, reader: &mut RecordReader, id: i64) -> R
     let mut entry = reader.read(0, &record);
     // A position in the node's own queue was passed when the record was set aside.
     entry.queued = None;
-    if let Item::Unreadable(why) = &entry.item {
+    entry.retried = true;
+    if let Item::Unreadable(why) | Item::Oversize(why) = &entry.item {
         return Ok(Outcome::Kept(why.clone()));
     }
     match writer.commit(std::slice::from_ref(&entry), &source(id), 1).await {
@@ -32,6 +33,7 @@ pub async fn retry(writer: &mut Writer, reader: &mut RecordReader, id: i64) -> R
         Err(StoreError::Refused(why)) => return Ok(Outcome::Kept(why)),
         Err(error) => return Err(error),
     }
+    gaps::stored_after_all(writer.connection(), id).await?;
     quarantine::remove(writer.connection(), id).await?;
     Ok(Outcome::Stored)
 }

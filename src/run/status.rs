@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{OpenNode, OpenStore};
+use super::{OpenNode, OpenStore, gaps};
 use crate::alarm::{Alarms, Name};
 use crate::component;
+use crate::component::module::Presence;
 use crate::component::status::State;
 use crate::config::Config;
 use crate::spool::Appender;
@@ -32,10 +33,17 @@ pub(super) struct Reporter {
     nodes: Vec<(String, String, String, Arc<NodeStats>, component::Status)>,
     stores: Vec<(String, Appender, Arc<StoreStats>)>,
     alarms: Alarms,
+    gaps: gaps::Watch,
 }
 
 impl Reporter {
-    pub(super) fn new(config: &Config, nodes: &[OpenNode], stores: &BTreeMap<String, OpenStore>, alarms: Alarms) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        nodes: &[OpenNode],
+        stores: &BTreeMap<String, OpenStore>,
+        alarms: Alarms,
+        gaps: gaps::Watch,
+    ) -> Self {
         let node = |(open, configured): (&OpenNode, &crate::config::NodeConfig)| {
             (open.facts.name.clone(), configured.address.clone(), open.facts.domain.clone(), open.stats.clone(), open.status.clone())
         };
@@ -46,6 +54,7 @@ impl Reporter {
             nodes: nodes.iter().zip(&config.nodes).map(node).collect(),
             stores: stores.iter().map(store).collect(),
             alarms,
+            gaps,
         }
     }
 
@@ -92,14 +101,14 @@ impl Reporter {
             "version": env!("CARGO_PKG_VERSION"),
             "started": self.started,
             "written": rfc3339(now()),
-            "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
+            "nodes": self.nodes.iter().map(|one| node(one, self.gaps.of(&one.0))).collect::<Vec<_>>(),
             "stores": self.stores.iter().map(store).collect::<Vec<_>>(),
             "alarms": self.alarms.raised(),
         })
     }
 }
 
-fn node((name, address, domain, stats, status): &(String, String, String, Arc<NodeStats>, component::Status)) -> Value {
+fn node((name, address, domain, stats, status): &(String, String, String, Arc<NodeStats>, component::Status), gaps: Value) -> Value {
     let counters = status.counters();
     let (state, since, advice) = match status.state() {
         State::Connecting(_) => ("connecting", None, None),
@@ -124,7 +133,30 @@ fn node((name, address, domain, stats, status): &(String, String, String, Arc<No
         "unreadable": stats.unreadable.load(Ordering::Relaxed),
         "skipped": stats.skipped.get(),
         "forged": stats.forged.get(),
+        "gaps": gaps,
+        "module": module(status.module()),
     })
+}
+
+/// Nothing as long as the node has not answered.
+fn module(presence: Presence) -> Value {
+    match presence {
+        Presence::Unknown => Value::Null,
+        Presence::Absent => json!({ "present": false }),
+        Presence::Present(module) => json!({
+            "present": true,
+            "name": module.name,
+            "version": module.version,
+            "mode": module.mode,
+            "epoch": module.epoch,
+            "next": module.next,
+            "depth": module.depth,
+            "bytes": module.bytes,
+            "in_flight": module.in_flight,
+            "dropped": module.dropped,
+            "oldest": module.oldest,
+        }),
+    }
 }
 
 fn store((name, spool, stats): &(String, Appender, Arc<StoreStats>)) -> Value {

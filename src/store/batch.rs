@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::gap::Gap;
 use crate::message::rooms::Event;
 use crate::message::{Bounce, Message};
+use crate::tally::Count;
 use crate::time::Micros;
 
 /// One record of the spool.
@@ -25,6 +27,8 @@ pub struct Entry {
     pub shape: u64,
     /// Which record of the node's own queue it is, where the mirror says so.
     pub queued: Option<Queued>,
+    /// Whether it comes out of the quarantine, and was counted when it went there.
+    pub retried: bool,
     /// What it turned out to be.
     pub item: Item,
 }
@@ -36,6 +40,8 @@ pub struct Queued {
     pub epoch: String,
     /// The position.
     pub sequence: u64,
+    /// When the node handled it, as far as it says so; else when it arrived.
+    pub at: Micros,
 }
 
 /// What a record turned out to be.
@@ -58,6 +64,12 @@ pub enum Item {
     Skipped(&'static str),
     /// Could not be understood; why. It is kept as it is, in quarantine.
     Unreadable(String),
+    /// Was too large and is lost, as this text says. What is left of it is kept in quarantine.
+    Oversize(String),
+    /// Messages of the node may have been missed.
+    Gap(Gap),
+    /// Counts of what the node sent and nobody spooled.
+    Tally(Vec<Count<String>>),
 }
 
 impl Entry {
@@ -82,6 +94,8 @@ pub struct Committed {
     pub quarantined: u64,
     /// Records that had been stored before.
     pub repeated: u64,
+    /// Gaps that are new, or of which more is known now.
+    pub gaps: u64,
     /// Records not archived, by reason.
     pub skipped: BTreeMap<&'static str, u64>,
 }

@@ -9,7 +9,7 @@ use super::{Backend, Connection, Endpoint};
 use crate::time::Micros;
 
 /// The tables, each with what an INSERT of whole rows names (MySQL computes some columns itself).
-const TABLES: [(&str, &str); 12] = [
+const TABLES: [(&str, &str); 14] = [
     ("jids", "id, jid"),
     ("nodes", "id, name"),
     ("conversation_names", "id, kind, first_id, second_id, name"),
@@ -22,13 +22,17 @@ const TABLES: [(&str, &str); 12] = [
     ("quarantine", "*"),
     ("progress", "*"),
     ("settings", "*"),
+    ("gaps", "*"),
+    ("tallies", "*"),
 ];
 
 /// What the writer does beyond reading and adding.
-const CHANGES: [(&str, &str); 4] = [
+const CHANGES: [(&str, &str); 6] = [
     ("UPDATE on rooms", "UPDATE rooms SET kind = kind WHERE 1 = 0"),
     ("UPDATE on progress", "UPDATE progress SET next_seq = next_seq WHERE 1 = 0"),
     ("UPDATE on settings", "UPDATE settings SET value = value WHERE 1 = 0"),
+    ("UPDATE on gaps", "UPDATE gaps SET state = state WHERE 1 = 0"),
+    ("UPDATE on tallies", "UPDATE tallies SET count = count WHERE 1 = 0"),
     ("DELETE on quarantine", "DELETE FROM quarantine WHERE 1 = 0"),
 ];
 
@@ -96,7 +100,7 @@ pub async fn lossy_encodings(connection: &mut Connection) -> QueryResult<Vec<Str
             "SELECT DISTINCT CONCAT('table ', t.table_name, ' ', t.table_collation) AS value FROM information_schema.tables t \
              WHERE t.table_schema = DATABASE() AND t.table_type = 'BASE TABLE' AND t.table_name IN \
              ('jids', 'nodes', 'conversation_names', 'messages', 'deliveries', 'message_keys', 'bounces', 'rooms', 'occupancy_events', \
-             'quarantine', 'settings') AND t.table_collation NOT LIKE 'utf8mb4%' \
+             'quarantine', 'settings', 'gaps', 'tallies') AND t.table_collation NOT LIKE 'utf8mb4%' \
              UNION ALL SELECT CONCAT('connection ', @@character_set_connection) WHERE @@character_set_connection <> 'utf8mb4'"
         }
     };

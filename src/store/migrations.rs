@@ -75,7 +75,7 @@ macro_rules! migrations {
     };
 }
 
-migrations!["2026-11-22-000001_create_archive", "2026-11-22-000002_create_views"];
+migrations!["2026-11-22-000001_create_archive", "2026-11-22-000002_create_views", "2026-11-22-000003_create_gaps"];
 
 impl Dialect {
     /// All migrations, the oldest first.

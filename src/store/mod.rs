@@ -5,12 +5,14 @@
 //! exactly once however often it is read. Writers of one database exclude each other for the length of a transaction, which keeps
 //! identity exact and ids without gaps with any number of processes.
 
+mod account;
 pub mod batch;
 pub mod codec;
 mod derive;
 mod dictionary;
 mod endpoint;
 pub mod foreign;
+pub mod gaps;
 pub mod health;
 mod lookup;
 pub mod migrations;
@@ -18,12 +20,14 @@ mod mysql;
 mod postgres;
 pub mod quarantine;
 mod queries;
+mod queues;
 mod references;
 pub mod rooms;
 mod rows;
 pub mod schema;
 mod sqlite;
 mod statement;
+pub mod tallies;
 pub mod tls;
 pub mod writer;
 

@@ -46,7 +46,7 @@ fn options(endpoint: &Endpoint, url: &str) -> Result<Opts, StoreError> {
     let url = url.replacen("mariadb://", "mysql://", 1);
     let options = Opts::from_url(&url).map_err(|error| StoreError::Misconfigured(format!("MySQL URL: {error}")))?;
     let wants_tls = options.ssl_opts().is_some() || endpoint.tls_ca.is_some();
-    let mut builder = OptsBuilder::from_opts(options).prefer_socket(false).stmt_cache_size(64);
+    let mut builder = OptsBuilder::from_opts(options).prefer_socket(false).stmt_cache_size(16);
     if wants_tls {
         let mut tls = SslOpts::default();
         if let Some(ca) = &endpoint.tls_ca {
@@ -57,7 +57,8 @@ fn options(endpoint: &Endpoint, url: &str) -> Result<Opts, StoreError> {
     Ok(builder.into())
 }
 
-queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await], {
+queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await],
+    "ON DUPLICATE KEY UPDATE count = count + VALUES(count)", {
     async fn begin(&mut self) -> QueryResult<Vec<u8>> {
         self.batch_execute("BEGIN").await?;
         settings::table.filter(settings::name.eq("writer")).select(settings::value).for_update().first(self).await

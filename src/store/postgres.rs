@@ -72,7 +72,8 @@ fn settings_of(url: &str) -> Result<(tokio_postgres::Config, super::tls::Verify)
     Ok((config, verify))
 }
 
-queries!(AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await], {
+queries!(AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await],
+    "ON CONFLICT (node_id, day, state, reason) DO UPDATE SET count = tallies.count + excluded.count", {
     async fn begin(&mut self) -> QueryResult<Vec<u8>> {
         self.batch_execute("BEGIN").await?;
         settings::table.filter(settings::name.eq("writer")).select(settings::value).for_update().first(self).await

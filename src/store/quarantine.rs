@@ -69,6 +69,11 @@ pub async fn remove(connection: &mut Connection, id: i64) -> Result<bool, StoreE
     Ok(removed.map_err(|error| StoreError::of(&error))? > 0)
 }
 
+/// What the gap of an entry says of it.
+pub(super) fn detail(id: i64) -> String {
+    format!(r#"{{"quarantine":{id}}}"#)
+}
+
 /// The columns of [`Entry`], in its order.
 #[diesel::dsl::auto_type]
 fn entries() -> _ {

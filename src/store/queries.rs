@@ -56,6 +56,15 @@ pub(crate) trait Queries {
     async fn insert_bounces(&mut self, rows: &[BounceRow]) -> QueryResult<()>;
     async fn insert_occupancies(&mut self, rows: &[OccupancyRow]) -> QueryResult<()>;
     async fn insert_quarantine(&mut self, rows: &[QuarantineRow]) -> QueryResult<()>;
+    async fn insert_gaps(&mut self, rows: &[GapRow]) -> QueryResult<()>;
+    /// The gaps of a node for this reason that began at this moment, that last, or, where a spool was damaged, all.
+    async fn gaps_like(&mut self, node: i16, from: i64, reason: i16) -> QueryResult<Vec<GapRow>>;
+    /// Says when a gap ended, and how much was lost.
+    async fn end_gap(&mut self, gap: i64, to: Option<i64>, lost: Option<i64>, at: i64) -> QueryResult<()>;
+    /// When the newest message arrived that a node mirrored before this moment.
+    async fn newest_arrival(&mut self, node: i16, before: i64) -> QueryResult<Option<i64>>;
+    /// Adds to the counts.
+    async fn add_tallies(&mut self, rows: &[TallyRow]) -> QueryResult<()>;
     async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()>;
     async fn insert_deliveries(&mut self, rows: Vec<DeliveryRow>) -> QueryResult<()>;
 }
@@ -67,6 +76,7 @@ pub(crate) struct LastIds {
     pub(crate) bounce: i64,
     pub(crate) occupancy: i64,
     pub(crate) quarantine: i64,
+    pub(crate) gap: i64,
     pub(crate) jid: i32,
     pub(crate) conversation: i32,
     pub(crate) node: i16,
@@ -88,7 +98,7 @@ impl LastIds {
 }
 
 macro_rules! queries {
-    ($connection:ty, $dsl:path, $simple:path, [$($wait:tt)*], { $($own:tt)* }) => {
+    ($connection:ty, $dsl:path, $simple:path, [$($wait:tt)*], $conflict:literal, { $($own:tt)* }) => {
         impl crate::store::queries::Queries for $connection {
             $($own)*
 
@@ -147,6 +157,7 @@ macro_rules! queries {
                 let bounce: Option<i64> = bounces::table.select(max(bounces::id)).first(self)$($wait)*?;
                 let occupancy: Option<i64> = occupancy_events::table.select(max(occupancy_events::id)).first(self)$($wait)*?;
                 let quarantine: Option<i64> = quarantine::table.select(max(quarantine::id)).first(self)$($wait)*?;
+                let gap: Option<i64> = gaps::table.select(max(gaps::id)).first(self)$($wait)*?;
                 let jid: Option<i32> = jids::table.select(max(jids::id)).first(self)$($wait)*?;
                 let conversation: Option<i32> = conversation_names::table.select(max(conversation_names::id)).first(self)$($wait)*?;
                 let node: Option<i16> = nodes::table.select(max(nodes::id)).first(self)$($wait)*?;
@@ -155,6 +166,7 @@ macro_rules! queries {
                     bounce: bounce.unwrap_or(0),
                     occupancy: occupancy.unwrap_or(0),
                     quarantine: quarantine.unwrap_or(0),
+                    gap: gap.unwrap_or(0),
                     jid: jid.unwrap_or(0),
                     conversation: conversation.unwrap_or(0),
                     node: node.unwrap_or(0),
@@ -342,6 +354,14 @@ macro_rules! queries {
                     let values = (recipient_id.eq(recipient.id), recipient_resource.eq(recipient.resource));
                     diesel::update(unknown).set(values).execute(self)$($wait)*?;
                 }
+                if let Some(nick) = people.sender_nick {
+                    let unknown = messages.filter(id.eq(message).and(sender_nick.is_null()));
+                    diesel::update(unknown).set(sender_nick.eq(nick)).execute(self)$($wait)*?;
+                }
+                if let Some(nick) = people.recipient_nick {
+                    let unknown = messages.filter(id.eq(message).and(recipient_nick.is_null()));
+                    diesel::update(unknown).set(recipient_nick.eq(nick)).execute(self)$($wait)*?;
+                }
                 Ok(())
             }
 
@@ -402,6 +422,44 @@ macro_rules! queries {
                 use $dsl as _;
                 for part in rows.chunks(10) {
                     diesel::insert_into(crate::store::schema::quarantine::table).values(part).execute(self)$($wait)*?;
+                }
+                Ok(())
+            }
+
+            async fn insert_gaps(&mut self, rows: &[GapRow]) -> diesel::QueryResult<()> {
+                use $dsl as _;
+                for part in rows.chunks(1_000) {
+                    diesel::insert_into(crate::store::schema::gaps::table).values(part).execute(self)$($wait)*?;
+                }
+                Ok(())
+            }
+
+            async fn gaps_like(&mut self, node: i16, from: i64, why: i16) -> diesel::QueryResult<Vec<GapRow>> {
+                use $dsl as _;
+                use crate::store::schema::gaps::dsl::*;
+                let is_any = why == crate::gap::Reason::SpoolDamaged as i16;
+                let alike = from_at.eq(from).or(to_at.is_null()).or(is_any.into_sql::<diesel::sql_types::Bool>());
+                gaps.filter(node_id.eq(node).and(reason.eq(why)).and(alike)).order(id).select(GapRow::as_select()).load(self)$($wait)*
+            }
+
+            async fn end_gap(&mut self, gap: i64, to: Option<i64>, number: Option<i64>, at: i64) -> diesel::QueryResult<()> {
+                use $dsl as _;
+                use crate::store::schema::gaps::dsl::*;
+                let end = (to_at.eq(to), lost.eq(number), changed_at.eq(at));
+                diesel::update(gaps.filter(id.eq(gap))).set(end).execute(self)$($wait)*.map(drop)
+            }
+
+            async fn newest_arrival(&mut self, node: i16, before: i64) -> diesel::QueryResult<Option<i64>> {
+                use $dsl as _;
+                use crate::store::schema::messages::dsl::*;
+                let earlier = messages.filter(node_id.eq(node).and(received_at.lt(before)));
+                earlier.order(id.desc()).select(received_at).first(self)$($wait)*.optional()
+            }
+
+            async fn add_tallies(&mut self, rows: &[TallyRow]) -> diesel::QueryResult<()> {
+                use $simple as _;
+                for part in rows.chunks(crate::store::tallies::ROWS_PER_STATEMENT) {
+                    self.batch_execute(&crate::store::tallies::addition(part, $conflict))$($wait)*?;
                 }
                 Ok(())
             }

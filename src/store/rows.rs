@@ -1,5 +1,7 @@
 //! Rows as they are inserted and read: one struct a table, the same for the three databases.
 
+use std::borrow::Cow;
+
 use diesel::prelude::*;
 
 use super::schema::*;
@@ -73,6 +75,8 @@ impl MessageRow {
         if let Some(recipient) = people.recipient {
             (self.recipient_id, self.recipient_resource) = (Some(recipient.id), recipient.resource);
         }
+        self.sender_nick = self.sender_nick.take().or(people.sender_nick);
+        self.recipient_nick = self.recipient_nick.take().or(people.recipient_nick);
     }
 }
 
@@ -80,7 +84,9 @@ impl MessageRow {
 #[derive(Debug, Default)]
 pub(crate) struct People {
     pub(crate) sender: Option<Named>,
+    pub(crate) sender_nick: Option<String>,
     pub(crate) recipient: Option<Named>,
+    pub(crate) recipient_nick: Option<String>,
 }
 
 /// Somebody's number, and the session.
@@ -167,6 +173,35 @@ pub(crate) struct QuarantineRow {
     pub(crate) spool_id: Vec<u8>,
     pub(crate) reason: String,
     pub(crate) record: Vec<u8>,
+}
+
+/// A row of `gaps`.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = gaps, treat_none_as_default_value = false)]
+pub(crate) struct GapRow {
+    pub(crate) id: i64,
+    pub(crate) from_at: i64,
+    pub(crate) to_at: Option<i64>,
+    pub(crate) lost: Option<i64>,
+    pub(crate) found: i64,
+    pub(crate) known: i64,
+    pub(crate) changed_at: i64,
+    pub(crate) node_id: i16,
+    pub(crate) reason: i16,
+    pub(crate) state: i16,
+    pub(crate) note: Option<String>,
+    pub(crate) changed_by: Option<String>,
+    pub(crate) detail: Option<String>,
+}
+
+/// A row of `tallies`, or what is to be added to one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TallyRow {
+    pub(crate) node_id: i16,
+    pub(crate) day: i32,
+    pub(crate) state: i16,
+    pub(crate) reason: Cow<'static, str>,
+    pub(crate) count: i64,
 }
 
 /// What identity needs of a stored message.

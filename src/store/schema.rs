@@ -255,6 +255,56 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    /// Intervals in which messages of a node may have been missed.
+    gaps (id) {
+        /// Number of the gap.
+        id -> BigInt,
+        /// Begin, never later than the truth (microseconds since 1970, UTC).
+        from_at -> BigInt,
+        /// End, never earlier than the truth (microseconds since 1970, UTC), NULL while it lasts.
+        to_at -> Nullable<BigInt>,
+        /// How many copies were lost, NULL when that is not known.
+        lost -> Nullable<BigInt>,
+        /// How many messages a backfill added.
+        found -> BigInt,
+        /// How many messages a backfill found to be there already.
+        known -> BigInt,
+        /// When the row was last changed (microseconds since 1970, UTC).
+        changed_at -> BigInt,
+        /// nodes.id of the node whose messages may have been missed, 0 when it is not known which.
+        node_id -> SmallInt,
+        /// 1 connection lost, 2 jump in the sequence of the node's queue, 3 new epoch of that queue, 4 stanza over the size limit, 5
+        /// record in quarantine, 6 spool at its limit, 7 archiver not running, 8 spool damaged.
+        reason -> SmallInt,
+        /// 1 open, 2 backfilled, 3 partly backfilled, 4 unrecoverable, 5 closed by hand.
+        state -> SmallInt,
+        /// What whoever changed the state had to say.
+        note -> Nullable<Text>,
+        /// Who changed the state last.
+        changed_by -> Nullable<Text>,
+        /// What is particular to the reason, as JSON.
+        detail -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// What became of every stanza that came, by node and day of arrival.
+    tallies (node_id, day, state, reason) {
+        /// How many.
+        count -> BigInt,
+        /// Day of arrival, in days since 1970-01-01 UTC.
+        day -> Integer,
+        /// nodes.id of the node that it came from, 0 when that is unreadable.
+        node_id -> SmallInt,
+        /// 1 received, 2 archived as a new message, 3 a further copy of a message, 4 a replayed copy of a message, 5 skipped, 6 in
+        /// quarantine, 7 lost, 8 forged, 9 an error for a message, 10 repeated by the node. The received are the sum of all others.
+        state -> SmallInt,
+        /// Why, empty where there is no more to say.
+        reason -> Text,
+    }
+}
+
 diesel::joinable!(messages -> conversation_names (conversation_id));
 diesel::joinable!(messages -> nodes (node_id));
 diesel::joinable!(deliveries -> messages (message_id));
@@ -281,4 +331,6 @@ diesel::allow_tables_to_appear_in_same_query!(
     quarantine,
     progress,
     settings,
+    gaps,
+    tallies,
 );

@@ -35,23 +35,30 @@ pub(crate) fn configure(connection: &mut SqliteConnection) -> QueryResult<()> {
     ))
 }
 
-queries!(SqliteConnection, diesel::RunQueryDsl, diesel::connection::SimpleConnection, [], {
-    async fn begin(&mut self) -> QueryResult<Vec<u8>> {
-        self.batch_execute("BEGIN IMMEDIATE")?;
-        Ok(self.setting("writer").await?.unwrap_or_default())
-    }
-
-    async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()> {
-        for part in rows.chunks(ROWS_PER_INSERT) {
-            diesel::insert_into(messages::table).values(part).execute(self)?;
+queries!(
+    SqliteConnection,
+    diesel::RunQueryDsl,
+    diesel::connection::SimpleConnection,
+    [],
+    "ON CONFLICT (node_id, day, state, reason) DO UPDATE SET count = tallies.count + excluded.count",
+    {
+        async fn begin(&mut self) -> QueryResult<Vec<u8>> {
+            self.batch_execute("BEGIN IMMEDIATE")?;
+            Ok(self.setting("writer").await?.unwrap_or_default())
         }
-        Ok(())
-    }
 
-    async fn insert_deliveries(&mut self, rows: Vec<DeliveryRow>) -> QueryResult<()> {
-        for part in rows.chunks(ROWS_PER_INSERT) {
-            diesel::insert_into(deliveries::table).values(part).execute(self)?;
+        async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()> {
+            for part in rows.chunks(ROWS_PER_INSERT) {
+                diesel::insert_into(messages::table).values(part).execute(self)?;
+            }
+            Ok(())
         }
-        Ok(())
+
+        async fn insert_deliveries(&mut self, rows: Vec<DeliveryRow>) -> QueryResult<()> {
+            for part in rows.chunks(ROWS_PER_INSERT) {
+                diesel::insert_into(deliveries::table).values(part).execute(self)?;
+            }
+            Ok(())
+        }
     }
-});
+);

@@ -8,24 +8,33 @@ use std::collections::{HashMap, HashSet};
 
 use diesel::QueryResult;
 
+use super::account::Account;
 use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
 use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number, via};
 use super::dictionary::Dictionary;
 use super::queries::{LastIds, Queries};
+use super::queues::{Position, Queues};
 use super::references::References;
 use super::rows::*;
-use super::{Connection, StoreError, lookup, on_connection};
+use super::{Connection, StoreError, lookup, on_connection, quarantine};
+use crate::gap::{Gap, Reason};
 use crate::identity::keys::{self, Keyring};
-use crate::identity::{Identity, Keyed, Verdict};
+use crate::identity::{Identity, Keyed, News, Verdict};
 use crate::message::address::Address;
 use crate::message::content::flags;
 use crate::message::rooms::Event;
 use crate::message::{Bounce, ExactId, Message};
+use crate::tally::State;
 use crate::time::Micros;
 
 /// Most rooms remembered as seen.
 const MAX_ROOMS: usize = 50_000;
+
+/// Why a record was skipped that not even the quarantine takes.
+pub const SET_ASIDE_IN_FILE: &str = "set aside in a file";
+/// Why a stanza over the size limit is counted as lost.
+pub const OVERSIZE: &str = "over the size limit";
 
 /// Writes to one database. There may be any number of writers, in any number of processes.
 pub struct Writer {
@@ -45,6 +54,7 @@ struct Memory {
     rooms: HashSet<i32>,
     last: LastIds,
     progress: HashMap<Vec<u8>, i64>,
+    queues: Queues,
     packer: Packer,
 }
 
@@ -67,6 +77,7 @@ impl Writer {
             rooms: HashSet::new(),
             last: LastIds::default(),
             progress: HashMap::new(),
+            queues: Queues::default(),
             packer: Packer::default(),
         };
         Ok(Self { connection, memory })
@@ -141,6 +152,7 @@ impl Memory {
         self.references.forget();
         self.rooms.clear();
         self.progress.clear();
+        self.queues.forget();
     }
 
     async fn store<Q: Queries>(&mut self, db: &mut Q, entries: &[Entry], spool_id: &[u8], next_seq: i64) -> QueryResult<Committed> {
@@ -154,11 +166,13 @@ impl Memory {
         let stored_before = self.position(db, spool_id).await?;
         let mut batch = Batch { spool_id: spool_id.to_vec(), ..Batch::default() };
         let fresh = self.fresh(db, entries, stored_before.unwrap_or(0), &mut batch).await?;
-        self.number_names(db, &fresh).await?;
+        self.number_names(db, &fresh, &batch.account).await?;
         for (entry, keyed) in self.look_up(db, &fresh).await? {
             self.decide(db, entry, keyed, &mut batch).await?;
         }
-        let committed = batch.insert(db).await?;
+        let account = std::mem::take(&mut batch.account);
+        let mut committed = batch.insert(db).await?;
+        committed.gaps = account.store(db, &self.dictionary, &mut self.last).await?;
         if stored_before.is_none_or(|before| before < next_seq) {
             db.set_progress(spool_id, next_seq, stored_before.is_some()).await?;
             self.progress.insert(spool_id.to_vec(), next_seq);
@@ -199,7 +213,7 @@ impl Memory {
         batch: &mut Batch,
     ) -> QueryResult<Vec<&'e Entry>> {
         let mut fresh = Vec::with_capacity(entries.len());
-        let mut queues: HashMap<Vec<u8>, (i64, bool)> = HashMap::new();
+        let mut queues: HashMap<Vec<u8>, Position> = HashMap::new();
         for entry in entries {
             if (entry.seq as i64) < stored {
                 batch.committed.repeated += 1;
@@ -209,26 +223,27 @@ impl Memory {
                 let key = queue_key(self.identity.keyring(), &entry.node, &queued.epoch);
                 if !queues.contains_key(&key) {
                     let before = self.position(db, &key).await?;
-                    queues.insert(key.clone(), (before.unwrap_or(0), before.is_some()));
+                    queues.insert(key.clone(), Position::of(before));
                 }
-                let next = queues.entry(key).or_default();
-                if (queued.sequence as i64) < next.0 {
+                let Some(position) = queues.get_mut(&key) else { continue };
+                if !self.queues.pass(db, entry, queued, position, &mut batch.account).await? {
                     batch.committed.repeated += 1;
+                    batch.account.repeated(entry);
                     continue;
                 }
-                next.0 = queued.sequence as i64 + 1;
             }
             fresh.push(entry);
         }
-        for (key, (next, exists)) in queues {
+        for (key, Position { next, exists, .. }) in queues {
             db.set_progress(&key, next, exists).await?;
             self.progress.insert(key, next);
         }
+        self.queues.store(db).await?;
         Ok(fresh)
     }
 
-    async fn number_names<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry]) -> QueryResult<()> {
-        let mut nodes: Vec<String> = Vec::new();
+    async fn number_names<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry], account: &Account) -> QueryResult<()> {
+        let mut nodes: Vec<String> = account.nodes().map(|node| node.to_string()).collect();
         let mut jids = Vec::with_capacity(entries.len() * 3);
         let mut conversations = Vec::with_capacity(entries.len());
         let mut bounced = Vec::new();
@@ -254,9 +269,13 @@ impl Memory {
                     );
                 }
                 Item::RoomKind { room, .. } => jids.push(room.clone()),
-                Item::Skipped(_) | Item::Unreadable(_) => {}
+                Item::Skipped(_) | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) | Item::Tally(_) => {}
             }
         }
+        nodes.sort_unstable();
+        nodes.dedup();
+        // The name of one that is unreadable.
+        nodes.retain(|node| !node.is_empty());
         self.dictionary.need_nodes(db, &nodes, &mut self.last).await?;
         self.dictionary.need_jids(db, jids, &mut self.last).await?;
         self.dictionary.need_conversations(db, &conversations, &mut self.last).await?;
@@ -311,19 +330,43 @@ impl Memory {
     }
 
     async fn decide<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, keyed: Option<Keyed>, batch: &mut Batch) -> QueryResult<()> {
-        match (&entry.item, keyed) {
-            (Item::Message(message), Some(keyed)) => self.message(db, entry, message, &keyed, batch).await?,
-            (Item::Bounce(bounce), _) => self.bounce(db, entry, bounce, batch).await?,
-            (Item::Occupancy(events), _) => self.occupancy(db, entry, events, batch).await?,
-            (Item::RoomKind { room, persistent }, _) => self.room_kind(db, room, *persistent, entry.arrived_at, batch).await?,
-            (Item::Skipped(reason), _) => *batch.committed.skipped.entry(reason).or_default() += 1,
-            (Item::Unreadable(reason), _) => {
-                let row = self.quarantine(entry, reason, &batch.spool_id);
-                batch.quarantine.push(row);
+        let node = self.dictionary.node(&entry.node);
+        let (state, reason) = match (&entry.item, keyed) {
+            (Item::Message(message), Some(keyed)) => (self.message(db, entry, message, &keyed, batch).await?, ""),
+            (Item::Bounce(bounce), _) => (self.bounce(db, entry, bounce, batch).await?, ""),
+            (Item::Occupancy(events), _) => (self.occupancy(db, entry, events, batch).await?, "who is in a room"),
+            (Item::RoomKind { room, persistent }, _) => {
+                self.room_kind(db, room, *persistent, entry.arrived_at, batch).await?;
+                (State::Skipped, crate::intake::ROOM_KIND)
             }
-            (Item::Message(_), None) => {}
-        }
+            (Item::Skipped(reason), _) => {
+                *batch.committed.skipped.entry(reason).or_default() += 1;
+                (if *reason == SET_ASIDE_IN_FILE { State::Quarantined } else { State::Skipped }, *reason)
+            }
+            (Item::Unreadable(why), _) => (self.set_aside(entry, why, Reason::Quarantined, batch), ""),
+            (Item::Oversize(why), _) => (self.set_aside(entry, why, Reason::Oversize, batch), OVERSIZE),
+            (Item::Gap(gap), _) => {
+                batch.account.missed(&entry.node, gap.clone(), entry.arrived_at);
+                return Ok(());
+            }
+            (Item::Tally(counts), _) => {
+                batch.account.count_all(node, counts);
+                return Ok(());
+            }
+            (Item::Message(_), None) => return Ok(()),
+        };
+        batch.account.count(node, entry, state, reason);
         Ok(())
+    }
+
+    /// Into quarantine, and on record as a gap until it is stored after all.
+    fn set_aside(&mut self, entry: &Entry, why: &str, reason: Reason, batch: &mut Batch) -> State {
+        let row = self.quarantine(entry, why, &batch.spool_id);
+        let at = Some(entry.arrived_at);
+        let gap = Gap { from: at, to: at, reason, lost: Some(1), detail: quarantine::detail(row.id) };
+        batch.account.missed(&entry.node, gap, entry.arrived_at);
+        batch.quarantine.push(row);
+        if reason == Reason::Oversize { State::Lost } else { State::Quarantined }
     }
 
     async fn message<Q: Queries>(
@@ -333,7 +376,7 @@ impl Memory {
         message: &Message,
         keyed: &Keyed,
         batch: &mut Batch,
-    ) -> QueryResult<()> {
+    ) -> QueryResult<State> {
         let verdict = self.identity.decide(message, keyed, self.last.message + 1);
         let conversation = conversation_of(message);
         let conversation_id = self.dictionary.conversation(&conversation).unwrap_or_default();
@@ -355,22 +398,29 @@ impl Memory {
         if verdict.adds_copy {
             batch.deliveries.push(self.delivery_row(entry, message, &verdict));
         }
-        Ok(())
+        Ok(match (verdict.is_new, message.is_replay()) {
+            (true, _) => State::Archived,
+            (false, false) => State::Duplicate,
+            (false, true) => State::Replayed,
+        })
     }
 
     /// Fills in who wrote a message and whom it is for, where the copies before this one did not say.
     async fn name_people<Q: Queries>(&self, db: &mut Q, message: &Message, verdict: &Verdict, batch: &mut Batch) -> QueryResult<()> {
+        if verdict.news == News::default() {
+            return Ok(());
+        }
         let address = |is_news: bool, address: &Option<Address>| {
             let address = address.as_ref().filter(|_| is_news)?;
             Some(Named { id: self.dictionary.jid(&address.bare)?, resource: address.resource.clone() })
         };
+        let nick = |is_news: bool, nick: &Option<String>| nick.clone().filter(|_| is_news);
         let people = People {
-            sender: address(verdict.names_sender, &message.sender),
-            recipient: address(verdict.names_recipient, &message.recipient),
+            sender: address(verdict.news.sender, &message.sender),
+            sender_nick: nick(verdict.news.sender_nick, &message.sender_nick),
+            recipient: address(verdict.news.recipient, &message.recipient),
+            recipient_nick: nick(verdict.news.recipient_nick, &message.recipient_nick),
         };
-        if people.sender.is_none() && people.recipient.is_none() {
-            return Ok(());
-        }
         match batch.messages.binary_search_by_key(&verdict.message_id, |row| row.id).ok().and_then(|index| batch.messages.get_mut(index)) {
             Some(row) => row.name(people),
             None => db.name_people(verdict.message_id, people).await?,
@@ -458,7 +508,7 @@ impl Memory {
         KeyRow { message_id, by_id, kind: id.kind as i16, key, value: id.value.clone() }
     }
 
-    async fn bounce<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, bounce: &Bounce, batch: &mut Batch) -> QueryResult<()> {
+    async fn bounce<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, bounce: &Bounce, batch: &mut Batch) -> QueryResult<State> {
         let mut message_id = None;
         for conversation in bounced_conversations(bounce) {
             let (Some(id), Some(conversation_id)) = (&bounce.id, self.dictionary.conversation(&conversation)) else { continue };
@@ -481,10 +531,10 @@ impl Memory {
             text: bounce.text.clone(),
             xml: self.packer.pack(entry.stanza(), &Columns::default()),
         });
-        Ok(())
+        Ok(State::Bounce)
     }
 
-    async fn occupancy<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, events: &[Event], batch: &mut Batch) -> QueryResult<()> {
+    async fn occupancy<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, events: &[Event], batch: &mut Batch) -> QueryResult<State> {
         for event in events {
             self.see_room(db, &event.room, event.at, 0, batch).await?;
             self.last.occupancy += 1;
@@ -499,7 +549,7 @@ impl Memory {
                 resource: event.jid.as_ref().and_then(|jid| jid.resource.clone()),
             });
         }
-        Ok(())
+        Ok(State::Skipped)
     }
 
     async fn room_kind<Q: Queries>(&mut self, db: &mut Q, room: &str, persistent: bool, at: Micros, batch: &mut Batch) -> QueryResult<()> {
@@ -557,6 +607,7 @@ struct Batch {
     occupancies: Vec<OccupancyRow>,
     rooms: Vec<RoomRow>,
     quarantine: Vec<QuarantineRow>,
+    account: Account,
     committed: Committed,
 }
 

@@ -19,7 +19,7 @@ scenarios! {
     also one_resource, forked_with_carbons, identical_messages, unicode_and_big_messages,
 }
 
-fn one_resource(stage: &Stage) {
+pub(crate) fn one_resource(stage: &Stage) {
     let (alice, bob) = (stage.enter("alice", "desk"), stage.enter("bob", "phone"));
     let (to_alice, to_bob) = (stage.bare("alice"), stage.bare("bob"));
     stage.say_to(&alice, chat(&to_bob, "hello bob"), &[&bob]);
@@ -33,7 +33,7 @@ fn one_resource(stage: &Stage) {
     stage.say_to(&bob, chat(&to_alice, "bob answers"), &[&alice]);
 }
 
-fn forked_without_carbons(stage: &Stage) {
+pub(crate) fn forked_without_carbons(stage: &Stage) {
     let alice = stage.enter("alice", "desk");
     let bob = ["phone", "desk", "tablet"].map(|resource| stage.enter("bob", resource));
     for number in 0..3 {
@@ -47,7 +47,7 @@ fn forked_without_carbons(stage: &Stage) {
     stage.say(&alice, Line::new("headline", &stage.bare("bob")).body("a forked headline"));
 }
 
-fn forked_with_carbons(stage: &Stage) {
+pub(crate) fn forked_with_carbons(stage: &Stage) {
     let alice = ["desk", "phone"].map(|resource| stage.enter("alice", resource));
     let bob = ["phone", "desk", "tablet"].map(|resource| stage.enter("bob", resource));
     for client in alice.iter().chain(&bob) {
@@ -73,7 +73,7 @@ fn wait_for_carbon(client: &Client, body: &str) {
     });
 }
 
-fn offline_and_later_online(stage: &Stage) {
+pub(crate) fn offline_and_later_online(stage: &Stage) {
     let alice = stage.enter("alice", "desk");
     let to_bob = stage.bare("bob");
     stage.say(&alice, chat(&to_bob, "offline 0"));
@@ -92,7 +92,7 @@ fn offline_and_later_online(stage: &Stage) {
     desk.sync();
 }
 
-fn reply_to_the_full_jid_with_a_thread(stage: &Stage) {
+pub(crate) fn reply_to_the_full_jid_with_a_thread(stage: &Stage) {
     let alice = ["desk", "phone"].map(|resource| stage.enter("alice", resource));
     let bob = ["phone", "desk"].map(|resource| stage.enter("bob", resource));
     let thread = "e0ffe42b28561960c6b12b944a092794b9683a38";
@@ -107,7 +107,7 @@ fn reply_to_the_full_jid_with_a_thread(stage: &Stage) {
     stage.say(&bob[1], other);
 }
 
-fn presence_priorities(stage: &Stage) {
+pub(crate) fn presence_priorities(stage: &Stage) {
     let alice = stage.enter("alice", "desk");
     let high = stage.enter_with_priority("bob", "phone", 5);
     stage.enter_with_priority("bob", "desk", 1);
@@ -117,7 +117,7 @@ fn presence_priorities(stage: &Stage) {
     stage.say_to(&alice, normal(&stage.bare("bob"), "normal goes by priority as well"), &[&high]);
 }
 
-fn to_oneself(stage: &Stage) {
+pub(crate) fn to_oneself(stage: &Stage) {
     let alice = ["desk", "phone"].map(|resource| stage.enter("alice", resource));
     for client in &alice {
         client.enable_carbons();
@@ -126,7 +126,7 @@ fn to_oneself(stage: &Stage) {
     stage.say_to(&alice[0], chat(&alice[1].jid(), "to my phone"), &[&alice[1]]);
 }
 
-fn identical_messages(stage: &Stage) {
+pub(crate) fn identical_messages(stage: &Stage) {
     let alice = ["desk", "phone"].map(|resource| stage.enter("alice", resource));
     let (bob, carol) = (stage.enter("bob", "phone"), stage.enter("carol", "desk"));
     let (to_bob, to_carol) = (stage.bare("bob"), stage.bare("carol"));
@@ -144,7 +144,7 @@ fn identical_messages(stage: &Stage) {
     }
 }
 
-fn unicode_and_big_messages(stage: &Stage) {
+pub(crate) fn unicode_and_big_messages(stage: &Stage) {
     let (alice, bob) = (stage.enter("alice", "desk"), stage.enter("bob", "phone"));
     let to_bob = stage.bare("bob");
     let texts = [
@@ -168,7 +168,7 @@ fn unicode_and_big_messages(stage: &Stage) {
 }
 
 /// A phone that was away fetches everything there is (XEP-0313): each result is mirrored by ejabberd once more.
-fn synchronising_the_archive_doubles_nothing(stage: &Stage) {
+pub(crate) fn synchronising_the_archive_doubles_nothing(stage: &Stage) {
     let (alice, bob) = (stage.enter("alice", "desk"), stage.enter("bob", "phone"));
     for number in 0..5 {
         let line = chat(&stage.bare("bob"), &format!("question {number}"));
@@ -185,7 +185,7 @@ fn synchronising_the_archive_doubles_nothing(stage: &Stage) {
 }
 
 /// A client loses its connection without a word (XEP-0198), is written to meanwhile, and takes its session up again.
-fn dropped_and_resumed(stage: &Stage) {
+pub(crate) fn dropped_and_resumed(stage: &Stage) {
     let (alice, bob) = (stage.enter("alice", "desk"), stage.enter("bob", "phone"));
     let to_bob = stage.bare("bob");
     bob.enable_resumption();

@@ -30,7 +30,7 @@ fn each_half_in_its_own_archiver() {
     stage.check();
 }
 
-fn people_of_two_servers_talk(stage: &Stage) {
+pub(crate) fn people_of_two_servers_talk(stage: &Stage) {
     let nodes = stage.nodes();
     let (paul, eve) = (stage.enter_at(&nodes[0], "alice", "phone"), stage.enter_at(&nodes[1], "bob", "desk"));
     stage.say_to(&eve, chat(&paul.account, "over the border"), &[&paul]);

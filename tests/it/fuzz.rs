@@ -152,7 +152,7 @@ fn the_intake_takes_anything() {
     runtime.block_on(async {
         let (spool, reader, _recovered) = Spool::open(&directory.path().join("spool"), Options::default()).expect("it works here");
         let stats = Arc::new(NodeStats::default());
-        let intake = NodeIntake::new(node(), spool.clone(), stats, Alarms::default());
+        let intake = NodeIntake::new(node(), spool.clone(), stats, Alarms::default(), Arc::default());
         let mut cases = Vec::new();
         with_mutations(0xfeed, CASES / 4, |stanza| cases.push(stanza.to_vec()));
         for stanza in &cases {

@@ -1,9 +1,11 @@
-//! Copies that come after the fact, come twice, come by two ways, or lie: what the archive makes of each, on each database.
+//! Copies that come after the fact, come twice, come by two ways, come by half, or lie: what the archive makes of each, on each database.
 
 mod forged;
 mod halves;
+mod incoming;
 mod late;
 mod past;
+mod packets;
 
 /// Makes a test of each function for each database.
 macro_rules! on_every_store {
@@ -20,4 +22,4 @@ macro_rules! on_every_store {
         }
     };
 }
-use on_every_store;
+pub(crate) use on_every_store;

@@ -19,7 +19,7 @@ scenarios! {
 
 const PERMANENT: [(&str, &str); 2] = [("muc#roomconfig_persistentroom", "1"), ("muc#roomconfig_whois", "anyone")];
 
-fn permanent_room_with_history(stage: &Stage) {
+pub(crate) fn permanent_room_with_history(stage: &Stage) {
     let room = stage.room("board");
     let [alice, bob, carol] = three_in(stage, &room, &PERMANENT);
     let all = [&alice, &bob, &carol];
@@ -58,7 +58,7 @@ fn three_in(stage: &Stage, room: &str, fields: &[(&str, &str)]) -> [Rc<Client>; 
     [alice, bob, carol]
 }
 
-fn ad_hoc_room_with_invitations(stage: &Stage) {
+pub(crate) fn ad_hoc_room_with_invitations(stage: &Stage) {
     let room = stage.room("adhoc-61addad9-8560-4ae9-bf99-eaed7fec30d6");
     let alice = stage.enter("alice", "desk");
     let (bob, carol) = (stage.enter("bob", "phone"), stage.enter("carol", "desk"));
@@ -88,7 +88,7 @@ fn ad_hoc_room_with_invitations(stage: &Stage) {
     }
 }
 
-fn private_messages_in_a_room(stage: &Stage) {
+pub(crate) fn private_messages_in_a_room(stage: &Stage) {
     let room = stage.room("open");
     let [alice, bob, carol] = three_in(stage, &room, &PERMANENT);
     let marked = chat(&format!("{room}/Bob"), "psst bob").with("<x xmlns='http://jabber.org/protocol/muc#user'/>");
@@ -111,7 +111,7 @@ fn assert_recipient(stage: &Stage, body: &str, account: &str) {
     assert_eq!(recipients, [Some(account.to_owned())], "{body}: {rows:#?}");
 }
 
-fn identical_messages_in_a_room(stage: &Stage) {
+pub(crate) fn identical_messages_in_a_room(stage: &Stage) {
     let room = stage.room("echo");
     let [alice, bob, carol] = three_in(stage, &room, &PERMANENT);
     let all = [&alice, &bob, &carol];
@@ -125,7 +125,7 @@ fn identical_messages_in_a_room(stage: &Stage) {
     stage.say_to(&alice, groupchat(&room, "not ok").id("counter-1"), &all);
 }
 
-fn synchronising_a_room_doubles_nothing(stage: &Stage) {
+pub(crate) fn synchronising_a_room_doubles_nothing(stage: &Stage) {
     let room = stage.room("library");
     let [alice, bob, carol] = three_in(stage, &room, &PERMANENT);
     for number in 0..5 {

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::finding::Findings;
-use crate::component;
+use super::module;
+use crate::component::{self, module::Presence};
 use crate::config::NodeConfig;
 
 pub(super) async fn check(node: &NodeConfig, offline: bool, status: Option<&Value>, findings: &mut Findings) {
@@ -19,28 +20,35 @@ pub(super) async fn check(node: &NodeConfig, offline: bool, status: Option<&Valu
     if offline {
         return;
     }
-    match state_in(status, &node.name).as_deref() {
-        Some("online") => about.ok("attach", "the archiver that runs with this configuration is attached"),
+    let reported = report_of(status, &node.name);
+    let state = reported.and_then(|report| report.get("state")).and_then(Value::as_str);
+    match state {
+        Some("online") => {
+            about.ok("attach", "the archiver that runs with this configuration is attached");
+            module::check(&reported.map(module::read).unwrap_or_default(), &mut about);
+        }
         Some(state) => {
             let advice = "see `xmpp-archiver status` and the archiver's log for the reason";
             about.fail("attach", format!("an archiver runs with this configuration, and the node is {state}"), advice);
         }
         None => match probe_node(node).await {
-            Ok(()) => about.ok("attach", format!("{} accepts the secret of {}", node.address, node.domain)),
+            Ok(presence) => {
+                about.ok("attach", format!("{} accepts the secret of {}", node.address, node.domain));
+                module::check(&presence, &mut about);
+            }
             Err((error, advice)) => about.fail("attach", format!("{}: {error}", node.address), advice),
         },
     }
 }
 
 /// How the node is doing with an archiver that runs: a second session would be refused, or take copies away from the first.
-fn state_in(status: Option<&Value>, name: &str) -> Option<String> {
+fn report_of<'s>(status: Option<&'s Value>, name: &str) -> Option<&'s Value> {
     let nodes = status?.get("nodes")?.as_array()?;
-    let node = nodes.iter().find(|node| node.get("name").and_then(Value::as_str) == Some(name))?;
-    node.get("state").and_then(Value::as_str).map(str::to_owned)
+    nodes.iter().find(|node| node.get("name").and_then(Value::as_str) == Some(name))
 }
 
 /// Whether the node can be attached to: reached, secret accepted, nobody else there. The error comes with what to do.
-async fn probe_node(node: &NodeConfig) -> Result<(), (String, String)> {
+async fn probe_node(node: &NodeConfig) -> Result<Presence, (String, String)> {
     let settings = crate::run::settings(node).map_err(|error| (error.to_string(), "make the secret readable".to_owned()))?;
     component::probe(&settings).await.map_err(|error| (error.to_string(), error.advice(&settings)))
 }

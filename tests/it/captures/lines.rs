@@ -34,7 +34,7 @@ fn records(capture: &Capture) -> Vec<Vec<u8>> {
     let directory = Directory::new(None);
     Runtime::new().expect("a runtime").block_on(async {
         let (spool, mut reader, _recovered) = Spool::open(&directory.path().join("spool"), Options::default()).expect("a spool");
-        let intake = NodeIntake::new(capture.node(), spool.clone(), Arc::new(NodeStats::default()), Alarms::default());
+        let intake = NodeIntake::new(capture.node(), spool.clone(), Arc::new(NodeStats::default()), Alarms::default(), Arc::default());
         intake.connected();
         for (line, at) in capture.lines.iter().zip(times(capture)) {
             let _nothing_to_answer = intake.take(line.as_bytes(), at).await;
@@ -91,11 +91,15 @@ fn every_line_ends_up_with_the_message_that_it_is_a_copy_of() {
     Capture::all().iter().for_each(|capture| check(capture, &archived(capture, false)));
 }
 
+const GROUPCHAT: i16 = 2;
+
 /// Without presence, which Prosody does not mirror, who is behind a nick is told by the messages themselves, and has to be told anew after a
 /// restart: the columns that show it may differ, the messages and their copies not.
 fn without_what_nicks_tell(capture: &Capture, mut ledger: Ledger) -> Ledger {
     for row in ledger.rows.iter_mut().filter(|_| !capture.is_forked) {
-        (row.sender_nick, row.recipient, row.recipient_nick) = (None, None, None);
+        (row.recipient, row.recipient_nick) = (None, None);
+        // What a room sends to its occupants tells the nick of who said it; what it refused does not.
+        row.sender_nick = row.sender_nick.take().filter(|_| row.message_type == GROUPCHAT && row.copies.len() > 1);
     }
     ledger
 }

@@ -27,6 +27,10 @@ impl Component {
         Component { stream }
     }
 
+    pub(crate) fn send(&self, xml: &str) {
+        self.stream.send(xml);
+    }
+
     pub(crate) fn expect(&self, what: &str, matches: impl Fn(&Stanza) -> bool) -> Stanza {
         self.stream.expect(what, matches)
     }

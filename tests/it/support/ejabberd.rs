@@ -1,4 +1,4 @@
-//! ejabberd as an operator runs it, with the stock mirror `mod_service_log`.
+//! ejabberd as an operator runs it, with the stock mirror `mod_service_log` or with our module, built from source.
 //!
 //! Debian's `ejabberdctl` insists on one system-wide instance with a name in the Erlang port mapper. We start the same program without a node
 //! name: it then takes no part in Erlang's distribution, and listens on nothing but the ports of its configuration.
@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::node::{Keeps, Node, Plan};
-use super::process::{Directory, User, command as dying_command, program};
+use super::node::{Keeps, Mirror, Node, Plan};
+use super::process::{Directory, User, command as dying_command, program, run};
 
 /// What our start-up expression prints when the server runs and its users exist.
 const UP: &str = "the node is up";
@@ -16,9 +16,23 @@ const UP: &str = "the node is up";
 pub(crate) fn prepare(plan: &Plan) -> Directory {
     let directory = Directory::new(User::first_of(&["ejabberd", "nobody"]));
     directory.make("data");
+    if plan.mirror != Mirror::Stock {
+        install_module(&directory);
+    }
     directory.write("ejabberd.yml", &configuration(plan));
     directory.write("start.erl", &start_expression(&plan.host));
     directory
+}
+
+/// Where our module is, of a node that has it.
+pub(crate) const MODULE: &str = "ebin";
+
+fn install_module(directory: &Directory) {
+    let beams = directory.make(MODULE);
+    let mut install = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/node-modules/ejabberd/install.sh"));
+    install.arg("--into").arg(&beams);
+    run(install);
+    directory.give_all(MODULE);
 }
 
 pub(crate) fn command(directory: &Directory) -> Command {
@@ -31,6 +45,7 @@ pub(crate) fn command(directory: &Directory) -> Command {
     command.env("EJABBERD_CONFIG_PATH", at("ejabberd.yml"));
     command.env("EJABBERD_LOG_PATH", at("data/ejabberd.log"));
     command.env("ERL_CRASH_DUMP_SECONDS", "0");
+    command.arg("-pa").arg(at(MODULE));
     command.args(["-noinput", "+sbwt", "none", "-mnesia", "dir"]);
     command.arg(format!("\"{}\"", at("data").display()));
     command.args(["-eval", start.trim()]);
@@ -69,6 +84,10 @@ fn start_expression(host: &str) -> String {
 
 fn configuration(plan: &Plan) -> String {
     let (rooms, archive) = (plan.rooms(), plan.archive());
+    let mirror = match &plan.mirror {
+        Mirror::Stock => format!("  mod_service_log:\n    loggers:\n      - {archive}\n"),
+        Mirror::Module(settings) => format!("  mod_xmpp_archiver:\n    component: {archive}\n{settings}"),
+    };
     format!(
         r#"
 hosts:
@@ -131,10 +150,7 @@ modules:
     plugins: [flat, pep]
   mod_roster: {{}}
   mod_s2s_dialback: {{}}
-  mod_service_log:
-    loggers:
-      - {archive}
-  mod_stream_mgmt:
+{mirror}  mod_stream_mgmt:
     resend_on_timeout: true
     resume_timeout: 60
 "#,

@@ -1,6 +1,6 @@
 //! An IM node: a running server with its users, rooms and the mirror that feeds the archive.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::postgres::Database;
@@ -14,6 +14,16 @@ const ATTEMPTS: usize = 3;
 pub(crate) enum Kind {
     Prosody,
     Ejabberd,
+}
+
+/// How a node's messages get to the archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mirror {
+    /// What comes with the server.
+    #[default]
+    Stock,
+    /// Our module, with further lines of its configuration.
+    Module(String),
 }
 
 /// A running server.
@@ -53,6 +63,7 @@ pub(crate) struct Plan {
     pub(crate) server_port: u16,
     pub(crate) peers: Vec<Peer>,
     pub(crate) keeps: Keeps,
+    pub(crate) mirror: Mirror,
 }
 
 /// The server of another domain.
@@ -71,6 +82,7 @@ impl Plan {
             server_port: free_port(),
             peers: Vec::new(),
             keeps: Keeps::Itself,
+            mirror: Mirror::Stock,
         }
     }
 
@@ -122,6 +134,18 @@ impl Node {
         panic!("{kind:?} does not start")
     }
 
+    /// Starts a server that mirrors through our module.
+    pub(crate) fn start_with_module(kind: Kind, settings: &str) -> Node {
+        for _ in 0..ATTEMPTS {
+            let host = format!("{kind:?}.localhost").to_lowercase();
+            let plan = Plan { mirror: Mirror::Module(settings.to_owned()), ..Plan::new(&host) };
+            if let Some(node) = Node::try_start(kind, &plan) {
+                return node;
+            }
+        }
+        panic!("{kind:?} does not start")
+    }
+
     /// Starts a server for a domain of its own.
     pub(crate) fn start_as(kind: Kind, host: &str) -> Node {
         for _ in 0..ATTEMPTS {
@@ -136,11 +160,17 @@ impl Node {
     ///
     /// Prosody is told where ejabberd is. ejabberd asks the system's resolver, which knows `localhost` on every machine and no name below it.
     pub(crate) fn start_two() -> [Node; 2] {
+        Node::start_two_with([Mirror::Stock, Mirror::Stock])
+    }
+
+    /// The same with these mirrors, first Prosody's, then ejabberd's.
+    pub(crate) fn start_two_with(mirrors: [Mirror; 2]) -> [Node; 2] {
         for _ in 0..ATTEMPTS {
             let mut one = Plan::new("localhost");
             let mut other = Plan::new("ejabberd.localhost");
             one.peers = other.served();
             other.peers = one.served();
+            [one.mirror, other.mirror] = mirrors.clone();
             let one = Node::try_start(Kind::Prosody, &one);
             let other = Node::try_start(Kind::Ejabberd, &other);
             if let (Some(one), Some(other)) = (one, other) {
@@ -206,9 +236,29 @@ impl Node {
         format!("{name}@{}", self.rooms)
     }
 
+    /// Where its files are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where our module keeps its queue.
+    pub(crate) fn queue(&self) -> PathBuf {
+        self.directory.path().join("data/xmpp_archiver")
+    }
+
+    /// Asks it to end and waits until it has.
+    pub(crate) fn stop(&mut self) {
+        self.process.stop("TERM");
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
     /// Starts it again with the same ports and data.
     pub(crate) fn restart(&mut self) {
-        self.process.kill();
+        self.kill();
         // ejabberd says on its output that it is up: what it said before does not count.
         let _ = std::fs::remove_file(self.log());
         let started = try_for(PATIENCE, || {

@@ -9,9 +9,10 @@ use xmpp_archiver::identity::JOIN_WINDOW;
 use xmpp_archiver::intake::record::Record;
 use xmpp_archiver::node::Node;
 use xmpp_archiver::pipeline::read::RecordReader;
+use xmpp_archiver::pipeline::retry;
 use xmpp_archiver::policy::Policy;
 use xmpp_archiver::store::batch::Entry;
-use xmpp_archiver::store::{Connection, Writer, migrations};
+use xmpp_archiver::store::{Connection, Writer, gaps, migrations, tallies};
 use xmpp_archiver::time::Micros;
 
 use super::archiver::{Store, StoreKind};
@@ -108,6 +109,19 @@ impl Pipe {
         stored.expect("the store takes it");
     }
 
+    /// The store refuses the last record that came, and it is set aside.
+    pub(crate) fn set_aside_last(&mut self, why: &str) {
+        let entry = self.waiting.pop().expect("a record");
+        let stored = self.runtime.block_on(self.writer.set_aside(&entry, why, &self.spool_id));
+        stored.expect("the quarantine takes it");
+    }
+
+    /// Tries an entry of the quarantine once more.
+    pub(crate) fn retry(&mut self, id: i64) {
+        let outcome = self.runtime.block_on(retry::retry(&mut self.writer, &mut self.records, id));
+        assert_eq!(outcome.expect("the store answers"), retry::Outcome::Stored);
+    }
+
     /// The process ends and starts again: all that it knew only in memory is gone.
     pub(crate) fn restart(&mut self) {
         self.writer = self.runtime.block_on(writer(&self.store));
@@ -116,6 +130,18 @@ impl Pipe {
         for (room, nick, jid) in occupants {
             self.records.rooms().learn(&room, &nick, jid);
         }
+    }
+
+    /// The gaps and the counts, with all that came stored.
+    pub(crate) fn account(&mut self) -> (Vec<gaps::Gap>, tallies::Days) {
+        self.commit();
+        let endpoint = self.store.endpoint();
+        self.runtime.block_on(async {
+            let mut connection = Connection::open(&endpoint).await.expect("the store");
+            let gaps = gaps::all(&mut connection, &gaps::Filter::default()).await.expect("the gaps");
+            let days = tallies::days(&mut connection, 20_000, 22_000).await.expect("the counts");
+            (gaps, days)
+        })
     }
 
     /// What the store holds, with all that came stored.

@@ -58,6 +58,11 @@ impl Played {
         self.session = Some(session.expect("the archiver attaches"));
     }
 
+    /// Cuts the connection and takes no other.
+    pub(crate) fn cut(&mut self) {
+        self.session = None;
+    }
+
     /// Mirrors these stanzas and waits until the archiver has read them.
     pub(crate) fn mirror<S: AsRef<str>>(&mut self, stanzas: &[S]) {
         let bytes: String = stanzas.iter().map(AsRef::as_ref).collect();

@@ -1,9 +1,10 @@
-//! Prosody as an operator runs it, with the stock mirror: `mod_firewall` forwards each message once as it is sent and once as it is delivered.
+//! Prosody as an operator runs it, with the stock mirror (`mod_firewall` forwards each message once as it is sent and once as it is delivered) or with
+//! our module.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::node::{Keeps, Node, Peer, Plan};
+use super::node::{Keeps, Mirror, Node, Peer, Plan};
 use super::process::{Directory, User, command as dying_command, program};
 
 /// Writes the configuration, the rules of the mirror and the users' accounts.
@@ -13,6 +14,9 @@ pub(crate) fn prepare(plan: &Plan) -> Directory {
     directory.write("prosody.cfg.lua", &configuration(plan, &directory));
     directory.write("mirror.pfw", &mirror_rules(&plan.archive()));
     directory.write("mod_peers.lua", &peers_module(&plan.peers));
+    if let Mirror::Module(_) = plan.mirror {
+        copy_module(&directory);
+    }
     let host = plan.host.replace('.', "%2e");
     directory.make(&format!("data/{host}"));
     directory.make(&format!("data/{host}/accounts"));
@@ -22,6 +26,48 @@ pub(crate) fn prepare(plan: &Plan) -> Directory {
     }
     directory.give_all("data");
     directory
+}
+
+/// Where this repository has the module; a server that runs as another user may not be allowed to look there.
+fn module_source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("node-modules/prosody/mod_xmpp_archiver")
+}
+
+fn copy_module(directory: &Directory) {
+    directory.make("mod_xmpp_archiver");
+    for file in std::fs::read_dir(module_source()).expect("the module") {
+        let file = file.expect("a file of the module");
+        let text = std::fs::read_to_string(file.path()).expect("text");
+        directory.write(&format!("mod_xmpp_archiver/{}", file.file_name().display()), &text);
+    }
+    directory.write("mod_saboteur.lua", SABOTEUR);
+}
+
+/// Makes the mirror fail: at its turn, messages that say so hold what no serialiser can take.
+const SABOTEUR: &str = r#"
+local function is_target(event) return (event.stanza:get_child_text("body") or ""):find("sabotage", 1, true); end
+for _, event in ipairs { "pre-message/bare", "pre-message/full", "message/bare", "message/full" } do
+  module:hook(event, function (event) if is_target(event) then event.stanza.attr.broken = {}; end end, -0.89);
+  module:hook(event, function (event) event.stanza.attr.broken = nil; end, -0.91);
+end
+"#;
+
+/// The mirror's part of the configuration: a module for all hosts, what else is for all, and what is for the host of the users.
+fn mirror_configuration(plan: &Plan, directory: &Directory) -> [String; 3] {
+    match &plan.mirror {
+        Mirror::Stock => {
+            let rules = directory.path().join("mirror.pfw");
+            [
+                String::new(),
+                String::new(),
+                format!("modules_enabled = {{ \"firewall\"; \"peers\"; }}\nfirewall_scripts = {{ \"{}\" }}\n", rules.display()),
+            ]
+        }
+        Mirror::Module(settings) => {
+            let all = format!("xmpp_archiver_component = \"{}\"\n{settings}", plan.archive());
+            ["\"xmpp_archiver\";".to_owned(), all, "modules_enabled = { \"peers\"; \"saboteur\"; }\n".to_owned()]
+        }
+    }
 }
 
 pub(crate) fn command(directory: &Directory) -> Command {
@@ -98,6 +144,7 @@ fn configuration(plan: &Plan, directory: &Directory) -> String {
     let at = |name: &str| directory.path().join(name).display().to_string();
     let (rooms, archive) = (plan.rooms(), plan.archive());
     let own_modules = own_modules(directory);
+    let [module, for_all, for_users] = mirror_configuration(plan, directory);
     format!(
         r#"
 pidfile = "{pid}"
@@ -122,14 +169,14 @@ authentication = "internal_plain"
 {storage}
 max_archive_query_results = 200
 modules_enabled = {{
-  "roster"; "saslauth"; "disco"; "ping"; "time"; "version"; "blocklist"; "carbons"; "mam"; "smacks"; "dialback"; "offline";
+  "roster"; "saslauth"; "disco"; "ping"; "time"; "version"; "blocklist"; "carbons"; "mam"; "smacks"; "dialback"; "offline"; {module}
 }}
 modules_disabled = {{ "tls"; }}
 smacks_hibernation_time = 60
+{for_all}
 
 VirtualHost "{host}"
-  modules_enabled = {{ "firewall"; "peers"; "xmpp_archiver_mam"; }}
-  firewall_scripts = {{ "{rules}" }}
+{for_users}
 
 Component "{rooms}" "muc"
   modules_enabled = {{ "muc_mam"; "xmpp_archiver_mam"; }}
@@ -152,7 +199,6 @@ Component "{backfill}"
         component_port = plan.component_port,
         host = plan.host,
         storage = storage(plan, directory),
-        rules = at("mirror.pfw"),
         secret = Node::SECRET,
     )
 }

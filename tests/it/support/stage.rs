@@ -71,6 +71,13 @@ impl Stage {
         Stage::with(vec![node], archiver)
     }
 
+    /// The same with our module on the node, with further lines of its configuration.
+    pub(crate) fn set_with_module(kind: Kind, store: StoreKind, settings: &str) -> Stage {
+        let node = Node::start_with_module(kind, settings);
+        let archiver = Archiver::new(store, &[&node]);
+        Stage::with(vec![node], archiver)
+    }
+
     /// A stage for one node with an archiver of its own on a store that others use as well.
     pub(crate) fn with_archiver_on(store: &Store, node: Node) -> Stage {
         let archiver = Archiver::on(store, &[&node]);
@@ -99,6 +106,19 @@ impl Stage {
 
     pub(crate) fn nodes(&self) -> Vec<Rc<Node>> {
         self.nodes.borrow().clone()
+    }
+
+    /// The node crashes.
+    pub(crate) fn kill_node(&self) {
+        for node in self.nodes.borrow_mut().iter_mut() {
+            Rc::get_mut(node).expect("nobody else holds the node").kill();
+        }
+    }
+
+    /// Does something to the node that is not done to it by clients.
+    pub(crate) fn with_node(&self, change: impl FnOnce(&mut Node)) {
+        let mut nodes = self.nodes.borrow_mut();
+        change(nodes.first_mut().and_then(Rc::get_mut).expect("nobody else holds the node"));
     }
 
     /// The node crashes and comes back; everybody is thrown out.
@@ -257,6 +277,16 @@ impl Stage {
     /// Waits until everything is archived, and compares it with what was said.
     pub(crate) fn check(&self) {
         Stage::check_all(&[self]);
+    }
+
+    /// The same, and no two sends became one, nor may any message stem from several.
+    pub(crate) fn check_exactly(&self) {
+        self.check();
+        let rows = self.archived();
+        let sends = self.said.borrow().iter().filter(|said| said.is_kept).count();
+        let is_doubtful = |row: &&Value| row.get("possibly_several").and_then(Value::as_u64) != Some(0);
+        let doubtful: Vec<String> = rows.iter().filter(is_doubtful).map(|row| format!("may be several: {row}")).collect();
+        assert!(rows.len() == sends && doubtful.is_empty(), "{sends} sends: {}", report(&doubtful, &rows));
     }
 
     /// The same for stages that share a store.
