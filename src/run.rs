@@ -25,8 +25,6 @@ use crate::stats::{NodeStats, StoreStats};
 use crate::store::Endpoint;
 use crate::time::Micros;
 
-use life::Life;
-
 pub use status::{FILE as STATUS_FILE, Snapshot};
 
 /// Why the daemon could not start, or had to end.
@@ -85,11 +83,10 @@ pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(),
         stores.insert(store.name.clone(), open_store(config, store, &alarms, pipelines_stopped.clone())?);
     }
     let mut nodes = Vec::new();
-    let mut life = Life::read(&config.spool.path);
+    let life = life::Keeper::start(&config.spool.path, config.run.status_interval);
     for node in &config.nodes {
         if let Some(store) = stores.get(&node.store) {
-            let link = Arc::new(Link::restored(life.of(&node.name)));
-            life.watch(&node.name, link.clone(), store.appender.clone());
+            let link = life.link(&node.name, store.appender.clone());
             nodes.push(attach(config, node, store.appender.clone(), &alarms, link, sessions_stopped.clone())?);
         }
     }
@@ -97,7 +94,6 @@ pub async fn run(config: &Config, mut stop: watch::Receiver<bool>) -> Result<(),
     let reporter = status::Reporter::new(config, &nodes, &stores, alarms.clone(), gaps.clone());
     let watching = tokio::spawn(reporter.clone().keep_writing(config.run.status_interval));
     let watching_gaps = tokio::spawn(gaps.keep_looking());
-    let life = life::keep(life, config.run.status_interval);
     // What it gives holds a lock on the channel, and a sender that went away means stop, too.
     drop(stop.wait_for(|stop| *stop).await);
     log::info!("stopping: closing the sessions");

@@ -9,10 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jid::{BareJid, Jid};
 
+pub use super::account_args::{GapState, GapsAction, GapsArgs, ReconcileArgs};
 use super::history_args::{BackfillArgs, ImportArgs};
 use super::when::{When, Zone};
 use crate::config::domain;
-use crate::gap::State;
 
 /// What each exit code means, and where the configuration is looked for.
 const AFTER_HELP: &str = "\
@@ -95,23 +95,14 @@ pub enum Command {
     /// See to the records that the database refused
     Quarantine(QuarantineArgs),
     /// Fetch what was missed from the node's own archive
-    ///
-    /// Reads the archive that the node itself keeps and stores what is not there yet, marked `via` backfill.
     Backfill(BackfillArgs),
     /// Take over history from another archive
-    ///
-    /// Reads another product's archive, or a node's from before the archiver was there, and stores what is not there yet, marked `via` import.
     Import(ImportArgs),
     /// See to the intervals in which messages may have been missed
-    ///
-    /// Each is a row: which node, from when to when, why, and what has become of it. `list` looks into all configured stores, unless --store
-    /// names one.
     Gaps(GapsArgs),
     /// Compare what was counted with what became of it and with the rows that are there
     ///
-    /// By node and UTC day of arrival: every stanza that was received is archived, a further copy, a replay, an error, repeated, skipped, in
-    /// quarantine, forged or lost, and the archive holds as many rows as were counted. Exits with 3 if something does not add up, or if a gap of
-    /// that time is still open.
+    /// By node and UTC day of arrival. Exits with 3 if something does not add up, or if a gap of that time is still open.
     Reconcile(ReconcileArgs),
 }
 
@@ -378,115 +369,6 @@ pub enum QuarantineAction {
     },
 }
 
-/// `gaps`.
-#[derive(Args, Debug)]
-pub struct GapsArgs {
-    /// The store; `list` takes all of them, if not given
-    #[arg(long, global = true, value_name = "NAME")]
-    pub store: Option<String>,
-    /// What to do with the gaps.
-    #[command(subcommand)]
-    pub action: GapsAction,
-}
-
-/// `gaps …`.
-#[derive(Debug, Subcommand)]
-pub enum GapsAction {
-    /// List the gaps, the oldest number first
-    ///
-    /// --from and --to pick the gaps that lie, be it in part, between them.
-    List {
-        /// Of this node
-        #[arg(long, value_name = "NAME")]
-        node: Option<String>,
-        /// In this state; several: any of them
-        #[arg(long, value_enum, value_name = "STATE")]
-        state: Vec<GapState>,
-        /// When.
-        #[command(flatten)]
-        time: TimeArgs,
-        /// How they are written
-        #[arg(long, value_enum, default_value_t)]
-        format: MessageFormat,
-    },
-    /// Show all that is known of a gap, and what to do about it
-    Show {
-        /// Its number, as `list` names it
-        #[arg(value_name = "ID")]
-        id: i64,
-    },
-    /// Close a gap by hand; the row keeps who did, when, and why
-    Close {
-        /// Its number, as `list` names it
-        #[arg(value_name = "ID")]
-        id: i64,
-        /// Who closes it
-        #[arg(long, value_name = "NAME", value_parser = said)]
-        by: String,
-        /// Why
-        #[arg(long, value_name = "TEXT", value_parser = said)]
-        note: String,
-        /// What is missing can't be had any more
-        #[arg(long)]
-        unrecoverable: bool,
-    },
-}
-
-/// What has become of a gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum GapState {
-    /// Nothing yet
-    Open,
-    /// What the node's own archive holds was fetched
-    Backfilled,
-    /// Some of it was
-    Partly,
-    /// Somebody said that it can't be had
-    Unrecoverable,
-    /// Somebody closed it
-    Closed,
-}
-
-impl GapState {
-    /// The state in the archive.
-    pub fn state(self) -> State {
-        match self {
-            Self::Open => State::Open,
-            Self::Backfilled => State::Backfilled,
-            Self::Partly => State::Partly,
-            Self::Unrecoverable => State::Unrecoverable,
-            Self::Closed => State::Closed,
-        }
-    }
-}
-
-/// A text that says something.
-fn said(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("must say something".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-/// `reconcile`.
-#[derive(Args, Debug)]
-pub struct ReconcileArgs {
-    /// From this UTC day on; seven days back, if not given
-    ///
-    /// The forms of `search`; the whole day counts.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub from: Option<When>,
-    /// To this UTC day, which is included; today, if not given
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub to: Option<When>,
-    /// This node only
-    #[arg(long, value_name = "NAME")]
-    pub node: Option<String>,
-    /// How the report is written
-    #[arg(long, value_enum, default_value_t)]
-    pub format: ReportFormat,
-    /// The store; all of them, if not given
-    #[arg(long, value_name = "NAME")]
-    pub store: Option<String>,
-}
-
 /// How messages are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum MessageFormat {
@@ -658,9 +540,6 @@ mod tests {
             "quarantine retry 1 2 3",
             "quarantine retry --all",
             "quarantine export --output a",
-            "backfill --source prosody-sql --url sqlite:a --node n --from -2h --dry-run --format json",
-            "backfill --source mam --room r@b --all-accounts --component c.b --secret-file a",
-            "import --source cisco-jm --path a.csv --source-zone Europe/Berlin --restart",
             "gaps list",
             "gaps list --node a --state open --state partly --from -2d --to now --format csv --store b",
             "gaps show 7",
@@ -691,10 +570,6 @@ mod tests {
             "quarantine retry",
             "quarantine retry 1 --all",
             "demo --rate 0",
-            "backfill",
-            "backfill --source cisco-jm",
-            "backfill --source xep0227 --path a --url b",
-            "import --source mam",
             "gaps",
             "gaps show",
             "gaps close 7 --by ann",

@@ -12,6 +12,7 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 
 use super::args::ReportFormat;
+use super::gap_filling::Filling;
 use super::history_args::{HistoryArgs, ImportArgs};
 use super::{Failure, connect, output};
 use crate::config::{Config, NodeConfig, SecretSource, StoreConfig, StoreUrl};
@@ -189,7 +190,9 @@ impl<'c> Job<'c> {
                 if self.args.dry_run { feed::try_out(&mut source, &plan, &bar).await } else { feed::feed(&mut source, plan, &bar).await };
             bar.0.finish_and_clear();
             let troubles = source.troubles();
-            self.report(&outcome.map_err(feed_failure)?, &source)?;
+            let outcome = outcome.map_err(feed_failure)?;
+            let gaps = self.note_gaps(what, &outcome, &source).await?;
+            self.report(&outcome, gaps, &source)?;
             if troubles.is_empty() { Ok(()) } else { Err(Failure::ProblemFound) }
         })
     }
@@ -216,7 +219,20 @@ impl<'c> Job<'c> {
         migrations::require_current(&mut connection).await.map_err(|error| connect::failure(self.store, &error))
     }
 
-    fn report<S: Source>(&self, outcome: &Outcome, source: &S) -> Result<(), Failure> {
+    /// Says in the gaps of the interval what was found.
+    async fn note_gaps<S: Source>(&self, what: &str, outcome: &Outcome, source: &S) -> Result<u64, Failure> {
+        if self.via != Via::Backfill || self.args.dry_run {
+            return Ok(0);
+        }
+        let is_whole = outcome.refused + outcome.refused_before == 0 && source.troubles().is_empty() && !source.is_partial();
+        let name = what.split(' ').next().unwrap_or_default();
+        let interval = Interval { to: self.interval.to.or(Some(self.began_at)), ..self.interval };
+        let filling = Filling { node: &self.node.name, interval, is_whole, source: name, lacks: source.lacks() };
+        let mut connection = connect::open(self.store).await?;
+        filling.note(&mut connection).await.map_err(|error| connect::failure(self.store, &error))
+    }
+
+    fn report<S: Source>(&self, outcome: &Outcome, gaps: u64, source: &S) -> Result<(), Failure> {
         let name = match self.via {
             Via::Backfill => "backfill",
             Via::Import => "import",
@@ -227,6 +243,7 @@ impl<'c> Job<'c> {
             store: &self.store.name,
             dry_run: self.args.dry_run,
             outcome,
+            gaps,
             not_read: source.troubles(),
             lacks: source.lacks(),
         };
@@ -330,6 +347,8 @@ struct Report<'r> {
     dry_run: bool,
     #[serde(flatten)]
     outcome: &'r Outcome,
+    /// How many rows of gaps were brought up to date.
+    gaps: u64,
     /// What of the source could not be read.
     not_read: Vec<String>,
     /// What the source can't hold.
@@ -357,6 +376,7 @@ impl Report<'_> {
         if *refused_before > 0 {
             lines.push(format!("              and {refused_before} that had been refused before"));
         }
+        lines.push(format!("gaps noted    {}", self.gaps));
         lines.extend(self.not_read.iter().map(|archive| format!("not read      {archive}")));
         lines.push(format!("not in the source: {}", self.lacks));
         lines.join("\n") + "\n"

@@ -164,3 +164,28 @@ pub enum ImportSource {
     /// A file in the portable format with archives (XEP-0227)
     Xep0227,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::Arguments;
+
+    fn parse(line: &str) -> bool {
+        Arguments::try_parse_from(std::iter::once("xmpp-archiver").chain(line.split_whitespace())).is_ok()
+    }
+
+    #[test]
+    fn lines_are_taken_or_refused() {
+        for line in [
+            "backfill --source prosody-sql --url sqlite:a --node n --from -2h --dry-run --format json",
+            "backfill --source mam --room r@b --all-accounts --component c.b --secret-file a",
+            "import --source cisco-jm --path a.csv --source-zone Europe/Berlin --restart",
+        ] {
+            assert!(parse(line), "{line}");
+        }
+        for line in ["backfill", "backfill --source cisco-jm", "backfill --source xep0227 --path a --url b", "import --source mam"] {
+            assert!(!parse(line), "{line}");
+        }
+    }
+}

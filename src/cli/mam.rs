@@ -30,8 +30,9 @@ pub(super) fn execute(job: &Job<'_>, args: &MamArgs) -> Result<(), Failure> {
         let archives = archives(job, args, &mut asker).await?;
         Ok::<_, Failure>((asker, archives))
     })?;
+    let is_partial = !(args.all_rooms && args.all_accounts);
     let what = format!("mam {} {}", settings.domain, archives.join(" "));
-    job.run_on(&runtime, &what, async |position| Mam::new(asker, archives, job.wide(), position))
+    job.run_on(&runtime, &what, async |position| Mam::new(asker, archives, is_partial, job.wide(), position))
 }
 
 async fn archives(job: &Job<'_>, args: &MamArgs, asker: &mut Asker) -> Result<Vec<String>, Failure> {

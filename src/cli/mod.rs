@@ -3,6 +3,7 @@
 //! [`args`] defines every command; [`dispatch`] loads the configuration, sets the log up and hands over to the command's
 //! `execute`. A command ends with a [`Failure`] named by what the caller can do about it, which is also the exit code.
 
+mod account_args;
 pub mod args;
 pub mod backfill;
 pub mod check;
@@ -12,11 +13,12 @@ mod connect;
 pub mod demo;
 mod demo_report;
 pub mod export;
+mod gap_filling;
+pub mod gaps;
 mod history;
 pub mod history_args;
 pub mod import;
 mod mam;
-pub mod gaps;
 pub mod man;
 mod memory;
 pub mod migrate;

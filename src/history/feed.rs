@@ -131,7 +131,7 @@ pub async fn feed<S: Source>(source: &mut S, plan: Plan, progress: &impl Progres
     let (appender, reader, recovered) = open(&plan.place)?;
     let stats = Arc::new(StoreStats::default());
     let (stop, stopped) = watch::channel(false);
-    let settings = settings(&plan, stats.clone());
+    let settings = settings(&plan, stats.clone(), recovered.damaged);
     let pipeline = Pipeline::start(settings, reader, recovered.spool_id, appender.clone(), Handle::current(), stopped)?;
     let mut feeder = Feeder { plan, appender, stats, told: Outcome::default(), progress };
     feeder.told.read_before = feeder.plan.state.read;
@@ -191,7 +191,7 @@ fn open(place: &Place) -> Result<(Appender, spool::Reader, spool::Recovered), Fe
     })
 }
 
-fn settings(plan: &Plan, stats: Arc<StoreStats>) -> pipeline::Settings {
+fn settings(plan: &Plan, stats: Arc<StoreStats>, damage: Vec<spool::Damage>) -> pipeline::Settings {
     pipeline::Settings {
         endpoint: plan.endpoint.clone(),
         migrates: false,
@@ -202,6 +202,7 @@ fn settings(plan: &Plan, stats: Arc<StoreStats>) -> pipeline::Settings {
         quarantine_dir: plan.place.quarantine(),
         stats,
         alarms: Alarms::default(),
+        damage,
     }
 }
 

@@ -33,6 +33,7 @@ pub struct Mam {
     interval: Interval,
     after: Option<String>,
     troubles: Vec<String>,
+    is_partial: bool,
 }
 
 /// A page of an archive.
@@ -44,11 +45,17 @@ struct Page {
 }
 
 impl Mam {
-    /// A source of these archives.
+    /// A source of these archives; `is_partial` where they are not all that the node has.
     ///
     /// # Errors
     /// When the position is none in them.
-    pub fn new(asker: Asker, mut archives: Vec<String>, interval: Interval, position: Option<&str>) -> Result<Self, SourceError> {
+    pub fn new(
+        asker: Asker,
+        mut archives: Vec<String>,
+        is_partial: bool,
+        interval: Interval,
+        position: Option<&str>,
+    ) -> Result<Self, SourceError> {
         archives.sort();
         archives.dedup();
         let mut after = None;
@@ -58,7 +65,7 @@ impl Mam {
             archives.retain(|other| other.as_str() >= archive);
             after = archives.first().filter(|first| *first == archive).map(|_| id.to_owned());
         }
-        Ok(Self { asker, archives: archives.into(), interval, after, troubles: Vec::new() })
+        Ok(Self { asker, archives: archives.into(), interval, after, troubles: Vec::new(), is_partial })
     }
 
     async fn page(&mut self, archive: &str, most: usize) -> Result<Result<Page, String>, SessionError> {
@@ -208,6 +215,10 @@ impl Source for Mam {
             }
         }
         Ok(Vec::new())
+    }
+
+    fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     fn troubles(&self) -> Vec<String> {

@@ -138,6 +138,11 @@ pub trait Source: Send {
         async { Ok(None) }
     }
 
+    /// Whether it is known to be a part of what the node keeps.
+    fn is_partial(&self) -> bool {
+        false
+    }
+
     /// What of it could not be read, in words.
     fn troubles(&self) -> Vec<String> {
         Vec::new()

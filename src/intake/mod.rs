@@ -313,7 +313,7 @@ impl Intake for NodeIntake {
 pub(crate) fn position(envelope: &Envelope, arrived_at: Micros) -> Option<Queued> {
     // A node whose clock is ahead says nothing about when it was.
     let at = envelope.at.filter(|at| *at <= arrived_at).unwrap_or(arrived_at);
-    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence?, at })
+    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence?, at: Some(at) })
 }
 
 /// A reason that comes back from the spool.

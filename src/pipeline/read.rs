@@ -55,7 +55,7 @@ impl RecordReader {
             Payload::Oversize { text, .. } => Ok((Item::Oversize((*text).to_owned()), 0, None)),
             Payload::Gap(gap) => Ok((Item::Gap(gap.clone()), 0, None)),
             Payload::Passed { sequence, at, reason, epoch } => {
-                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: *at };
+                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: Some(*at) };
                 Ok((Item::Skipped(intake::known_reason(reason)), 0, Some(queued)))
             }
             Payload::Tally(counts) => Ok((Item::Tally(counts.iter().map(owned).collect()), 0, None)),
@@ -88,10 +88,20 @@ impl RecordReader {
         match read {
             Ok((item, shape)) => {
                 let node = Arc::from(record.node);
-                Entry { seq, node, arrived_at: record.arrived_at, record: bytes.to_vec(), stanza, shape, queued: None, item }
+                Entry {
+                    seq,
+                    node,
+                    arrived_at: record.arrived_at,
+                    record: bytes.to_vec(),
+                    stanza,
+                    shape,
+                    queued: None,
+                    retried: false,
+                    item,
+                }
             }
             Err(why) => {
-                let queued = Queued { epoch: format!("history {:x}", Sha256::digest(item)), sequence: 0 };
+                let queued = Queued { epoch: format!("history {:x}", Sha256::digest(item)), sequence: 0, at: None };
                 Entry { queued: Some(queued), ..unreadable(seq, bytes, record.node, record.arrived_at, stanza, why) }
             }
         }

@@ -95,3 +95,10 @@ pub(super) fn queue_key(keyring: &Keyring, node: &str, epoch: &str) -> Vec<u8> {
     let other = keyring.hash(&[b"epoch", epoch.as_bytes(), node.as_bytes()]);
     [one.to_be_bytes(), other.to_be_bytes()].concat()
 }
+
+/// Random enough to tell writers apart: process, time, and the address of a fresh allocation through the hasher's random state.
+pub(super) fn token() -> Vec<u8> {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one((std::process::id(), crate::time::now()));
+    [random.to_be_bytes().to_vec(), std::process::id().to_be_bytes().to_vec()].concat()
+}

@@ -90,6 +90,7 @@ impl LastIds {
             bounce: self.bounce.max(other.bounce),
             occupancy: self.occupancy.max(other.occupancy),
             quarantine: self.quarantine.max(other.quarantine),
+            gap: self.gap.max(other.gap),
             jid: self.jid.max(other.jid),
             conversation: self.conversation.max(other.conversation),
             node: self.node.max(other.node),

@@ -11,8 +11,11 @@ use diesel::QueryResult;
 use super::account::Account;
 use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
-use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number, via};
+use super::derive::{
+    bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number, token, via,
+};
 use super::dictionary::Dictionary;
+use super::insertion::Batch;
 use super::queries::{LastIds, Queries};
 use super::queues::{Position, Queues};
 use super::references::References;
@@ -188,7 +191,7 @@ impl Memory {
         self.last = self.last.later_of(&db.last_ids().await?);
         let mut batch = Batch::default();
         let fresh: Vec<&Entry> = entries.iter().collect();
-        self.number_names(db, &fresh).await?;
+        self.number_names(db, &fresh, &batch.account).await?;
         for (entry, keyed) in self.look_up(db, &fresh).await? {
             self.decide(db, entry, keyed, &mut batch).await?;
         }
@@ -400,6 +403,7 @@ impl Memory {
         }
         Ok(match (verdict.is_new, message.is_replay()) {
             (true, _) => State::Archived,
+            _ if !verdict.adds_copy => State::Repeated,
             (false, false) => State::Duplicate,
             (false, true) => State::Replayed,
         })
@@ -594,47 +598,4 @@ impl Memory {
             record: entry.record.clone(),
         }
     }
-}
-
-/// Rows to insert.
-#[derive(Default)]
-struct Batch {
-    spool_id: Vec<u8>,
-    messages: Vec<MessageRow>,
-    deliveries: Vec<DeliveryRow>,
-    keys: Vec<KeyRow>,
-    bounces: Vec<BounceRow>,
-    occupancies: Vec<OccupancyRow>,
-    rooms: Vec<RoomRow>,
-    quarantine: Vec<QuarantineRow>,
-    account: Account,
-    committed: Committed,
-}
-
-impl Batch {
-    async fn insert<Q: Queries>(mut self, db: &mut Q) -> QueryResult<Committed> {
-        // In the order of the primary keys a B-tree fills its pages; in the order of arrival it splits them, and they stay half empty.
-        self.deliveries.sort_unstable_by_key(|row| (row.message_id, row.seq));
-        self.keys.sort_unstable_by(|one, other| (one.message_id, &one.key).cmp(&(other.message_id, &other.key)));
-        let mut committed = self.committed;
-        committed.messages = self.messages.len() as u64;
-        committed.deliveries = self.deliveries.len() as u64;
-        committed.bounces = self.bounces.len() as u64;
-        committed.quarantined = self.quarantine.len() as u64;
-        db.insert_messages(self.messages).await?;
-        db.insert_deliveries(self.deliveries).await?;
-        db.insert_keys(&self.keys).await?;
-        db.insert_rooms(&self.rooms).await?;
-        db.insert_bounces(&self.bounces).await?;
-        db.insert_occupancies(&self.occupancies).await?;
-        db.insert_quarantine(&self.quarantine).await?;
-        Ok(committed)
-    }
-}
-
-/// Random enough to tell writers apart: process, time, and the address of a fresh allocation through the hasher's random state.
-fn token() -> Vec<u8> {
-    use std::hash::{BuildHasher, RandomState};
-    let random = RandomState::new().hash_one((std::process::id(), crate::time::now()));
-    [random.to_be_bytes().to_vec(), std::process::id().to_be_bytes().to_vec()].concat()
 }

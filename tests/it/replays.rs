@@ -4,8 +4,8 @@ mod forged;
 mod halves;
 mod incoming;
 mod late;
-mod past;
 mod packets;
+mod past;
 
 /// Makes a test of each function for each database.
 macro_rules! on_every_store {

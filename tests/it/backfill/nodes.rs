@@ -180,8 +180,11 @@ impl Outage {
         let after = self.stage.archived();
         let wrong = self.differences(&after);
         assert!(wrong.is_empty(), "{}\n{told}\n{after:#?}", wrong.join("\n"));
+        assert!(number(&told, "gaps") > 0, "{told}");
+        let filled = format!("SELECT COUNT(*) FROM gaps WHERE state = 2 AND found >= {missed} AND note IS NOT NULL");
+        assert_ne!(self.stage.archiver.borrow().store.query(&filled).trim(), "0");
         let again = self.backfill(source);
-        assert_eq!((number(&again, "added"), number(&again, "refused")), (0, 0), "{again}");
+        assert_eq!((number(&again, "added"), number(&again, "refused"), number(&again, "gaps")), (0, 0, 0), "{again}");
         assert_eq!(self.stage.archived(), after, "nothing changes by doing it again");
     }
 

@@ -60,7 +60,10 @@ fn mirror_configuration(plan: &Plan, directory: &Directory) -> [String; 3] {
             [
                 String::new(),
                 String::new(),
-                format!("modules_enabled = {{ \"firewall\"; \"peers\"; }}\nfirewall_scripts = {{ \"{}\" }}\n", rules.display()),
+                format!(
+                    "modules_enabled = {{ \"firewall\"; \"peers\"; \"xmpp_archiver_mam\"; }}\nfirewall_scripts = {{ \"{}\" }}\n",
+                    rules.display()
+                ),
             ]
         }
         Mirror::Module(settings) => {
