@@ -6,6 +6,7 @@ use crate::gap::{Reason, State};
 use crate::history::Interval;
 use crate::store::gaps::{self, Change, Filter, Gap};
 use crate::store::{Connection, StoreError, fetched};
+use crate::time::SECOND;
 
 /// How a backfill went.
 pub(super) struct Filling<'f> {
@@ -31,7 +32,8 @@ impl Filling<'_> {
         let mut changed = 0;
         for gap in gaps::all(connection, &filter).await? {
             let Some(to) = gap.to.filter(|_| self.covers(&gap)) else { continue };
-            let (found, known) = fetched::count(connection, self.node, gap.from, to).await?;
+            // Some archives know whole seconds only.
+            let (found, known) = fetched::count(connection, self.node, gap.from - SECOND, to).await?;
             let state = if self.is_whole || gap.state == Some(State::Backfilled) { State::Backfilled } else { State::Partly };
             if (found, known) == (gap.found, gap.known) && gap.state == Some(state) {
                 continue;

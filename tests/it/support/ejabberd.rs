@@ -106,11 +106,7 @@ loglevel: info
   - port: {component_port}
     ip: "127.0.0.1"
     module: ejabberd_service
-    hosts:
-      "{archive}":
-        password: "{secret}"
-      "{backfill}":
-        password: "{secret}"
+    password: "{secret}"
 acl:
   backfill:
     server: "{backfill}"
