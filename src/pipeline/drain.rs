@@ -99,6 +99,7 @@ async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &
     reader.rewind(start.position);
     let mut released = start.position;
     let mut damaged = Damaged::new(&shared.settings.damage, start.position);
+    let mut position = start.position;
     loop {
         let stored = shared.stored.load(Ordering::Acquire);
         if stored > released {
@@ -108,11 +109,18 @@ async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &
         let Some(batch) = next(shared, &mut reader, appender, &mut records, &mut damaged).await else { continue };
         match batch {
             Next::Batch(batch) => {
+                position = batch.next_seq;
                 if batches.send(batch).is_err() {
                     return;
                 }
             }
-            Next::End => return,
+            Next::End => {
+                let entries = damaged.rest(&shared.settings);
+                if !entries.is_empty() {
+                    let _writer_ended = batches.send(Batch { entries, next_seq: position });
+                }
+                return;
+            }
         }
     }
 }
