@@ -51,6 +51,7 @@ pub mod pipeline;
 
 pub mod notify;
 
+pub mod history;
 pub mod metrics;
 
 pub mod run;

@@ -79,6 +79,8 @@ pub struct StoreCounts {
     pub committed_seq: u64,
     /// New messages.
     pub messages: u64,
+    /// Copies of messages that were there before.
+    pub known: u64,
     /// Copies.
     pub deliveries: u64,
     /// Errors attached to messages.
@@ -102,6 +104,7 @@ impl StoreStats {
     pub fn committed(&self, committed: &Committed, next_seq: u64, newest_arrival: Micros) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.messages += committed.messages;
+        counts.known += committed.known;
         counts.deliveries += committed.deliveries;
         counts.bounces += committed.bounces;
         counts.quarantined += committed.quarantined;

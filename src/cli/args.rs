@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use jid::{BareJid, Jid};
 
 pub use super::account_args::{GapState, GapsAction, GapsArgs, ReconcileArgs};
+use super::history_args::{BackfillArgs, ImportArgs};
 use super::when::{When, Zone};
 use crate::config::domain;
 
@@ -95,6 +96,10 @@ pub enum Command {
     Quarantine(QuarantineArgs),
     /// Try whether alarms reach people, or say that they were seen
     Alarms(AlarmsArgs),
+    /// Fetch what was missed from the node's own archive
+    Backfill(BackfillArgs),
+    /// Take over history from another archive
+    Import(ImportArgs),
     /// See to the intervals in which messages may have been missed
     Gaps(GapsArgs),
     /// Compare what was counted with what became of it and with the rows that are there

@@ -6,6 +6,7 @@
 mod account_args;
 pub mod alarms;
 pub mod args;
+pub mod backfill;
 pub mod check;
 pub mod completions;
 pub mod config;
@@ -13,7 +14,12 @@ mod connect;
 pub mod demo;
 mod demo_report;
 pub mod export;
+mod gap_filling;
 pub mod gaps;
+mod history;
+pub mod history_args;
+pub mod import;
+mod mam;
 pub mod man;
 mod memory;
 pub mod migrate;
@@ -99,6 +105,8 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Status(args) => status::execute(load_quietly(&global)?, args),
         Command::Quarantine(args) => quarantine::execute(load_quietly(&global)?, args),
         Command::Alarms(args) => alarms::execute(&load_quietly(&global)?, args),
+        Command::Backfill(args) => backfill::execute(load_quietly(&global)?, args),
+        Command::Import(args) => import::execute(load_quietly(&global)?, args),
         Command::Gaps(args) => gaps::execute(&load_quietly(&global)?, args),
         Command::Reconcile(args) => reconcile::execute(&load_quietly(&global)?, &args),
         Command::Config => config::execute(&load_quietly(&global)?),

@@ -9,12 +9,14 @@
 //! - [`framing`] cuts the bytes into stanzas and keeps them verbatim, well-formed or not;
 //! - [`iq`] answers the few requests that a component owes an answer to;
 //! - [`openfire`] asks an Openfire node to mirror at all;
+//! - [`ask`] is a connection on which commands ask the node something;
 //! - [`module`] asks a node how its own module is doing, if it has one;
 //! - [`status`] tells everybody else how the node is doing, [`error`] why a session ended and what to do about it.
 //!
 //! Nothing here slows the reader but [`Intake::take`]: what is written goes through a bounded queue, and a node that does
 //! not read its answers is disconnected rather than waited for.
 
+pub mod ask;
 pub mod backoff;
 pub mod error;
 pub mod framing;

@@ -45,13 +45,13 @@ const ENDLESS_LIMITS: u64 = 16;
 
 const STREAM_END: &[u8] = b"</stream:stream>";
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 /// An authenticated connection, with whatever was read of it beyond the handshake.
 pub(super) struct Connection {
-    socket: Box<dyn Socket>,
-    framer: Framer,
+    pub(super) socket: Box<dyn Socket>,
+    pub(super) framer: Framer,
 }
 
 impl Connection {

@@ -12,6 +12,8 @@
 //!    of their own only when there is none.
 //! 5. **Feeds.** Two archivers may be given the same by one node, each through a component domain of its own. Copies are counted
 //!    for each feed by itself, so that the k-th of a message on one is the k-th on the other, and makes one delivery.
+//! 6. **History** read from another archive is a replay of which the time is known better. It adds a copy only where no live one is
+//!    known, and none that was added before.
 //!
 //! Nothing is thrown away: every copy becomes a delivery of the message that it joins, or a further sighting of one. This module does no I/O: the store
 //! asks it what to look up ([`Identity::wanted`]), gives it what it found ([`Identity::found`]) and has it decide copy by copy.
@@ -36,6 +38,9 @@ pub const FEDERATION_WINDOW: Micros = 600 * SECOND;
 pub const FEED_WINDOW: Micros = FEDERATION_WINDOW;
 /// A replay's stamp may be this far from when the message arrived: clocks differ, and a busy node hands copies on late.
 pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
+/// A message from another archive that has no id attribute may be this far from its live copy: time enough for a clock of whole seconds and
+/// a busy node, and too little for somebody to say the same again unseen.
+pub const HISTORY_WINDOW: Micros = 10 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
 const BURST_GAP: Micros = 2 * SECOND;
 /// Most messages held in memory (about 800 bytes each); older ones are looked up in the database.
@@ -62,6 +67,8 @@ pub struct Verdict {
     pub new_ids: Vec<ExactId>,
     /// What this copy is the first to say.
     pub news: News,
+    /// Whether it is kept as a delivery: what another archive holds of a message that came live says nothing new.
+    pub adds_copy: bool,
 }
 
 /// Who wrote a message and whom it is for, where the copies before this one did not say: what goes into a room tells the JID, and what comes
@@ -165,6 +172,9 @@ impl Identity {
     fn spans(&self, message: &Message, keyed: &Keyed) -> [Option<(Micros, Micros, Micros)>; 2] {
         // Another archiver of the same node may have seen it a moment later.
         let just_now = Some((message.arrived_at, self.window, 2 * SECOND));
+        if message.history.is_some() {
+            return [Some((message.said_at(), message.replay_window(), message.replay_window())), None];
+        }
         if message.is_replay() {
             return [Some((message.said_at(), REPLAY_WINDOW, REPLAY_WINDOW)), just_now];
         }
@@ -213,6 +223,18 @@ impl Identity {
             self.step = Some(Step { step, first: self.has_decided.then_some(next_id) });
         }
         self.has_decided = true;
+    }
+
+    /// How far from a message that may be the same a copy from another archive was said; none when there is no such message. Of equal messages those that
+    /// are certain are to be decided on first, or one that was missed takes the place of one that was not.
+    pub fn distance(&self, message: &Message, keyed: &Keyed) -> Option<Micros> {
+        if message.history.is_none() || self.by_exact_id(message, keyed).is_some() {
+            return Some(0);
+        }
+        let group = self.groups.get(&keyed.hash)?;
+        let fits = group.iter().filter(|known| known.may_be(message) && !known.contradicts(message, &self.keyring));
+        let distances = fits.map(|known| message.distance_from(known.sent_at));
+        distances.min().filter(|distance| *distance <= message.replay_window())
     }
 
     /// An error came back for this message: equal copies that come later are another send.
@@ -272,9 +294,12 @@ impl Identity {
     /// The message said nearest to the stamp; one that arrived just now if there is none, since a stamp may be forged.
     fn nearest<'k>(&self, message: &Message, candidates: impl Iterator<Item = (usize, &'k Known)>) -> Option<usize> {
         let distance = |known: &Known| {
-            let stamped = (message.said_at() - known.sent_at).abs();
+            let stamped = message.distance_from(known.sent_at);
             let arrived = (message.arrived_at - known.last_at).abs();
-            if stamped <= REPLAY_WINDOW { Some(stamped) } else { (arrived <= self.window).then_some(REPLAY_WINDOW + arrived) }
+            if stamped <= message.replay_window() {
+                return Some(stamped);
+            }
+            (arrived <= self.window && message.history.is_none()).then_some(REPLAY_WINDOW + arrived)
         };
         let near = candidates.filter_map(|(index, known)| Some((distance(known)?, index)));
         near.min().map(|(_, index)| index)
@@ -339,8 +364,16 @@ fn unreachable_group(hash: u64) {
 impl Known {
     fn take(&mut self, message: &Message, keyed: &Keyed, is_new: bool, keyring: &Keyring) -> Verdict {
         let at = message.said_at();
-        let sighted = keyed.feed.and_then(|feed| self.sight(feed));
-        let sequence = sighted.unwrap_or_else(|| self.deliver(keyed.feed));
+        let new_ids = self.learn_ids(message, keyring);
+        // What another archive holds says nothing of the feeds by which copies came.
+        let feed = keyed.feed.filter(|_| message.history.is_none());
+        let sighted = feed.and_then(|feed| self.sight(feed));
+        let adds_copy = sighted.is_none() && (message.history.is_none() || is_new || (self.counts.is_empty() && !new_ids.is_empty()));
+        let sequence = match sighted {
+            Some(sequence) => sequence,
+            None if adds_copy => self.deliver(feed),
+            None => self.copies,
+        };
         let mut send = 1;
         if !message.is_replay() {
             let count = self.add(keyed.channel, at);
@@ -348,7 +381,7 @@ impl Known {
             self.last_at = self.last_at.max(at);
         }
         let shape_is_kept = self.shapes.contains(&keyed.shape);
-        if !shape_is_kept && sighted.is_none() {
+        if !shape_is_kept && adds_copy {
             self.shapes.push(keyed.shape);
         }
         let direction = match message.direction {
@@ -357,7 +390,6 @@ impl Known {
             Direction::Unknown => Direction::Received,
             known => known,
         };
-        let new_ids = self.learn_ids(message, keyring);
         let news = News {
             sender: known::learn(&mut self.sender, message.sender.as_ref()),
             sender_nick: known::learn(&mut self.sender_nick, message.sender_nick.as_ref()),
@@ -365,7 +397,7 @@ impl Known {
             recipient_nick: known::learn(&mut self.recipient_nick, message.recipient_nick.as_ref()),
         };
         let is_sighting = sighted.is_some();
-        Verdict { message_id: self.id, is_new, sequence, is_sighting, send, direction, shape_is_kept, new_ids, news }
+        Verdict { message_id: self.id, is_new, sequence, is_sighting, adds_copy, send, direction, shape_is_kept, new_ids, news }
     }
 }
 
@@ -392,6 +424,7 @@ impl Verdict {
             shape_is_kept: false,
             new_ids: message.exact_ids.clone(),
             news: News::default(),
+            adds_copy: true,
         }
     }
 }
@@ -405,6 +438,20 @@ impl Message {
     /// Whether the copy was made after the fact.
     pub fn is_replay(&self) -> bool {
         matches!(self.source, Source::Late | Source::History | Source::Archive)
+    }
+
+    /// How far from its stamp the message of a replay may be.
+    fn replay_window(&self) -> Micros {
+        if self.history.is_some() && self.id.is_none() { HISTORY_WINDOW } else { REPLAY_WINDOW }
+    }
+
+    /// How far from its time another one is. A clock of whole seconds, as some archives have, tells a second and not its begin: the middle is nearest.
+    fn distance_from(&self, at: Micros) -> Micros {
+        let middle = |at: Micros| if at % SECOND == 0 { at + SECOND / 2 } else { at };
+        match self.history {
+            Some(_) => (middle(self.said_at()) - middle(at)).abs(),
+            None => (self.said_at() - at).abs(),
+        }
     }
 
     /// Whether this may be the subject that a room sends to everyone who joins (XEP-0045 §7.2.15), however long ago it was set.

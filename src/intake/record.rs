@@ -3,6 +3,7 @@
 //! Layout, little-endian: format `u8` (1), kind `u8`, arrival `i64` (microseconds), sessions `u16` (65,535: not known), length of the node's name
 //! `u16`, the name, the payload to the end. Kind 1: the payload is a stanza. Kind 2: it is `0` or `1` (persistent) and a room's JID.
 //! Kind 3: a stanza that was too large, of which only the head was kept: length of the text `u16`, the text that says so, the head.
+//! Kind 6: an item of history from elsewhere ([`crate::history::record`]).
 //! Kind 4: a gap: reason `u8`, begin `i64`, end `i64`, copies lost `u64` (the lowest `i64`, the highest `u64`: not known), details to the end.
 //! Kind 7: a numbered copy that is not worth keeping, so that its number is not missed: number `u64`, time `i64`, length of the reason `u16`, the
 //! reason, the epoch. Kind 5: counts of what never came here: one after the other day `i32`, state `u8`, count `u64`, length of the reason `u16`, the reason.
@@ -21,6 +22,7 @@ const FORMAT: u8 = 1;
 const STANZA: u8 = 1;
 const ROOM_KIND: u8 = 2;
 const OVERSIZE: u8 = 3;
+const HISTORY: u8 = 6;
 const GAP: u8 = 4;
 const TALLY: u8 = 5;
 const PASSED: u8 = 7;
@@ -67,6 +69,8 @@ pub enum Payload<'r> {
         /// Its first bytes.
         head: &'r [u8],
     },
+    /// An item of history, as [`crate::history::record`] has it, and where in the record it stands.
+    History(&'r [u8], Range<usize>),
     /// Messages of the node may have been missed.
     Gap(Gap),
     /// A copy from the node's own queue that is not worth keeping.
@@ -110,6 +114,12 @@ impl<'r> Record<'r> {
         Self { node, arrived_at, sessions: None, step: None, payload: Payload::Oversize { text, head } }
     }
 
+    /// An item of history that belongs to `node`, read at `read_at`.
+    pub fn history(node: &'r str, read_at: Micros, item: &'r [u8]) -> Self {
+        let start = HEAD_BYTES + node.len();
+        Self { node, arrived_at: read_at, sessions: None, step: None, payload: Payload::History(item, start..start + item.len()) }
+    }
+
     /// A gap in what came from `node`.
     pub fn gap(node: &'r str, arrived_at: Micros, gap: Gap) -> Self {
         Self { node, arrived_at, sessions: None, step: None, payload: Payload::Gap(gap) }
@@ -135,6 +145,7 @@ impl<'r> Record<'r> {
             },
             Payload::RoomKind { room, persistent } => (ROOM_KIND, vec![b'0' + u8::from(*persistent)], room.as_bytes()),
             Payload::Oversize { text, head } => (OVERSIZE, [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat(), head),
+            Payload::History(item, _) => (HISTORY, Vec::new(), item),
             Payload::Gap(gap) => (GAP, gap_bytes(gap), gap.detail.as_bytes()),
             Payload::Passed { sequence, at, reason, epoch } => (PASSED, passed_bytes(*sequence, *at, reason), epoch.as_bytes()),
             Payload::Tally(counts) => (TALLY, counts.iter().flat_map(count_bytes).collect(), &[]),
@@ -176,6 +187,7 @@ impl<'r> Record<'r> {
                 let (text, head) = rest.split_at_checked(usize::from(u16::from_le_bytes(length.try_into().ok()?)))?;
                 Payload::Oversize { text: std::str::from_utf8(text).ok()?, head }
             }
+            [FORMAT, HISTORY] => Payload::History(payload, HEAD_BYTES + name_bytes..bytes.len()),
             [FORMAT, GAP] => Payload::Gap(read_gap(payload)?),
             [FORMAT, PASSED] => read_passed(payload)?,
             [FORMAT, TALLY] => Payload::Tally(read_counts(payload)?),
@@ -265,6 +277,7 @@ mod tests {
             Record::room_kind("main", 5, "room@muc.example", true),
             Record::room_kind("main", 5, "room@muc.example", false),
             Record::oversize("main", 5, "too large", b"<message to='"),
+            Record::history("main", 5, b"any bytes"),
             Record::gap("main", 5, Gap { from: Some(-3), to: None, reason: Reason::SpoolDamaged, lost: Some(7), detail: "{}".to_owned() }),
             Record::gap("main", 5, Gap { from: None, to: Some(9), reason: Reason::ConnectionLost, lost: None, detail: String::new() }),
             Record::tally(

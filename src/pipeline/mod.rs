@@ -7,6 +7,7 @@
 
 mod damage;
 pub mod drain;
+mod past;
 pub mod read;
 pub mod retry;
 

@@ -5,7 +5,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::Rules;
+use sha2::{Digest, Sha256};
+
+use super::{Rules, past};
+use crate::history;
 use crate::intake;
 use crate::intake::record::{Payload, Record};
 use crate::message::content::flags;
@@ -54,6 +57,7 @@ impl RecordReader {
         let node = self.node(record.node);
         let read = match &record.payload {
             Payload::RoomKind { room, persistent } => Ok((Item::RoomKind { room: (*room).to_owned(), persistent: *persistent }, 0, None)),
+            Payload::History(item, range) => return self.history(seq, bytes, &record, item, range.start),
             Payload::Oversize { text, .. } => Ok((Item::Oversize((*text).to_owned()), 0, None)),
             Payload::Gap(gap) => Ok((Item::Gap(gap.clone()), 0, None)),
             Payload::Passed { sequence, at, reason, epoch } => {
@@ -88,6 +92,60 @@ impl RecordReader {
             }
             Err(why) => unreadable(seq, bytes, &node, record.arrived_at, stanza, why),
         }
+    }
+
+    /// Reads an item of history. What can't be understood is named by its content, so that it goes to the quarantine once however often it is read.
+    fn history(&mut self, seq: u64, bytes: &[u8], record: &Record<'_>, item: &[u8], start: usize) -> Entry {
+        let node = self.node(record.node);
+        let Some(past) = history::record::decode(item) else {
+            return unreadable(seq, bytes, &node, record.arrived_at, 0..0, "not an item of this version".to_owned());
+        };
+        let stanza = start + past.range.start..start + past.range.end;
+        let read = catch_unwind(AssertUnwindSafe(|| self.past(&past, &node, record.arrived_at)))
+            .unwrap_or_else(|_panic| Err("reading it failed inside the program: please report this".to_owned()));
+        match read {
+            Ok((item, shape)) => {
+                // An archive is that of the node, by whichever feed it is named.
+                let node = Arc::from(node.itself());
+                Entry {
+                    seq,
+                    node,
+                    same_as: None,
+                    arrived_at: record.arrived_at,
+                    step: None,
+                    record: bytes.to_vec(),
+                    stanza,
+                    shape,
+                    queued: None,
+                    retried: false,
+                    item,
+                }
+            }
+            Err(why) => {
+                let queued = Queued { epoch: format!("history {:x}", Sha256::digest(item)), sequence: 0, at: None };
+                Entry { queued: Some(queued), ..unreadable(seq, bytes, &node, record.arrived_at, stanza, why) }
+            }
+        }
+    }
+
+    fn past(&self, past: &history::record::Past<'_>, node: &Node, read_at: Micros) -> Result<(Item, u64), String> {
+        if let Some(fault) = past.fault {
+            return Err(fault.to_owned());
+        }
+        let document = Document::parse(past.stanza, COMPONENT_NS).map_err(|error| error.to_string())?;
+        let item = match past::read(past, document.root(), node, read_at)? {
+            past::Read::Skipped(reason) => Item::Skipped(reason),
+            past::Read::Message(mut message) => {
+                if document.unbound_prefix {
+                    message.content.flags |= flags::UNBOUND_PREFIX;
+                }
+                match self.policy.judge(&message, node) {
+                    Verdict::Archive => Item::Message(message),
+                    Verdict::Skip(reason) => Item::Skipped(reason),
+                }
+            }
+        };
+        Ok((item, self.shape(document.root())))
     }
 
     /// A record may outlive its node's place in the configuration; what the intake believed stays believed.

@@ -94,6 +94,8 @@ impl Entry {
 pub struct Committed {
     /// New messages.
     pub messages: u64,
+    /// Copies of messages that were there before.
+    pub known: u64,
     /// Deliveries, those of the new messages included.
     pub deliveries: u64,
     /// Errors kept.

@@ -103,7 +103,7 @@ fn bare_known(row: KnownRow, jids: &HashMap<i32, String>) -> Known {
 }
 
 fn exact_hashes(row: &KeyRow, jids: &HashMap<i32, String>, keyring: &Keyring) -> (u64, u64) {
-    let kind = if row.kind == IdKind::StanzaId as i16 { IdKind::StanzaId } else { IdKind::MirrorRef };
+    let kind = IdKind::of(row.kind);
     let by = row.by_id.and_then(|id| jids.get(&id)).map(String::as_str).unwrap_or_default();
     exact_hashes_of(kind, by, &row.value, keyring)
 }

@@ -90,6 +90,22 @@ pub(crate) struct LastIds {
     pub(crate) node: i16,
 }
 
+impl LastIds {
+    /// The higher one of each.
+    pub(crate) fn later_of(&self, other: &Self) -> Self {
+        Self {
+            message: self.message.max(other.message),
+            bounce: self.bounce.max(other.bounce),
+            occupancy: self.occupancy.max(other.occupancy),
+            quarantine: self.quarantine.max(other.quarantine),
+            gap: self.gap.max(other.gap),
+            jid: self.jid.max(other.jid),
+            conversation: self.conversation.max(other.conversation),
+            node: self.node.max(other.node),
+        }
+    }
+}
+
 macro_rules! queries {
     ($connection:ty, $dsl:path, $simple:path, [$($wait:tt)*], $conflict:literal, { $($own:tt)* }) => {
         impl crate::store::queries::Queries for $connection {

@@ -11,7 +11,9 @@ use diesel::QueryResult;
 use super::account::Account;
 use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
-use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
+use super::derive::{
+    bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number, token, via,
+};
 use super::dictionary::Dictionary;
 use super::feeds::{self, Feeds, way};
 use super::insertion::Batch;
@@ -103,6 +105,19 @@ impl Writer {
         })
     }
 
+    /// What [`Writer::commit`] would do; nothing is stored. What was tried before is remembered, so that two copies count as one message.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn try_out(&mut self, entries: &[Entry]) -> Result<Committed, StoreError> {
+        let memory = &mut self.memory;
+        on_connection!(&mut self.connection, db => {
+            let outcome = memory.try_out(db, entries).await;
+            db.rollback().await;
+            outcome.map_err(|error| StoreError::of(&error))
+        })
+    }
+
     /// Sets one record aside that the database refuses.
     ///
     /// # Errors
@@ -160,8 +175,7 @@ impl Memory {
         let fresh = self.fresh(db, entries, stored_before.unwrap_or(0), &mut batch).await?;
         self.number_names(db, &fresh, &batch.account).await?;
         self.know_feeds(db, &fresh).await?;
-        let keyed = self.look_up(db, &fresh).await?;
-        for (entry, keyed) in fresh.iter().zip(keyed) {
+        for (entry, keyed) in self.look_up(db, &fresh).await? {
             self.decide(db, entry, keyed, &mut batch).await?;
         }
         let account = std::mem::take(&mut batch.account);
@@ -173,6 +187,20 @@ impl Memory {
         }
         db.commit().await?;
         Ok(committed)
+    }
+
+    /// As [`Memory::store`], up to where rows would be inserted.
+    async fn try_out<Q: Queries>(&mut self, db: &mut Q, entries: &[Entry]) -> QueryResult<Committed> {
+        db.begin().await?;
+        // Others may have taken numbers since; those of earlier attempts are remembered and stand for nothing.
+        self.last = self.last.later_of(&db.last_ids().await?);
+        let mut batch = Batch::default();
+        let fresh: Vec<&Entry> = entries.iter().collect();
+        self.number_names(db, &fresh, &batch.account).await?;
+        for (entry, keyed) in self.look_up(db, &fresh).await? {
+            self.decide(db, entry, keyed, &mut batch).await?;
+        }
+        Ok(Committed { messages: batch.messages.len() as u64, quarantined: batch.quarantine.len() as u64, ..batch.committed })
     }
 
     async fn position<Q: Queries>(&mut self, db: &mut Q, key: &[u8]) -> QueryResult<Option<i64>> {
@@ -275,14 +303,15 @@ impl Memory {
         self.dictionary.know_conversations(db, &bounced).await
     }
 
-    async fn look_up<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry]) -> QueryResult<Vec<Option<Keyed>>> {
+    /// The entries in the order in which they are to be decided on, with their keys.
+    async fn look_up<'e, Q: Queries>(&mut self, db: &mut Q, entries: &[&'e Entry]) -> QueryResult<Vec<(&'e Entry, Option<Keyed>)>> {
         let mut content = Vec::new();
         let mut exact = Vec::new();
         let mut subjects = Vec::new();
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
             let Item::Message(message) = &entry.item else {
-                all.push(None);
+                all.push((*entry, None));
                 continue;
             };
             let keyed = self.key(message, entry);
@@ -290,9 +319,13 @@ impl Memory {
             if message.is_subject_on_join() {
                 subjects.extend(self.dictionary.conversation(&conversation_of(message)));
             }
-            all.push(Some(keyed));
+            all.push((*entry, Some(keyed)));
         }
         lookup::known(db, &mut self.identity, &self.feeds, content, exact, subjects).await?;
+        all.sort_by_cached_key(|(entry, keyed)| match (&entry.item, keyed) {
+            (Item::Message(message), Some(keyed)) => self.identity.distance(message, keyed).unwrap_or(Micros::MAX),
+            _ => 0,
+        });
         Ok(all)
     }
 
@@ -374,6 +407,7 @@ impl Memory {
             let row = self.message_row(db, entry, message, keyed, &verdict, conversation_id).await?;
             batch.messages.push(row);
         } else {
+            batch.committed.known += 1;
             self.name_people(db, message, &verdict, batch).await?;
         }
         self.references.note(self.identity.keyring(), conversation_id, message, verdict.message_id);
@@ -381,11 +415,12 @@ impl Memory {
             batch.keys.push(self.key_row(id, verdict.message_id));
         }
         batch.sightings.extend(feeds::sighting(entry, &verdict, self.dictionary.node(&entry.node)));
-        if !verdict.is_sighting {
+        if verdict.adds_copy {
             batch.deliveries.push(self.delivery_row(entry, message, &verdict));
         }
         Ok(match (verdict.is_new, message.is_replay()) {
             (true, _) => State::Archived,
+            _ if !verdict.adds_copy => State::Repeated,
             (false, false) => State::Duplicate,
             (false, true) => State::Replayed,
         })
@@ -454,7 +489,7 @@ impl Memory {
             kind: content.kind as i16,
             type_: message.message_type as i16,
             direction: route(message),
-            via: if message.is_replay() || message.is_subject_on_join() { 2 } else { 1 },
+            via: via(message),
             content_key: keys::content_key(keys::bucket(sent_at), keyed.hash).to_vec(),
             sender_resource: message.sender.as_ref().and_then(|sender| sender.resource.clone()),
             sender_nick: message.sender_nick.clone(),
@@ -588,11 +623,4 @@ impl Memory {
             record: entry.record.clone(),
         }
     }
-}
-
-/// Random enough to tell writers apart: process, time, and the address of a fresh allocation through the hasher's random state.
-fn token() -> Vec<u8> {
-    use std::hash::{BuildHasher, RandomState};
-    let random = RandomState::new().hash_one((std::process::id(), crate::time::now()));
-    [random.to_be_bytes().to_vec(), std::process::id().to_be_bytes().to_vec()].concat()
 }

@@ -323,6 +323,13 @@ impl Archiver {
         String::from_utf8(output.stdout).expect("text")
     }
 
+    /// Starts a command that a test does not wait for.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Process {
+        let mut program = command(None, PROGRAM);
+        program.args(arguments).arg("--config").arg(&self.configuration).current_dir(self.directory.path());
+        Process::spawn(program, &self.directory.path().join("begun"))
+    }
+
     /// Every message of the archive.
     pub(crate) fn search(&self) -> Vec<Value> {
         let lines = self.must(&["search", "--format", "jsonl", "--limit", "100000"]);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::postgres::Database;
 use super::process::{Directory, PATIENCE, Process, free_port, tail, try_for};
 use super::{ejabberd, prosody};
 
@@ -45,6 +46,18 @@ pub(crate) struct Node {
     directory: Directory,
 }
 
+/// Where a server keeps its users' and rooms' archives (XEP-0313).
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Keeps {
+    /// Where it does by itself: files, or Mnesia.
+    #[default]
+    Itself,
+    /// In a SQLite file in its directory.
+    Sqlite,
+    /// In a database on a PostgreSQL server, which is made for that.
+    Postgres(Database),
+}
+
 /// What a server is to be, before it runs: domains and ports, and nothing that depends on which server it is.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -57,6 +70,7 @@ pub(crate) struct Plan {
     pub(crate) feeds: usize,
     /// The ports of the components after the first, where each needs one of its own.
     pub(crate) further_ports: Vec<u16>,
+    pub(crate) keeps: Keeps,
     pub(crate) mirror: Mirror,
 }
 
@@ -77,6 +91,7 @@ impl Plan {
             peers: Vec::new(),
             feeds: 1,
             further_ports: Vec::new(),
+            keeps: Keeps::Itself,
             mirror: Mirror::Stock,
         }
     }
@@ -100,6 +115,11 @@ impl Plan {
         let further = (2..=self.feeds).map(|number| format!("archive{number}.{}", self.host));
         std::iter::once(self.archive()).chain(further).collect()
     }
+
+    /// A component that nothing is mirrored to, and that may read archives.
+    pub(crate) fn backfill(&self) -> String {
+        format!("backfill.{}", self.host)
+    }
 }
 
 impl Node {
@@ -116,6 +136,18 @@ impl Node {
             Kind::Prosody => Node::start_as(kind, "prosody.localhost"),
             Kind::Ejabberd => Node::start_as(kind, "ejabberd.localhost"),
         }
+    }
+
+    /// Starts a server that keeps its archives as told.
+    pub(crate) fn start_keeping(kind: Kind, keeps: &Keeps) -> Node {
+        for _ in 0..ATTEMPTS {
+            let host = format!("{}.localhost", if kind == Kind::Prosody { "prosody" } else { "ejabberd" });
+            let plan = Plan { keeps: keeps.clone(), ..Plan::new(&host) };
+            if let Some(node) = Node::try_start(kind, &plan) {
+                return node;
+            }
+        }
+        panic!("{kind:?} does not start")
     }
 
     /// Starts a server that mirrors through our module.
@@ -215,6 +247,11 @@ impl Node {
             eprintln!("{kind:?} did not start:\n{}", tail(&log));
         }
         up
+    }
+
+    /// Where its data are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// What the server has written.
