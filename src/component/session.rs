@@ -80,8 +80,8 @@ impl Connection {
         loop {
             while let Some(frame) = self.framer.next_frame() {
                 let Frame::Stanza(stanza) = frame else { continue };
-                if let Sorted::Iq(iq) = iq::sort(&stanza)
-                    && let Some(presence) = inquiry.answer(&iq, &stanza)
+                if let Sorted::Iq(iq) = iq::sort(stanza)
+                    && let Some(presence) = inquiry.answer(&iq, stanza)
                 {
                     return Some(presence);
                 }
