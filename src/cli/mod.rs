@@ -3,6 +3,8 @@
 //! [`args`] defines every command; [`dispatch`] loads the configuration, sets the log up and hands over to the command's
 //! `execute`. A command ends with a [`Failure`] named by what the caller can do about it, which is also the exit code.
 
+mod account_args;
+pub mod alarms;
 pub mod args;
 pub mod check;
 pub mod completions;
@@ -96,6 +98,7 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(args) => export::execute(load_quietly(&global)?, args),
         Command::Status(args) => status::execute(load_quietly(&global)?, args),
         Command::Quarantine(args) => quarantine::execute(load_quietly(&global)?, args),
+        Command::Alarms(args) => alarms::execute(&load_quietly(&global)?, args),
         Command::Gaps(args) => gaps::execute(&load_quietly(&global)?, args),
         Command::Reconcile(args) => reconcile::execute(&load_quietly(&global)?, &args),
         Command::Config => config::execute(&load_quietly(&global)?),

@@ -178,18 +178,18 @@ fn node_secret(section: &mut Section<'_>, remarks: &mut Remarks) -> Option<Secre
         section.push(Mistake::at(key, format!("{found}; must be exactly one of secret, secret_file and secret_env")));
         return None;
     }
-    let variable = variable.and_then(|(name, _)| variable_name(section, name));
+    let variable = variable.and_then(|(name, _)| variable_name(section, "secret_env", name));
     let inline = inline.map(|(text, _)| SecretSource::Inline(text.into()));
     inline.or(file.map(|(path, _)| SecretSource::File(path.into()))).or(variable.map(SecretSource::Env))
 }
 
 /// A text that can't be a variable's name may be the secret itself, so it is not repeated.
-fn variable_name(section: &mut Section<'_>, name: String) -> Option<String> {
+pub(super) fn variable_name(section: &mut Section<'_>, key: &str, name: String) -> Option<String> {
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.chars().all(letters) && !name.starts_with(|c: char| c.is_ascii_digit()) {
         return Some(name);
     }
-    let key = section.key("secret_env");
+    let key = section.key(key);
     section.push(Mistake::at(key, "must be the name of an environment variable, such as ARCHIVE_SECRET"));
     None
 }

@@ -178,6 +178,7 @@ impl NodeIntake {
             Recognised::Forged(why) => Seen { look: Look::Forged(why), copy: None },
             Recognised::Copy(copy) => {
                 let look = match copy.stanza.name() {
+                    "message" if mirror::is_own(copy.stanza, &self.node) => Look::Skip(OWN),
                     "message" => self.message(&copy),
                     "presence" => self.presence(copy.stanza),
                     _ => room_kind(copy.stanza),
@@ -325,7 +326,7 @@ impl Intake for NodeIntake {
 pub(crate) fn position(envelope: &Envelope, arrived_at: Micros) -> Option<Queued> {
     // A node whose clock is ahead says nothing about when it was.
     let at = envelope.at.filter(|at| *at <= arrived_at).unwrap_or(arrived_at);
-    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence?, at })
+    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence?, at: Some(at) })
 }
 
 /// A reason that comes back from the spool.

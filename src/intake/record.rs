@@ -117,7 +117,7 @@ impl<'r> Record<'r> {
 
     /// The number of a copy from `node` that is not kept.
     pub fn passed(node: &'r str, arrived_at: Micros, queued: &'r Queued, reason: &'r str) -> Self {
-        let payload = Payload::Passed { sequence: queued.sequence, at: queued.at, reason, epoch: &queued.epoch };
+        let payload = Payload::Passed { sequence: queued.sequence, at: queued.at.unwrap_or(arrived_at), reason, epoch: &queued.epoch };
         Self { node, arrived_at, sessions: None, step: None, payload }
     }
 
@@ -276,7 +276,7 @@ mod tests {
                 ],
             ),
             Record::tally("main", 5, Vec::new()),
-            Record::passed("main", 5, &Queued { epoch: "é".to_owned(), sequence: 9, at: 4 }, "presence"),
+            Record::passed("main", 5, &Queued { epoch: "é".to_owned(), sequence: 9, at: Some(4) }, "presence"),
         ] {
             assert_eq!(Record::decode(&record.encode()), Some(record));
         }

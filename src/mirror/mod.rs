@@ -107,6 +107,13 @@ pub fn recognise<'d, 'a>(outer: Element<'d, 'a>, node: &Node) -> Recognised<'d, 
     }
 }
 
+/// Whether the archive itself wrote this message, or it was written to the archive: alarms are no conversation, however they are mirrored.
+pub fn is_own(stanza: Element<'_, '_>, node: &Node) -> bool {
+    let mut ends = ["from", "to"].into_iter().filter_map(|end| stanza.attribute(end));
+    // The cheap look first: nearly no message has anything to do with the archive.
+    ends.any(|end| end.contains(node.domain.as_str()) && !node.domain.is_empty() && Address::parse(end).domain() == node.domain)
+}
+
 /// A stanza that really was sent, with a forgery in it: what its sender wrote beside the forgery still counts.
 fn forged_inside<'d, 'a>(copy: Copy<'d, 'a>, why: &'static str) -> Recognised<'d, 'a> {
     let written = |child: Element<'_, '_>| child.name() == "body" && child.namespace() == copy.stanza.namespace();

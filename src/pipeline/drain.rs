@@ -1,10 +1,10 @@
 //! The two threads of a pipeline, and what they do when the store fails.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -13,7 +13,7 @@ use super::damage::Damaged;
 use super::read::RecordReader;
 use super::{BATCH_BYTES, RETRY_WAITS, Settings};
 use crate::alarm::Name;
-use crate::spool::{Appender, ReadError, Reader};
+use crate::spool::{self, Appender, ReadError, Reader};
 use crate::store::batch::{Committed, Entry, Item};
 use crate::store::writer::SET_ASIDE_IN_FILE;
 use crate::store::{Connection, StoreError, Writer};
@@ -30,6 +30,18 @@ struct Batch {
 /// A running pipeline.
 pub struct Pipeline {
     threads: Vec<JoinHandle<()>>,
+    pulse: Pulse,
+}
+
+/// Tells from outside whether both threads are there: each holds one share of what this looks at, and drops it however it ends.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(Weak<()>);
+
+impl Pulse {
+    /// Whether no thread of the pipeline has ended.
+    pub fn is_alive(&self) -> bool {
+        self.0.strong_count() == 2
+    }
 }
 
 /// What the two threads share.
@@ -62,15 +74,24 @@ impl Pipeline {
         let (to_reader, from_writer) = sync_channel(1);
         let name = shared.settings.endpoint.name.clone();
         let (reading, writing) = (shared.clone(), shared);
+        let share = Arc::new(());
+        let (pulse, read_share, write_share) = (Pulse(Arc::downgrade(&share)), share.clone(), share);
         let read = std::thread::Builder::new().name(format!("read-{name}")).spawn(move || {
+            let _until_it_ends = read_share;
             let runtime = reading.runtime.clone();
             runtime.block_on(read(&reading, reader, &appender, &from_writer, &to_writer));
         })?;
         let write = std::thread::Builder::new().name(format!("store-{name}")).spawn(move || {
+            let _until_it_ends = write_share;
             let runtime = writing.runtime.clone();
             runtime.block_on(write(&writing, &from_reader, &to_reader));
         })?;
-        Ok(Self { threads: vec![read, write] })
+        Ok(Self { threads: vec![read, write], pulse })
+    }
+
+    /// Whether its threads are there.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Waits until both threads have ended.
@@ -91,7 +112,11 @@ struct Start {
 
 async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &Receiver<Start>, batches: &SyncSender<Batch>) {
     let Ok(start) = start.recv() else { return };
-    let mut records = RecordReader::new(&shared.settings.nodes, shared.settings.policy);
+    let mut rules = shared.settings.rules.clone();
+    let mut records = {
+        let rules = rules.borrow_and_update();
+        RecordReader::new(&rules.nodes, rules.policy)
+    };
     for (room, nick, jid) in start.occupants {
         records.rooms().learn(&room, &nick, jid);
     }
@@ -99,37 +124,44 @@ async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &
     reader.rewind(start.position);
     let mut released = start.position;
     let mut damaged = Damaged::new(&shared.settings.damage, start.position);
+    let mut position = start.position;
     loop {
         let stored = shared.stored.load(Ordering::Acquire);
         if stored > released {
             reader.release(stored);
             released = stored;
         }
-        let Some(batch) = next(shared, &mut reader, appender, &mut records, &mut damaged).await else { continue };
-        match batch {
-            Next::Batch(batch) => {
-                if batches.send(batch).is_err() {
-                    return;
+        let batch = match next(shared, &mut reader, appender).await {
+            Some(Next::Batch(batch)) => batch,
+            Some(Next::End) => {
+                let entries = damaged.rest(&shared.settings);
+                if !entries.is_empty() {
+                    let _writer_ended = batches.send(Batch { entries, next_seq: position });
                 }
+                return;
             }
-            Next::End => return,
+            None => continue,
+        };
+        // Looked at only now: a node is made known before it is attached, so before the first of its records.
+        if rules.has_changed().unwrap_or(false) {
+            records.follow(&rules.borrow_and_update());
+        }
+        let mut entries: Vec<Entry> = batch.iter().map(|(seq, bytes)| records.read(seq, bytes)).collect();
+        damaged.add_to(&mut entries, &batch.damage, batch.next_seq, &shared.settings);
+        position = batch.next_seq;
+        if batches.send(Batch { entries, next_seq: batch.next_seq }).is_err() {
+            return;
         }
     }
 }
 
 enum Next {
-    Batch(Batch),
+    Batch(spool::Batch),
     End,
 }
 
 /// The next batch; none when something was stored meanwhile that should be released first.
-async fn next(
-    shared: &Shared,
-    reader: &mut Reader,
-    appender: &Appender,
-    records: &mut RecordReader,
-    damaged: &mut Damaged,
-) -> Option<Next> {
+async fn next(shared: &Shared, reader: &mut Reader, appender: &Appender) -> Option<Next> {
     let mut shutdown = shared.shutdown.clone();
     let stopping = *shutdown.borrow();
     if stopping && reader_is_done(reader, appender) {
@@ -148,9 +180,7 @@ async fn next(
                 let text = format!("{damage}; the bytes were set aside: compare with the node's own archive");
                 shared.settings.alarms.raise(Name::SpoolDamaged, &shared.settings.endpoint.name, &text);
             }
-            let mut entries: Vec<Entry> = batch.iter().map(|(seq, bytes)| records.read(seq, bytes)).collect();
-            damaged.add_to(&mut entries, &batch.damage, batch.next_seq, &shared.settings);
-            Some(Next::Batch(Batch { entries, next_seq: batch.next_seq }))
+            Some(Next::Batch(batch))
         }
         Err(ReadError::Closed) => Some(Next::End),
         Err(error) => {
@@ -177,10 +207,10 @@ async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<St
             None => match connect(shared, start).await {
                 Ok(connected) => {
                     start = None;
-                    // A database that answers and does not write is still in trouble: what waits will tell.
+                    // With a batch in hand only its commit tells whether the store is well again.
                     if waiting.is_none() {
                         attempt = 0;
-                        recovered(shared);
+                        well(shared);
                     }
                     connected
                 }
@@ -200,10 +230,12 @@ async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<St
                 Err(_reader_ended) => return,
             },
         };
+        shared.settings.stats.waits_for(batch.entries.first().map(|entry| entry.arrived_at));
         match store(shared, &mut ready, &batch.entries, batch.next_seq).await {
             Ok(()) => {
+                shared.settings.stats.waits_for(None);
+                well(shared);
                 attempt = 0;
-                recovered(shared);
                 writer = Some(ready);
             }
             Err(error) => {
@@ -225,14 +257,9 @@ async fn connect(shared: &Shared, start: Option<&SyncSender<Start>>) -> Result<W
     let patience = endpoint.statement_timeout * PATIENCE_FACTOR;
     let begun = tokio::time::timeout(patience, begin(shared, connection, start)).await;
     let writer = begun.unwrap_or_else(|_elapsed| Err(StoreError::Unreachable(format!("no answer within {patience:?}"))))?;
+    shared.settings.stats.set_connected(true);
     log::info!("store {}: connected", endpoint.name);
     Ok(writer)
-}
-
-fn recovered(shared: &Shared) {
-    let Settings { endpoint, alarms, .. } = &shared.settings;
-    alarms.clear(Name::StoreUnreachable, &endpoint.name);
-    alarms.clear(Name::StoreSchema, &endpoint.name);
 }
 
 async fn begin(shared: &Shared, mut connection: Connection, start: Option<&SyncSender<Start>>) -> Result<Writer, StoreError> {
@@ -247,12 +274,25 @@ async fn begin(shared: &Shared, mut connection: Connection, start: Option<&SyncS
     Ok(writer)
 }
 
+/// The store does what it should.
+fn well(shared: &Shared) {
+    for name in [Name::StoreUnreachable, Name::StoreRefusing, Name::StoreSchema] {
+        shared.settings.alarms.clear(name, &shared.settings.endpoint.name);
+    }
+}
+
 /// Says what is wrong and waits; false when it is time to stop.
 async fn trouble(shared: &Shared, error: &StoreError, attempt: &mut usize) -> bool {
     let name = &shared.settings.endpoint.name;
     let advice = "chat goes on and everything is kept in the spool; it is tried again";
+    shared.settings.stats.set_connected(false);
+    shared.settings.stats.failed(error.word());
     match error {
         StoreError::Schema(said) => shared.settings.alarms.raise(Name::StoreSchema, name, said),
+        StoreError::CannotWrite(said) => {
+            let text = format!("the database answers but can't write: {said}; free its disk, or give back the rights to write; {advice}");
+            shared.settings.alarms.raise(Name::StoreRefusing, name, &text);
+        }
         error => shared.settings.alarms.raise(Name::StoreUnreachable, name, &format!("{error}; {advice}")),
     }
     let wait = RETRY_WAITS.get(*attempt).or(RETRY_WAITS.last()).copied().unwrap_or_default();
@@ -276,15 +316,15 @@ async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq
             Ok(committed) => {
                 let newest = part.last().map_or(0, |entry| entry.arrived_at);
                 if committed.quarantined > 0 {
-                    let unreadable = part.iter().filter(|entry| matches!(entry.item, Item::Unreadable(_) | Item::Oversize(_))).count();
-                    log::warn!("store {}: {unreadable} records set aside in quarantine", shared.settings.endpoint.name);
+                    quarantine_grew(shared, part);
                 }
                 shared.settings.stats.committed(&committed, next, newest);
                 shared.stored.store(next, Ordering::Release);
                 shared.news.notify_one();
             }
             // Once more as a whole: the refusal may have come from what another writer did in between.
-            Err(StoreError::Refused(_)) if !was_refused => {
+            Err(error @ StoreError::Refused(_)) if !was_refused => {
+                shared.settings.stats.failed(error.word());
                 was_refused = true;
                 parts.push((part, next));
             }
@@ -304,11 +344,22 @@ async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq
     Ok(())
 }
 
+/// Says that records were set aside because they could not be read.
+fn quarantine_grew(shared: &Shared, part: &[Entry]) {
+    let name = &shared.settings.endpoint.name;
+    let last = part.iter().rev().find_map(|entry| if let Item::Unreadable(why) = &entry.item { Some(why) } else { None });
+    if let Some(last) = last {
+        let text = format!("records that could not be read were set aside, the last one: {last}; see `xmpp-archiver quarantine list`");
+        shared.settings.alarms.raise(Name::QuarantineGrew, name, &text);
+    }
+}
+
 /// Commits, and says so when that takes longer than a statement may; a database that does not answer at all is given up after a while, since a
 /// machine that lost its power, or a network that drops everything, would otherwise be waited for without end.
 async fn commit(shared: &Shared, writer: &mut Writer, part: &[Entry], next: u64) -> Result<Committed, StoreError> {
     let Settings { endpoint, alarms, .. } = &shared.settings;
     let patience = endpoint.statement_timeout;
+    let _measured = Measured { shared, began: Instant::now(), records: part.len() };
     let mut commit = std::pin::pin!(writer.commit(part, &shared.spool_id, next));
     if let Ok(outcome) = tokio::time::timeout(patience, &mut commit).await {
         return outcome;
@@ -316,12 +367,22 @@ async fn commit(shared: &Shared, writer: &mut Writer, part: &[Entry], next: u64)
     let text = format!("no answer within {patience:?}; chat goes on and everything is kept in the spool");
     alarms.raise(Name::StoreUnreachable, &endpoint.name, &text);
     match tokio::time::timeout(patience * PATIENCE_FACTOR, commit).await {
-        Ok(outcome) => {
-            alarms.clear(Name::StoreUnreachable, &endpoint.name);
-            outcome
-        }
+        Ok(outcome) => outcome,
         // Should it have been committed all the same, then the same batch is known for what it is when it is given again.
         Err(_elapsed) => Err(StoreError::Unreachable(format!("no answer within {:?}", patience * (PATIENCE_FACTOR + 1)))),
+    }
+}
+
+/// Takes down how long a transaction took, and how much was in it.
+struct Measured<'s> {
+    shared: &'s Shared,
+    began: Instant,
+    records: usize,
+}
+
+impl Drop for Measured<'_> {
+    fn drop(&mut self) {
+        self.shared.settings.stats.took(self.records, self.began.elapsed());
     }
 }
 

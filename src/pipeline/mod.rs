@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::alarm::Alarms;
 use crate::node::Node;
 use crate::policy::Policy;
@@ -29,10 +31,8 @@ pub struct Settings {
     pub endpoint: Endpoint,
     /// Whether pending migrations are run when the store is first reached.
     pub migrates: bool,
-    /// The nodes that write to it.
-    pub nodes: Vec<Arc<Node>>,
-    /// What is archived.
-    pub policy: Policy,
+    /// Who mirrors, and what is archived; may change at any time.
+    pub rules: watch::Receiver<Arc<Rules>>,
     /// How far apart copies of one message may be.
     pub join_window: Micros,
     /// Most records of one transaction.
@@ -45,6 +45,15 @@ pub struct Settings {
     pub stats: Arc<StoreStats>,
     /// Alarms.
     pub alarms: Alarms,
+}
+
+/// What may change while a pipeline runs.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The nodes that write to the store.
+    pub nodes: Vec<Arc<Node>>,
+    /// What is archived.
+    pub policy: Policy,
 }
 
 /// Most bytes of one transaction: enough for any batch of ordinary messages, and little enough for any memory limit.

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::Rules;
 use crate::intake;
 use crate::intake::record::{Payload, Record};
 use crate::message::content::flags;
@@ -34,6 +35,12 @@ impl RecordReader {
         Self { nodes, rooms: Rooms::default(), policy, shapes: RandomState::new() }
     }
 
+    /// Goes on by these rules; nodes that are not among them any more stay known, since their records may still come.
+    pub fn follow(&mut self, rules: &Rules) {
+        self.nodes.extend(rules.nodes.iter().map(|node| (node.name.clone(), node.clone())));
+        self.policy = rules.policy;
+    }
+
     /// Who is in which room, to be filled with what the database knows.
     pub fn rooms(&mut self) -> &mut Rooms {
         &mut self.rooms
@@ -50,7 +57,7 @@ impl RecordReader {
             Payload::Oversize { text, .. } => Ok((Item::Oversize((*text).to_owned()), 0, None)),
             Payload::Gap(gap) => Ok((Item::Gap(gap.clone()), 0, None)),
             Payload::Passed { sequence, at, reason, epoch } => {
-                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: *at };
+                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: Some(*at) };
                 Ok((Item::Skipped(intake::known_reason(reason)), 0, Some(queued)))
             }
             Payload::Tally(counts) => Ok((Item::Tally(counts.iter().map(owned).collect()), 0, None)),
@@ -122,6 +129,9 @@ impl RecordReader {
     fn message(&mut self, copy: &Copy<'_, '_>, node: &Node, arrived_at: Micros, sessions: Option<u16>, unbound_prefix: bool) -> Item {
         if copy.stanza.name() != "message" {
             return Item::Skipped("iq");
+        }
+        if mirror::is_own(copy.stanza, node) {
+            return Item::Skipped("addressed to the archive itself");
         }
         match normalise(copy, node, &self.rooms, arrived_at, sessions) {
             Normalised::Nothing => Item::Skipped("nothing to read"),

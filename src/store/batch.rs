@@ -44,8 +44,9 @@ pub struct Queued {
     pub epoch: String,
     /// The position.
     pub sequence: u64,
-    /// When the node handled it, as far as it says so; else when it arrived.
-    pub at: Micros,
+    /// When the node handled it, as far as it says so; else when it arrived. None for what is numbered so that it is known again and for no
+    /// other reason: nothing is missed where such numbers jump.
+    pub at: Option<Micros>,
 }
 
 /// What a record turned out to be.

@@ -14,10 +14,10 @@ mod endpoint;
 mod feeds;
 pub mod gaps;
 pub mod health;
+mod insertion;
 mod lookup;
 pub mod migrations;
 mod mysql;
-mod pending;
 mod postgres;
 pub mod quarantine;
 mod queries;
@@ -61,6 +61,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The kind as one word, for counters.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Refused(_) => "refused",
+            Self::CannotWrite(_) => "cannot-write",
+            Self::Misconfigured(_) => "misconfigured",
+            Self::Schema(_) => "schema",
+        }
+    }
+
     fn unreachable(what: &str, error: &dyn std::fmt::Display) -> Self {
         Self::Unreachable(format!("{what}: {error}"))
     }

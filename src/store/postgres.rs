@@ -24,7 +24,7 @@ pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncPgConnec
             let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(|error| unreachable(&error))?;
             (client, tokio::spawn(connection))
         } else {
-            let tls = MakeRustlsConnect::new(super::tls::client(endpoint.tls_ca.as_deref(), verify)?);
+            let tls = MakeRustlsConnect::new(super::tls::client(&endpoint.name, endpoint.tls_ca.as_deref(), verify)?);
             let (client, connection) = config.connect(tls).await.map_err(|error| unreachable(&error))?;
             (client, tokio::spawn(connection))
         };

@@ -14,7 +14,7 @@ use super::codec::{Columns, Packer};
 use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
 use super::dictionary::Dictionary;
 use super::feeds::{self, Feeds, way};
-use super::pending::Batch;
+use super::insertion::Batch;
 use super::queries::{LastIds, Queries};
 use super::queues::{Position, Queues};
 use super::references::References;

@@ -12,6 +12,7 @@ mod identity;
 mod meaning;
 mod module_ejabberd;
 mod module_prosody;
+mod operation;
 mod outages;
 mod replays;
 mod rooms;

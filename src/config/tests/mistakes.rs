@@ -216,3 +216,65 @@ fn mistakes_in_the_environment_name_it() {
         assert_eq!(mistakes(load_with(NODE, &[(&name, value)])), [expected]);
     }
 }
+
+#[test]
+fn mistakes_in_the_ways_for_alarms_are_told() {
+    const MAILBOX: &str = "must be an address such as admin@example.com or \"Name <admin@example.com>\"";
+    for (text, expected) in [
+        ("webhook = \"alerts.example\"", vec!["alarm.webhook: must begin with http:// or https://".to_owned()]),
+        ("webhook = \"ftp://a.example\"", vec!["alarm.webhook: must begin with http:// or https://".to_owned()]),
+        (
+            "webhook = \"https://me:hunter2@a.example\"",
+            vec!["alarm.webhook: must hold no password: use webhook_secret, which is sent as a bearer token".to_owned()],
+        ),
+        (
+            "webhook_secret = \"hunter2\"\nwebhook_secret_env = \"A\"",
+            vec![
+                "alarm.webhook_secret: given more than once; must be at most one of webhook_secret, webhook_secret_file and webhook_secret_env"
+                    .to_owned(),
+            ],
+        ),
+        (
+            "jids = [\"a@b\", \"example.com\", \"a@b/c\"]",
+            ["example.com", "a@b/c"]
+                .iter()
+                .zip(1..)
+                .map(|(jid, index)| {
+                    format!("alarm.jids.{index} = {jid:?}: must be the JID of a person, such as admin@example.com, without a resource")
+                })
+                .collect(),
+        ),
+        ("spool_high = 90", vec!["alarm.spool_high: is 90; must be below spool_nearly_full, 90".to_owned()]),
+        (
+            "[alarm.email]\nuser = \"me\"",
+            vec![
+                "alarm.email.server: missing; must be the mail server's host".to_owned(),
+                "alarm.email.from: missing; must be the sender's address".to_owned(),
+                "alarm.email.to: missing; must be a list of addresses".to_owned(),
+                "alarm.email.user: and a password must be given together, or neither".to_owned(),
+            ],
+        ),
+        (
+            "[alarm.email]\nserver = \"mail.example\"\ntls = \"none\"\nfrom = \"nobody\"\nto = [\"two@@b\"]",
+            vec![
+                format!("alarm.email.to.0 = \"two@@b\": {MAILBOX}"),
+                format!("alarm.email.from = \"nobody\": {MAILBOX}"),
+                "alarm.email.tls: is none, which only a server on this machine may have, and mail.example is not localhost".to_owned(),
+            ],
+        ),
+    ] {
+        let told = mistakes(load(&format!("[alarm]\n{text}")));
+        assert_eq!(told, expected, "{text}");
+        assert!(!told.iter().any(|line| line.contains("hunter2")));
+    }
+}
+
+#[test]
+fn the_http_port_stays_on_this_machine() {
+    let told = mistakes(load("[http]\nlisten = \"0.0.0.0:9280\""));
+    assert!(told[0].starts_with("http.listen = \"0.0.0.0:9280\": can be reached from other machines"), "{told:?}");
+    check("[http]\nlisten = \"localhost\"", &["http.listen = \"localhost\": must be an IP address with a port, such as 127.0.0.1:9280"]);
+    for fine in ["listen = \"127.0.0.1:9280\"", "listen = \"[::1]:0\"", "listen = \"0.0.0.0:1\"\nallow_remote = true"] {
+        check(&format!("[http]\n{fine}"), &[]);
+    }
+}

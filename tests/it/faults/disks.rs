@@ -24,10 +24,10 @@ fn disk_full(store: Store, disk: &SmallDisk) {
     let long = "x".repeat(3_000);
     (0..300).for_each(|n| node.say(&format!("meanwhile {n} {long}")));
     assert!(node.push(0), "chat goes on, and what is acknowledged is durable");
-    archiver.wait_until("the alarm to be raised", |status| has_alarm(status, "store-unreachable") && alarm_says(status, "can't write"));
+    archiver.wait_until("the alarm to be raised", |status| has_alarm(status, "store-refusing") && alarm_says(status, "can't write"));
     disk.free();
     archiver.wait_until_stored();
-    archiver.wait_until("the alarm to be cleared", |status| !has_alarm(status, "store-unreachable"));
+    archiver.wait_until("the alarm to be cleared", |status| !has_alarm(status, "store-refusing"));
     archiver.stop();
     assert_exact(&archiver.store.ledger(), &node.said);
 }

@@ -35,7 +35,7 @@ fn refused_for_a_while(store: Store, alarm: (&str, &str), refuse: impl Fn(&Archi
     assert_eq!(raised, 1, "raised once, however often it is tried\n{}", archiver.said());
 }
 
-const CANNOT_WRITE: (&str, &str) = ("store-unreachable", "can't write");
+const CANNOT_WRITE: (&str, &str) = ("store-refusing", "can't write");
 
 #[test]
 fn postgres_read_only() {

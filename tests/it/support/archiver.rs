@@ -1,5 +1,6 @@
 //! The archiver's own program, run as an operator runs it: with a configuration file, and asked through its commands.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -242,6 +243,18 @@ impl Archiver {
     pub(crate) fn reach_store_at(&self, port: u16) {
         let server = self.store.port().expect("a server");
         self.set_settings(&self.settings().replacen(&format!("127.0.0.1:{server}/"), &format!("127.0.0.1:{port}/"), 1));
+    }
+
+    /// Starts it as a service manager does whose journal takes what it says.
+    pub(crate) fn start_for_journal(&mut self) {
+        let log = std::fs::File::create(self.log()).and_then(|log| log.metadata()).expect("a log file");
+        let stream = format!("{}:{}", log.dev(), log.ino());
+        self.start_with(&[("JOURNAL_STREAM", stream.as_str())]);
+    }
+
+    /// Asks it to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        self.process.as_ref().expect("it runs").signal("HUP");
     }
 
     /// Ends it as a power cut would, as far as it can tell.

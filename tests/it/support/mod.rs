@@ -19,6 +19,8 @@ pub(crate) mod process;
 pub(crate) mod prosody;
 pub(crate) mod proxy;
 pub(crate) mod queue;
+pub(crate) mod scrape;
+pub(crate) mod sink;
 pub(crate) mod stage;
 pub(crate) mod stanza;
 pub(crate) mod stream;

@@ -121,9 +121,17 @@ impl Played {
         self.runtime.block_on(async { timeout(patience, session.recv()).await }).ok()
     }
 
-    /// The next stanza from the archiver that is no answer to a ping; none if it does not come in this time.
+    /// The next stanza from the archiver that is neither an answer to a ping nor a question; none if it does not come in this time.
     pub(crate) fn heard(&mut self, patience: Duration) -> Option<String> {
         let session = self.session.as_mut().expect("attached");
-        self.runtime.block_on(async { timeout(patience, session.recv()).await }).ok().flatten()
+        let answer = async {
+            loop {
+                match session.recv().await {
+                    Some(stanza) if stanza.starts_with("<iq type='get'") => {}
+                    other => return other,
+                }
+            }
+        };
+        self.runtime.block_on(async { timeout(patience, answer).await }).ok().flatten()
     }
 }

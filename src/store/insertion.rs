@@ -1,4 +1,4 @@
-//! What one transaction is going to add, in memory until everything is decided.
+//! The rows of one transaction, as the writer gathers them.
 
 use diesel::QueryResult;
 
@@ -24,7 +24,6 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Inserts them all, and says how many there were.
     pub(super) async fn insert<Q: Queries>(mut self, db: &mut Q) -> QueryResult<Committed> {
         // In the order of the primary keys a B-tree fills its pages; in the order of arrival it splits them, and they stay half empty.
         self.deliveries.sort_unstable_by_key(|row| (row.message_id, row.seq));
