@@ -43,7 +43,7 @@ pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
 pub const HISTORY_WINDOW: Micros = 10 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
 const BURST_GAP: Micros = 2 * SECOND;
-/// Most messages held in memory (about 800 bytes each); older ones are looked up in the database.
+/// Messages that stay in memory from one batch to the next (about 800 bytes each); older ones are looked up in the database.
 const MAX_KNOWN: usize = 8_000;
 
 /// What a copy turned out to be.
@@ -153,7 +153,7 @@ impl Identity {
 
     /// The keys to look up in the database before [`Identity::decide`]: content keys and exact keys.
     pub fn wanted(&self, message: &Message, keyed: &Keyed, content: &mut Vec<Key>, exact: &mut Vec<Key>) {
-        exact.extend(keyed.exact.iter().filter(|key| !self.exact.contains_key(*key)));
+        exact.extend(keyed.exact.iter().filter(|key| !self.knows(key)));
         // A group in memory holds what was said lately; a replay may be of what was said long ago.
         if message.is_replay() || !self.groups.contains_key(&keyed.hash) {
             for (at, before, after) in self.spans(message, keyed).into_iter().flatten() {
@@ -166,6 +166,11 @@ impl Identity {
                 content.extend(buckets.map(|bucket| keys::content_key(bucket, keyed.hash)));
             }
         }
+    }
+
+    /// Whether the message that has this exact id is in memory.
+    fn knows(&self, key: &Key) -> bool {
+        self.exact.get(key).is_some_and(|(hash, id)| self.groups.get(hash).is_some_and(|group| group.iter().any(|known| known.id == *id)))
     }
 
     /// The times about which the message can have been said: how long before and after them.
@@ -306,7 +311,6 @@ impl Identity {
     }
 
     fn create(&mut self, message: &Message, keyed: &Keyed, id: i64) -> usize {
-        self.make_room();
         let known = Known {
             id,
             hash: keyed.hash,
@@ -328,7 +332,9 @@ impl Identity {
         group.len() - 1
     }
 
-    fn make_room(&mut self) {
+    /// Forgets what was said longest ago, beyond [`MAX_KNOWN`] messages. To be called between batches: what was looked up for one must still be
+    /// there when its last copy is decided on.
+    pub fn make_room(&mut self) {
         while self.order.len() >= MAX_KNOWN {
             let Some(oldest) = self.order.pop_front() else { return };
             self.groups.remove(&oldest);

@@ -107,11 +107,15 @@ pub fn recognise<'d, 'a>(outer: Element<'d, 'a>, node: &Node) -> Recognised<'d, 
     }
 }
 
-/// Whether the archive itself wrote this message, or it was written to the archive: alarms are no conversation, however they are mirrored.
+/// Whether the archive itself wrote this message, or it is the error that came back for one: alarms are no conversation, however they are
+/// mirrored. What a person writes to the archive is archived like anything else that people write.
 pub fn is_own(stanza: Element<'_, '_>, node: &Node) -> bool {
-    let mut ends = ["from", "to"].into_iter().filter_map(|end| stanza.attribute(end));
-    // The cheap look first: nearly no message has anything to do with the archive.
-    ends.any(|end| end.contains(node.domain.as_str()) && !node.domain.is_empty() && Address::parse(end).domain() == node.domain)
+    let is_archive = |end: &str| {
+        let address = stanza.attribute(end).unwrap_or_default();
+        // The cheap look first: nearly no message has anything to do with the archive.
+        !node.domain.is_empty() && address.contains(node.domain.as_str()) && Address::parse(address).domain() == node.domain
+    };
+    is_archive("from") || (stanza.attribute("type") == Some("error") && is_archive("to"))
 }
 
 /// A stanza that really was sent, with a forgery in it: what its sender wrote beside the forgery still counts.

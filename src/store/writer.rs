@@ -305,6 +305,7 @@ impl Memory {
 
     /// The entries in the order in which they are to be decided on, with their keys.
     async fn look_up<'e, Q: Queries>(&mut self, db: &mut Q, entries: &[&'e Entry]) -> QueryResult<Vec<(&'e Entry, Option<Keyed>)>> {
+        self.identity.make_room();
         let mut content = Vec::new();
         let mut exact = Vec::new();
         let mut subjects = Vec::new();

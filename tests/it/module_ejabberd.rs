@@ -69,10 +69,12 @@ fn identical_messages_in_a_room_stay_apart() {
 /// The same in the mode in which each message waits for the archive.
 #[test]
 fn conversations_in_require_mode() {
-    perform(REQUIRE, |stage| {
-        direct::forked_with_carbons(stage);
-        rooms::permanent_room_with_history(stage);
-    });
+    perform(REQUIRE, direct::forked_with_carbons);
+}
+
+#[test]
+fn a_room_in_require_mode() {
+    perform(REQUIRE, rooms::permanent_room_with_history);
 }
 
 /// The module on one of two servers; what comes from the other one is mirrored when it comes in.

@@ -31,7 +31,7 @@ fn refused_for_a_while(store: Store, alarm: (&str, &str), refuse: impl Fn(&Archi
     archiver.wait_until_stored();
     archiver.stop();
     assert_holds(&archiver.store.ledger(), &["before", "meanwhile", "later", "after"]);
-    let raised = archiver.logged().matches(&format!("alarm {name} raised")).count();
+    let raised = archiver.logged().matches(&format!("alarm {name} (critical) raised")).count();
     assert_eq!(raised, 1, "raised once, however often it is tried\n{}", archiver.said());
 }
 
