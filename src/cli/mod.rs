@@ -4,6 +4,7 @@
 //! `execute`. A command ends with a [`Failure`] named by what the caller can do about it, which is also the exit code.
 
 mod account_args;
+mod alarm_args;
 pub mod alarms;
 pub mod args;
 pub mod backfill;

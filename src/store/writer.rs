@@ -4,6 +4,8 @@
 //! spool has stored before; number the names; look up what might be the same message; decide copy by copy; insert; move the
 //! spool's position; commit. When any of it fails everything is rolled back and forgotten, and the same batch can be given again.
 
+mod rooms;
+
 use std::collections::{HashMap, HashSet};
 
 use diesel::QueryResult;
@@ -31,9 +33,6 @@ use crate::message::rooms::Event;
 use crate::message::{Bounce, ExactId, Message};
 use crate::tally::State;
 use crate::time::Micros;
-
-/// Most rooms remembered as seen.
-const MAX_ROOMS: usize = 50_000;
 
 /// Why a record was skipped that not even the quarantine takes.
 pub const SET_ASIDE_IN_FILE: &str = "set aside in a file";
@@ -558,58 +557,6 @@ impl Memory {
             batch.bounces.push(row);
         }
         Ok(State::Bounce)
-    }
-
-    async fn occupancy<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, events: &[Event], batch: &mut Batch) -> QueryResult<State> {
-        for event in events {
-            self.see_room(db, &event.room, event.at, 0, batch).await?;
-            let row = OccupancyRow {
-                id: self.last.occupancy + 1,
-                at: event.at,
-                room_id: self.dictionary.jid(&event.room).unwrap_or_default(),
-                jid_id: event.jid.as_ref().and_then(|jid| self.dictionary.jid(&jid.bare)),
-                event: if event.joined { 1 } else { 2 },
-                node_id: self.dictionary.node(entry.itself()),
-                nick: event.nick.clone(),
-                resource: event.jid.as_ref().and_then(|jid| jid.resource.clone()),
-            };
-            let feed = self.dictionary.node(&entry.node);
-            if !self.feeds.has_occurred(db, feed, &row, &batch.occupancies, &mut batch.sightings).await? {
-                self.last.occupancy = row.id;
-                batch.occupancies.push(row);
-            }
-        }
-        Ok(State::Skipped)
-    }
-
-    async fn room_kind<Q: Queries>(&mut self, db: &mut Q, room: &str, persistent: bool, at: Micros, batch: &mut Batch) -> QueryResult<()> {
-        let kind = if persistent { 1 } else { 2 };
-        if self.see_room(db, room, at, kind, batch).await? {
-            return Ok(());
-        }
-        let Some(room) = self.dictionary.jid(room) else { return Ok(()) };
-        match batch.rooms.iter_mut().find(|row| row.jid_id == room) {
-            Some(row) => row.kind = kind,
-            None => db.set_room_kind(room, kind).await?,
-        }
-        Ok(())
-    }
-
-    /// Whether the room was new.
-    async fn see_room<Q: Queries>(&mut self, db: &mut Q, room: &str, at: Micros, kind: i16, batch: &mut Batch) -> QueryResult<bool> {
-        let Some(jid_id) = self.dictionary.jid(room) else { return Ok(false) };
-        if self.rooms.contains(&jid_id) {
-            return Ok(false);
-        }
-        if self.rooms.len() > MAX_ROOMS {
-            self.rooms.clear();
-        }
-        let is_known = !db.known_rooms(&[jid_id]).await?.is_empty() || batch.rooms.iter().any(|row| row.jid_id == jid_id);
-        self.rooms.insert(jid_id);
-        if !is_known {
-            batch.rooms.push(RoomRow { jid_id, kind, first_seen_at: at });
-        }
-        Ok(!is_known)
     }
 
     fn quarantine(&mut self, entry: &Entry, reason: &str, spool_id: &[u8]) -> QuarantineRow {

@@ -207,9 +207,8 @@ impl Archiver {
     /// Starts it with further environment variables.
     pub(crate) fn start_with(&mut self, environment: &[(&str, &str)]) {
         let mut program = command(self.directory.user(), self.program());
-        program.envs(environment.iter().copied());
         program.args(["run", "--config"]).arg(&self.configuration);
-        program.env("RUST_LOG", "info").env("RUST_BACKTRACE", "1");
+        program.env("RUST_LOG", "info").env("RUST_BACKTRACE", "1").envs(environment.iter().copied());
         program.current_dir(self.directory.path());
         self.process = Some(Process::spawn(program, &self.log()));
     }
