@@ -26,6 +26,7 @@ mod memory;
 pub mod migrate;
 pub mod output;
 pub mod quarantine;
+mod quarantine_args;
 mod reading;
 pub mod reconcile;
 mod render;
