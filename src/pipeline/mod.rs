@@ -1,7 +1,7 @@
 //! From the spool to the store, one pipeline for each store.
 //!
 //! Two threads: one reads records and normalises them, which is pure work; the other decides and writes, which waits for the
-//! database. Between them lies one batch, so that the next is ready when the last is committed. A record is released to the spool
+//! database. The next batch is ready in the hands of the reader when the last is committed. A record is released to the spool
 //! only after the commit that holds it. When the store is away the batch waits, and is given again; when the store refuses a
 //! batch it is halved until the record is found that it refuses, which is set aside.
 
