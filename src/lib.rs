@@ -20,6 +20,7 @@
 //! The modules stand in that order: the configuration first, the command line that starts it all last.
 
 pub mod alarm;
+pub mod certificate;
 pub mod config;
 pub mod gap;
 pub mod logging;
@@ -27,6 +28,7 @@ pub mod node;
 pub mod stats;
 pub mod tally;
 pub mod time;
+pub mod tls;
 pub mod xml;
 
 pub mod component;
@@ -46,6 +48,11 @@ pub mod identity;
 pub mod store;
 
 pub mod pipeline;
+
+pub mod notify;
+
+pub mod history;
+pub mod metrics;
 
 pub mod run;
 

@@ -25,6 +25,8 @@ pub struct Node {
     pub name: String,
     /// The component's own domain.
     pub domain: String,
+    /// The name of the node that this is a further feed of: another component domain to which the same node mirrors the same.
+    pub same_as: Option<String>,
     /// Domains whose users live on this node.
     pub hosts: HashSet<String>,
     /// Domains of this node's group-chat services (XEP-0045).
@@ -38,6 +40,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// The name of the node itself, whichever of its feeds this is.
+    pub fn itself(&self) -> &str {
+        self.same_as.as_deref().unwrap_or(&self.name)
+    }
+
     /// Whether a mirror wrapper from this address is believed: a bare domain that the configuration names.
     pub fn trusts(&self, from: &str) -> bool {
         let known = |domain: &str| self.hosts.contains(domain) || self.muc.contains(domain) || self.trusted.contains(domain);

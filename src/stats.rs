@@ -1,9 +1,11 @@
-//! What was counted since the process started, by node and by store, for `status`.
+//! What was counted and measured since the process started, by node and by store, for `status` and the metrics.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use serde::Serialize;
 
 use crate::store::batch::Committed;
@@ -42,10 +44,32 @@ pub struct NodeStats {
     pub forged: Reasons,
 }
 
-/// What one store's pipeline counted.
-#[derive(Debug, Default)]
+/// What one store's pipeline counted and measured.
+#[derive(Debug)]
 pub struct StoreStats {
     counts: Mutex<StoreCounts>,
+    connected: AtomicBool,
+    /// When the oldest record arrived that the writer holds and has not stored.
+    waits_since: Mutex<Option<Micros>>,
+    errors: Reasons,
+    /// Records of a transaction.
+    pub batch_records: Histogram,
+    /// Seconds that a transaction took.
+    pub commit_seconds: Histogram,
+}
+
+impl Default for StoreStats {
+    fn default() -> Self {
+        Self {
+            counts: Mutex::default(),
+            connected: AtomicBool::new(false),
+            waits_since: Mutex::default(),
+            errors: Reasons::default(),
+            // 1 to 65,536 records; 1 ms to 65 s.
+            batch_records: Histogram::new(exponential_buckets(1.0, 4.0, 9)),
+            commit_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 17)),
+        }
+    }
 }
 
 /// The counts of a store.
@@ -55,6 +79,8 @@ pub struct StoreCounts {
     pub committed_seq: u64,
     /// New messages.
     pub messages: u64,
+    /// Copies of messages that were there before.
+    pub known: u64,
     /// Copies.
     pub deliveries: u64,
     /// Errors attached to messages.
@@ -78,6 +104,7 @@ impl StoreStats {
     pub fn committed(&self, committed: &Committed, next_seq: u64, newest_arrival: Micros) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         counts.messages += committed.messages;
+        counts.known += committed.known;
         counts.deliveries += committed.deliveries;
         counts.bounces += committed.bounces;
         counts.quarantined += committed.quarantined;
@@ -94,6 +121,42 @@ impl StoreStats {
     /// The position that the database had when the pipeline connected.
     pub fn starts_at(&self, seq: u64) {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).committed_seq = seq;
+    }
+
+    /// The store was reached, and its tables are those of this version; or it is away.
+    pub fn set_connected(&self, connected: bool) {
+        self.connected.store(connected, Ordering::Relaxed);
+    }
+
+    /// Whether the store was reached, and its tables are those of this version.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
+
+    /// The writer holds a record that arrived then, or none.
+    pub fn waits_for(&self, arrived_at: Option<Micros>) {
+        *self.waits_since.lock().unwrap_or_else(PoisonError::into_inner) = arrived_at;
+    }
+
+    /// When the oldest record arrived that the writer holds.
+    pub fn waits_since(&self) -> Option<Micros> {
+        *self.waits_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The database failed in this way.
+    pub fn failed(&self, kind: &'static str) {
+        self.errors.add(kind, 1);
+    }
+
+    /// The database's failures by kind.
+    pub fn errors(&self) -> BTreeMap<&'static str, u64> {
+        self.errors.get()
+    }
+
+    /// A transaction with so many records took so long, whatever came of it.
+    pub fn took(&self, records: usize, time: Duration) {
+        self.batch_records.observe(records as f64);
+        self.commit_seconds.observe(time.as_secs_f64());
     }
 
     /// All counts.

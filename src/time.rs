@@ -8,6 +8,15 @@ pub type Micros = i64;
 /// One second.
 pub const SECOND: Micros = 1_000_000;
 
+/// The system's clock was set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockStep {
+    /// By how much, back if negative.
+    pub by: Micros,
+    /// What it showed when that was noticed.
+    pub noticed_at: Micros,
+}
+
 /// The time of the system clock.
 pub fn now() -> Micros {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as Micros)

@@ -9,9 +9,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jid::{BareJid, Jid};
 
+pub use super::account_args::{GapState, GapsAction, GapsArgs, ReconcileArgs};
+pub use super::alarm_args::{AlarmsAction, AlarmsArgs};
+use super::history_args::{BackfillArgs, ImportArgs};
+pub use super::quarantine_args::{QuarantineAction, QuarantineArgs};
 use super::when::{When, Zone};
 use crate::config::domain;
-use crate::gap::State;
 
 /// What each exit code means, and where the configuration is looked for.
 const AFTER_HELP: &str = "\
@@ -93,16 +96,17 @@ pub enum Command {
     Man(ManArgs),
     /// See to the records that the database refused
     Quarantine(QuarantineArgs),
+    /// Try whether alarms reach people, or say that they were seen
+    Alarms(AlarmsArgs),
+    /// Fetch what was missed from the node's own archive
+    Backfill(BackfillArgs),
+    /// Take over history from another archive
+    Import(ImportArgs),
     /// See to the intervals in which messages may have been missed
-    ///
-    /// Each is a row: which node, from when to when, why, and what has become of it. `list` looks into all configured stores, unless --store
-    /// names one.
     Gaps(GapsArgs),
     /// Compare what was counted with what became of it and with the rows that are there
     ///
-    /// By node and UTC day of arrival: every stanza that was received is archived, a further copy, a replay, an error, repeated, skipped, in
-    /// quarantine, forged or lost, and the archive holds as many rows as were counted. Exits with 3 if something does not add up, or if a gap of
-    /// that time is still open.
+    /// By node and UTC day of arrival. Exits with 3 if something does not add up, or if a gap of that time is still open.
     Reconcile(ReconcileArgs),
 }
 
@@ -336,148 +340,6 @@ pub struct ManArgs {
     pub dir: Option<PathBuf>,
 }
 
-/// `quarantine`.
-#[derive(Args, Debug)]
-pub struct QuarantineArgs {
-    /// The store, if several are configured
-    #[arg(long, global = true, value_name = "NAME")]
-    pub store: Option<String>,
-    /// What to do with the records.
-    #[command(subcommand)]
-    pub action: QuarantineAction,
-}
-
-/// `quarantine …`.
-#[derive(Debug, Subcommand)]
-pub enum QuarantineAction {
-    /// List the records and why each was refused
-    List,
-    /// Try to store records again; what succeeds leaves the quarantine
-    Retry {
-        /// The records, as `list` names them
-        #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
-        ids: Vec<i64>,
-        /// All records
-        #[arg(long)]
-        all: bool,
-    },
-    /// Write the records as received, one JSON object each
-    Export {
-        /// Write to this file in place of standard output; only its owner can read it
-        #[arg(long, short, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
-}
-
-/// `gaps`.
-#[derive(Args, Debug)]
-pub struct GapsArgs {
-    /// The store; `list` takes all of them, if not given
-    #[arg(long, global = true, value_name = "NAME")]
-    pub store: Option<String>,
-    /// What to do with the gaps.
-    #[command(subcommand)]
-    pub action: GapsAction,
-}
-
-/// `gaps …`.
-#[derive(Debug, Subcommand)]
-pub enum GapsAction {
-    /// List the gaps, the oldest number first
-    ///
-    /// --from and --to pick the gaps that lie, be it in part, between them.
-    List {
-        /// Of this node
-        #[arg(long, value_name = "NAME")]
-        node: Option<String>,
-        /// In this state; several: any of them
-        #[arg(long, value_enum, value_name = "STATE")]
-        state: Vec<GapState>,
-        /// When.
-        #[command(flatten)]
-        time: TimeArgs,
-        /// How they are written
-        #[arg(long, value_enum, default_value_t)]
-        format: MessageFormat,
-    },
-    /// Show all that is known of a gap, and what to do about it
-    Show {
-        /// Its number, as `list` names it
-        #[arg(value_name = "ID")]
-        id: i64,
-    },
-    /// Close a gap by hand; the row keeps who did, when, and why
-    Close {
-        /// Its number, as `list` names it
-        #[arg(value_name = "ID")]
-        id: i64,
-        /// Who closes it
-        #[arg(long, value_name = "NAME", value_parser = said)]
-        by: String,
-        /// Why
-        #[arg(long, value_name = "TEXT", value_parser = said)]
-        note: String,
-        /// What is missing can't be had any more
-        #[arg(long)]
-        unrecoverable: bool,
-    },
-}
-
-/// What has become of a gap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum GapState {
-    /// Nothing yet
-    Open,
-    /// What the node's own archive holds was fetched
-    Backfilled,
-    /// Some of it was
-    Partly,
-    /// Somebody said that it can't be had
-    Unrecoverable,
-    /// Somebody closed it
-    Closed,
-}
-
-impl GapState {
-    /// The state in the archive.
-    pub fn state(self) -> State {
-        match self {
-            Self::Open => State::Open,
-            Self::Backfilled => State::Backfilled,
-            Self::Partly => State::Partly,
-            Self::Unrecoverable => State::Unrecoverable,
-            Self::Closed => State::Closed,
-        }
-    }
-}
-
-/// A text that says something.
-fn said(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("must say something".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-/// `reconcile`.
-#[derive(Args, Debug)]
-pub struct ReconcileArgs {
-    /// From this UTC day on; seven days back, if not given
-    ///
-    /// The forms of `search`; the whole day counts.
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub from: Option<When>,
-    /// To this UTC day, which is included; today, if not given
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
-    pub to: Option<When>,
-    /// This node only
-    #[arg(long, value_name = "NAME")]
-    pub node: Option<String>,
-    /// How the report is written
-    #[arg(long, value_enum, default_value_t)]
-    pub format: ReportFormat,
-    /// The store; all of them, if not given
-    #[arg(long, value_name = "NAME")]
-    pub store: Option<String>,
-}
-
 /// How messages are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum MessageFormat {
@@ -649,6 +511,9 @@ mod tests {
             "quarantine retry 1 2 3",
             "quarantine retry --all",
             "quarantine export --output a",
+            "alarms test --format json",
+            "alarms acknowledge",
+            "alarms acknowledge stanza-oversize main",
             "gaps list",
             "gaps list --node a --state open --state partly --from -2d --to now --format csv --store b",
             "gaps show 7",
@@ -678,6 +543,8 @@ mod tests {
             "quarantine",
             "quarantine retry",
             "quarantine retry 1 --all",
+            "alarms",
+            "alarms acknowledge nothing",
             "demo --rate 0",
             "gaps",
             "gaps show",

@@ -3,7 +3,11 @@
 //! [`args`] defines every command; [`dispatch`] loads the configuration, sets the log up and hands over to the command's
 //! `execute`. A command ends with a [`Failure`] named by what the caller can do about it, which is also the exit code.
 
+mod account_args;
+mod alarm_args;
+pub mod alarms;
 pub mod args;
+pub mod backfill;
 pub mod check;
 pub mod completions;
 pub mod config;
@@ -11,12 +15,18 @@ mod connect;
 pub mod demo;
 mod demo_report;
 pub mod export;
+mod gap_filling;
 pub mod gaps;
+mod history;
+pub mod history_args;
+pub mod import;
+mod mam;
 pub mod man;
 mod memory;
 pub mod migrate;
 pub mod output;
 pub mod quarantine;
+mod quarantine_args;
 mod reading;
 pub mod reconcile;
 mod render;
@@ -96,6 +106,9 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Export(args) => export::execute(load_quietly(&global)?, args),
         Command::Status(args) => status::execute(load_quietly(&global)?, args),
         Command::Quarantine(args) => quarantine::execute(load_quietly(&global)?, args),
+        Command::Alarms(args) => alarms::execute(&load_quietly(&global)?, args),
+        Command::Backfill(args) => backfill::execute(load_quietly(&global)?, args),
+        Command::Import(args) => import::execute(load_quietly(&global)?, args),
         Command::Gaps(args) => gaps::execute(&load_quietly(&global)?, args),
         Command::Reconcile(args) => reconcile::execute(&load_quietly(&global)?, &args),
         Command::Config => config::execute(&load_quietly(&global)?),

@@ -1,10 +1,11 @@
-//! `run`: attaches to the nodes and archives until stopped.
+//! `run`: attaches to the nodes and archives until stopped; SIGHUP makes it read its configuration again.
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::Failure;
 use crate::config::Config;
+use crate::run::Reloads;
 
 /// Runs the command.
 pub fn execute(config: Config) -> Result<(), Failure> {
@@ -18,9 +19,24 @@ pub fn execute(config: Config) -> Result<(), Failure> {
         .map_err(|error| Failure::Runtime(format!("the runtime can't be started: {error}")))?;
     runtime.block_on(async {
         let (stop, stopped) = watch::channel(false);
+        let (hang_up, wanted) = mpsc::channel(1);
         tokio::spawn(wait_for_signal(stop));
-        crate::run::run(&config, stopped).await.map_err(|error| Failure::Runtime(error.to_string()))
+        tokio::spawn(wait_for_hangups(hang_up));
+        let file = config.file.clone();
+        let reloads = Reloads { wanted, load: Box::new(move || Config::load(file.as_deref())) };
+        crate::run::run_with(&config, stopped, reloads).await.map_err(|error| Failure::Runtime(error.to_string()))
     })
+}
+
+/// Each SIGHUP is passed on; several in a row may become one.
+async fn wait_for_hangups(wanted: mpsc::Sender<()>) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        log::error!("SIGHUP can't be caught: the configuration can't be read again");
+        return std::future::pending().await;
+    };
+    while hangup.recv().await.is_some() {
+        let _one_waits_already = wanted.try_send(());
+    }
 }
 
 /// SIGTERM and SIGINT stop in order; a second one ends at once, which loses nothing that is in the spool.

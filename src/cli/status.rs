@@ -117,8 +117,7 @@ impl Report {
         if alarms.is_empty() {
             return report + "No alarms.\n";
         }
-        let row = |alarm: &Value| ["name", "subject", "since", "text"].map(|key| text(alarm, key));
-        report + &table::render(["Alarm", "About", "Since", "What to do"], alarms.iter().map(row))
+        report + &table::render(["Severity", "Alarm", "About", "Since", "Seen", "What to do"], alarms.iter().map(alarm_row))
     }
 
     /// How the command ends.
@@ -188,6 +187,12 @@ fn store_row(store: &Value) -> [String; 9] {
     ]
 }
 
+fn alarm_row(alarm: &Value) -> [String; 6] {
+    let seen = if alarm.get("acknowledged").and_then(Value::as_bool) == Some(true) { "yes" } else { "" };
+    let [severity, name, subject, since, what] = ["severity", "name", "subject", "since", "text"].map(|key| text(alarm, key));
+    [severity, name, subject, since, seen.to_owned(), what]
+}
+
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
@@ -231,7 +236,10 @@ mod tests {
                 "spool": {"records": 1, "bytes": 2_097_152, "limit_bytes": 10_485_760, "paused": false, "error": null},
                 "counts": {"messages": 2, "deliveries": 4, "bounces": 0, "quarantined": 0},
             }],
-            "alarms": [{"name": "store-unreachable", "subject": "default", "text": "start it", "since": rfc3339(NOW)}],
+            "alarms": [{
+                "name": "store-unreachable", "severity": "critical", "subject": "default", "text": "start it", "since": rfc3339(NOW),
+                "times": 1, "acknowledged": true,
+            }],
         })
     }
 
@@ -255,7 +263,9 @@ mod tests {
             "the secret is wrong",
             "2.0 MiB",
             "2.2 s",
+            "critical",
             "store-unreachable",
+            "yes",
             "start it",
         ] {
             assert!(text.contains(part), "{part}: {text}");

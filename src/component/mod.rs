@@ -9,12 +9,14 @@
 //! - [`framing`] cuts the bytes into stanzas and keeps them verbatim, well-formed or not;
 //! - [`iq`] answers the few requests that a component owes an answer to;
 //! - [`openfire`] asks an Openfire node to mirror at all;
+//! - [`ask`] is a connection on which commands ask the node something;
 //! - [`module`] asks a node how its own module is doing, if it has one;
 //! - [`status`] tells everybody else how the node is doing, [`error`] why a session ended and what to do about it.
 //!
 //! Nothing here slows the reader but [`Intake::take`]: what is written goes through a bounded queue, and a node that does
 //! not read its answers is disconnected rather than waited for.
 
+pub mod ask;
 pub mod backoff;
 pub mod error;
 pub mod framing;
@@ -147,9 +149,21 @@ impl Settings {
 }
 
 /// Keeps a session with the node up until `shutdown` says true (or its sender is gone), then closes it politely.
-pub async fn run<I: Intake>(settings: Settings, intake: Arc<I>, status: Status, mut shutdown: watch::Receiver<bool>) {
+pub async fn run<I: Intake>(settings: Settings, intake: Arc<I>, status: Status, shutdown: watch::Receiver<bool>) {
+    let (_settings_stay, settings) = watch::channel(settings);
+    follow(settings, intake, status, shutdown).await;
+}
+
+/// The same with settings that may change: each attempt to connect takes those that hold then, and a change makes it try at once.
+pub async fn follow<I: Intake>(
+    mut current: watch::Receiver<Settings>,
+    intake: Arc<I>,
+    status: Status,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let mut backoff = Backoff::new();
     loop {
+        let settings = current.borrow_and_update().clone();
         status.connecting();
         let attempt = tokio::select! {
             attempt = session::Connection::open(&settings) => attempt,
@@ -164,6 +178,7 @@ pub async fn run<I: Intake>(settings: Settings, intake: Arc<I>, status: Status, 
         status.down(&settings, error, wait);
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            () = changed(&mut current) => backoff = Backoff::new(),
             () = stopped(&mut shutdown) => break,
         }
     }
@@ -189,6 +204,21 @@ async fn live<I: Intake>(
     intake.disconnected();
     backoff.session_lived(began.elapsed());
     ended
+}
+
+/// Resolves when the settings change, which they do not any more once nobody can change them.
+async fn changed(settings: &mut watch::Receiver<Settings>) {
+    if settings.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Connects to the node, sends these stanzas, waits until it has read them and closes again. As [`probe`], only where no archiver runs.
+pub async fn send_once(settings: &Settings, stanzas: &[Vec<u8>]) -> Result<(), SessionError> {
+    let mut connection = session::Connection::open(settings).await?;
+    let sent = tokio::time::timeout(settings.connect_timeout, connection.send(settings, stanzas)).await;
+    connection.close().await;
+    sent.unwrap_or(Err(SessionError::Silent))
 }
 
 /// Connects to the node, proves the secret, asks whether a module of ours runs there, and closes again.

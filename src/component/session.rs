@@ -45,13 +45,13 @@ const ENDLESS_LIMITS: u64 = 16;
 
 const STREAM_END: &[u8] = b"</stream:stream>";
 
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 /// An authenticated connection, with whatever was read of it beyond the handshake.
 pub(super) struct Connection {
-    socket: Box<dyn Socket>,
-    framer: Framer,
+    pub(super) socket: Box<dyn Socket>,
+    pub(super) framer: Framer,
 }
 
 impl Connection {
@@ -68,6 +68,34 @@ impl Connection {
         Ok(Self { socket, framer })
     }
 
+    /// Sends stanzas and waits until the node has read them, which its answer to a ping tells.
+    pub(super) async fn send(&mut self, settings: &Settings, stanzas: &[Vec<u8>]) -> Result<(), SessionError> {
+        const PING: &str = "sent";
+        let mut bytes = stanzas.concat();
+        bytes.extend(iq::ping(PING, &settings.domain, settings.node_domain()));
+        let lost = |error: std::io::Error| SessionError::Closed(error.to_string());
+        self.socket.write_all(&bytes).await.map_err(lost)?;
+        self.socket.flush().await.map_err(lost)?;
+        loop {
+            while let Some(frame) = self.framer.next_frame() {
+                match frame {
+                    Frame::Stanza(stanza) => match iq::sort(stanza) {
+                        Sorted::Iq(iq) if iq.id == PING => return Ok(()),
+                        Sorted::MaybeStreamError => {
+                            return Err(handshake::stream_error(stanza).unwrap_or(SessionError::Closed(String::new())));
+                        }
+                        _ => {}
+                    },
+                    Frame::StreamClose => return Err(SessionError::Closed("the node closed the stream".to_owned())),
+                    _ => {}
+                }
+            }
+            if self.socket.read_buf(self.framer.room()).await.map_err(lost)? == 0 {
+                return Err(SessionError::Closed(String::new()));
+            }
+        }
+    }
+
     /// Asks how the node's module is doing; what else comes meanwhile is left unread, and unacknowledged.
     pub(super) async fn ask_module(&mut self, settings: &Settings) -> Presence {
         let mut inquiry = Inquiry::new(&settings.domain, settings.node_domain(), PROBE_WAIT);
@@ -80,8 +108,8 @@ impl Connection {
         loop {
             while let Some(frame) = self.framer.next_frame() {
                 let Frame::Stanza(stanza) = frame else { continue };
-                if let Sorted::Iq(iq) = iq::sort(&stanza)
-                    && let Some(presence) = inquiry.answer(&iq, &stanza)
+                if let Sorted::Iq(iq) = iq::sort(stanza)
+                    && let Some(presence) = inquiry.answer(&iq, stanza)
                 {
                     return Some(presence);
                 }
@@ -136,8 +164,10 @@ pub(super) async fn serve<I: Intake>(
     let Connection { socket, mut framer } = connection;
     let (mut reader, writer) = tokio::io::split(socket);
     let (outgoing, mut written) = Outgoing::start(writer);
+    status.opened(outgoing.clone());
     let mut session = Session::new(settings, intake, status, outgoing);
     let ended = session.read_on(&mut reader, &mut framer, &mut written, shutdown).await;
+    status.closed();
     // With the last sender gone the writer writes what it has, shuts the socket down and ends.
     drop(session);
     if !written.is_finished() {
@@ -148,8 +178,8 @@ pub(super) async fn serve<I: Intake>(
 }
 
 /// The way to the writer.
-#[derive(Clone)]
-struct Outgoing {
+#[derive(Clone, Debug)]
+pub(super) struct Outgoing {
     queue: mpsc::Sender<Vec<u8>>,
     waiting_bytes: Arc<AtomicUsize>,
     overflow: Arc<Notify>,
@@ -165,7 +195,7 @@ impl Outgoing {
     }
 
     /// Queues bytes without waiting; when there is no room the session ends.
-    fn send(&self, bytes: Vec<u8>) -> bool {
+    pub(super) fn send(&self, bytes: Vec<u8>) -> bool {
         let length = bytes.len();
         let waiting_bytes = self.waiting_bytes.fetch_add(length, Ordering::Relaxed);
         let queued = waiting_bytes + length <= MAX_OUTGOING_BYTES && self.queue.try_send(bytes).is_ok();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use log::{debug, info, warn};
 
 use super::module::Presence;
+use super::session::Outgoing;
 use super::{SessionError, Settings};
 use crate::time::{self, Micros};
 
@@ -96,6 +97,8 @@ impl Counters {
 
 #[derive(Debug)]
 struct Inner {
+    /// The way out of the session that is open.
+    outgoing: Mutex<Option<Outgoing>>,
     state: Mutex<State>,
     mirror: Mutex<Mirror>,
     module: Mutex<Presence>,
@@ -110,6 +113,7 @@ impl Status {
     /// A node that nothing was tried with yet.
     pub fn new() -> Self {
         Self(Arc::new(Inner {
+            outgoing: Mutex::new(None),
             state: Mutex::new(State::Connecting(None)),
             mirror: Mutex::new(Mirror::NotAsked),
             module: Mutex::default(),
@@ -135,6 +139,21 @@ impl Status {
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+
+    /// Sends a stanza of our own to the node, without waiting. False when there is no session, or it has no room.
+    pub fn send(&self, stanza: Vec<u8>) -> bool {
+        let outgoing = self.0.outgoing.lock().unwrap_or_else(PoisonError::into_inner);
+        outgoing.as_ref().is_some_and(|outgoing| outgoing.send(stanza))
+    }
+
+    pub(super) fn opened(&self, outgoing: Outgoing) {
+        *self.0.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = Some(outgoing);
+    }
+
+    /// The writer ends when nobody can send any more, so the way out must not outlive the session.
+    pub(super) fn closed(&self) {
+        *self.0.outgoing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn connecting(&self) {

@@ -57,6 +57,20 @@ pub(super) fn check_nodes(nodes: &[Option<NodeConfig>], mistakes: &mut Vec<Mista
     }
 }
 
+/// Two entries for one node write to one store, and one of them is the first.
+pub(super) fn check_feeds(nodes: &[Option<NodeConfig>], mistakes: &mut Vec<Mistake>) {
+    for (index, node) in nodes.iter().enumerate() {
+        let Some(node) = node else { continue };
+        let Some(first) = nodes.iter().flatten().find(|other| Some(&other.name) == node.same_as.as_ref()) else { continue };
+        let right = match () {
+            () if first.same_as.is_some() => "names an entry that has same_as itself; must be the first entry of the node",
+            () if first.store != node.store => "names an entry with another store; must be one that writes to the same store",
+            () => continue,
+        };
+        mistakes.push(Mistake::at(format!("node.{index}.same_as"), right).with_text(&first.name));
+    }
+}
+
 /// The largest stanza fits into a segment, and two segments into the limit.
 pub(super) fn check_spool(spool: &SpoolConfig, nodes: &[Option<NodeConfig>], mistakes: &mut Vec<Mistake>) {
     // A size that could not be read was replaced by its default, which says nothing about the other.

@@ -92,3 +92,31 @@ pub const RUN_STATUS_INTERVAL: Bounds<Duration> =
 
 /// How long an orderly stop may take before it is cut short; what is spooled stays for the next start.
 pub const RUN_SHUTDOWN_TIMEOUT: Bounds<Duration> = seconds(30, 1, 3_600);
+
+/// The most people that alarms are sent to in one way.
+pub const ALARM_RECIPIENTS: usize = 100;
+
+/// After this quiet time an alarm about what has merely happened is cleared: by then the next shift has seen it.
+pub const ALARM_CLEAR_AFTER: Bounds<Duration> = seconds(86_400, 1, 31_536_000);
+
+/// So long a node may be without a session: long enough for its restart.
+pub const ALARM_NODE_DOWN_AFTER: Bounds<Duration> = seconds(15, 0, 3_600);
+
+/// Percent of the spool's limit: the first mark.
+pub const ALARM_SPOOL_HIGH: Bounds<u64> = Bounds { default: 75, least: 1, most: 99 };
+
+/// Percent of the spool's limit: the second mark.
+pub const ALARM_SPOOL_NEARLY_FULL: Bounds<u64> = Bounds { default: 90, least: 2, most: 99 };
+
+/// So much must be free on the disks.
+pub const ALARM_DISK_LOW: Bounds<ByteSize> =
+    Bounds { default: ByteSize::gibibytes(1), least: ByteSize(0), most: ByteSize::gibibytes(1 << 20) };
+
+/// So long a record may wait to be stored.
+pub const ALARM_LAG_LIMIT: Bounds<Duration> = seconds(300, 1, 2_592_000);
+
+/// So many days before its end a certificate is told of.
+pub const ALARM_CERTIFICATE_DAYS: Bounds<u64> = Bounds { default: 14, least: 0, most: 3_650 };
+
+/// By so much the system's clock may differ from the time that has passed: more than any correction by NTP that is not a step.
+pub const ALARM_CLOCK_JUMP: Bounds<Duration> = seconds(5, 1, 86_400);

@@ -21,7 +21,11 @@ pub(super) const ORIGIN: &str = "the environment";
 const ARRAYS: [&str; 2] = ["store", "node"];
 
 /// The ways to give one secret: each one given here replaces those of the file.
-const SECRET_KEYS: [&str; 3] = ["secret", "secret_file", "secret_env"];
+const SECRET_KEYS: [[&str; 3]; 3] = [
+    ["secret", "secret_file", "secret_env"],
+    ["webhook_secret", "webhook_secret_file", "webhook_secret_env"],
+    ["password", "password_file", "password_env"],
+];
 
 /// Lays the variables over `root`.
 pub(super) fn merge(root: &mut Map<String, Value>, variables: impl Iterator<Item = (OsString, OsString)>, mistakes: &mut Vec<Mistake>) {
@@ -73,9 +77,6 @@ fn set(root: &mut Map<String, Value>, path: &[String], value: Value) -> Result<(
         [array, entry, rest @ ..] if ARRAYS.contains(&array.as_str()) && !rest.is_empty() => {
             let entries = array_of(root, array)?;
             let table = entry_of(entries, array, entry)?;
-            if let [key] = rest {
-                drop_other_secrets(table, key);
-            }
             set_plain(table, rest, value)
         }
         [array, ..] if ARRAYS.contains(&array.as_str()) => {
@@ -89,6 +90,7 @@ fn set_plain(table: &mut Map<String, Value>, path: &[String], value: Value) -> R
     match path {
         [] => Err("must name a key".to_owned()),
         [key] => {
+            drop_other_secrets(table, key);
             table.insert(key.clone(), value);
             Ok(())
         }
@@ -160,10 +162,8 @@ fn variable_name(array: &str, value: &Value) -> String {
 }
 
 fn drop_other_secrets(table: &mut Map<String, Value>, key: &str) {
-    if !SECRET_KEYS.contains(&key) {
-        return;
-    }
-    for other in SECRET_KEYS {
+    let ways = SECRET_KEYS.iter().find(|ways| ways.contains(&key));
+    for other in ways.into_iter().flatten().copied() {
         let from_file = table.get(other).is_some_and(|value| value.origin() != Some(ORIGIN));
         if from_file {
             table.remove(other);

@@ -11,8 +11,10 @@ pub mod domain;
 mod environment;
 mod load;
 mod mistake;
+mod operation;
 mod read;
 mod read_node;
+mod read_operation;
 mod secret;
 mod section;
 #[cfg(test)]
@@ -28,6 +30,7 @@ use serde::Serialize;
 
 pub use load::SEARCHED_FILES;
 pub use mistake::{ConfigErrors, Mistake};
+pub use operation::{AlarmConfig, EmailConfig, EmailTls, HttpConfig};
 pub use secret::{SecretError, SecretSource};
 pub use url::StoreUrl;
 pub use values::ByteSize;
@@ -50,6 +53,10 @@ pub struct Config {
     pub log: LogConfig,
     /// How `run` behaves as a process.
     pub run: RunConfig,
+    /// When alarms are raised, and whom they are sent to.
+    pub alarm: AlarmConfig,
+    /// The HTTP port.
+    pub http: HttpConfig,
     /// The file that was read, if one was.
     #[serde(skip)]
     pub file: Option<PathBuf>,
@@ -105,6 +112,9 @@ pub struct NodeConfig {
     pub trusted: Vec<String>,
     /// The name of the store that it writes to; one of [`Config::stores`].
     pub store: String,
+    /// The name of the node entry, here or in another archiver's configuration, that is attached to the same node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<String>,
     /// What software it runs.
     pub kind: NodeKind,
     /// Which messages are kept.
@@ -242,6 +252,7 @@ impl Config {
                 Some(Mistake::at(key, error.to_string()))
             })
             .collect();
+        mistakes.extend(self.unreadable_alarm_secrets());
         if self.nodes.is_empty() {
             let mut right = "missing; this command needs at least one [[node]]".to_owned();
             if self.file.is_none() {
@@ -254,6 +265,16 @@ impl Config {
             true => Ok(()),
             false => Err(ConfigErrors { file: self.file.clone(), mistakes }),
         }
+    }
+
+    /// The secrets that alarms need on their way.
+    fn unreadable_alarm_secrets(&self) -> impl Iterator<Item = Mistake> {
+        let email = self.alarm.email.as_ref().and_then(|email| email.password.as_ref());
+        let secrets = [("alarm.webhook_secret", self.alarm.webhook_secret.as_ref()), ("alarm.email.password", email)];
+        secrets.into_iter().filter_map(|(key, secret)| {
+            let secret = secret?;
+            Some(Mistake::at(format!("{key}{}", secret.key().trim_start_matches("secret")), secret.read().err()?.to_string()))
+        })
     }
 
     fn store_names(&self) -> String {

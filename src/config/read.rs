@@ -7,6 +7,7 @@ use log::LevelFilter;
 
 use super::mistake::Mistake;
 use super::read_node::read_node;
+use super::read_operation::{read_alarm, read_http};
 use super::section::{Section, entry_text};
 use super::{ArchiveConfig, Config, LogConfig, NodeConfig, RunConfig, SpoolConfig, StoreConfig, StoreUrl, WhenFull, checks, defaults, url};
 
@@ -49,6 +50,8 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
     let archive = read_archive(root.table("archive"));
     let log = read_log(root.table("log"));
     let run = read_run(root.table("run"));
+    let alarm = read_alarm(root.table("alarm"), &mut remarks);
+    let http = read_http(root.table("http"));
     root.finish();
 
     let known_stores = StoreNames::of(&store_tables);
@@ -58,6 +61,7 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
         node_tables.into_iter().map(|(path, table)| read_node(Section::new(path, table, mistakes), &known_stores, &mut remarks)).collect();
     checks::check_stores(&stores, mistakes);
     checks::check_nodes(&nodes, mistakes);
+    checks::check_feeds(&nodes, mistakes);
     checks::check_spool(&spool, &nodes, mistakes);
 
     let config = both(stores, nodes).map(|(stores, nodes)| Config {
@@ -67,6 +71,8 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
         archive,
         log,
         run,
+        alarm,
+        http,
         file: None,
         warnings: remarks.warnings,
         notices: remarks.notices,

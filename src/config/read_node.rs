@@ -25,6 +25,7 @@ pub(super) fn read_node(mut section: Section<'_>, stores: &StoreNames, remarks: 
     let muc = domains(&mut section, "muc", remarks).unwrap_or_default();
     let extra = domains(&mut section, "trusted", remarks).unwrap_or_default();
     let store = node_store(&mut section, stores);
+    let same_as = node_same_as(&mut section, name.as_deref());
     let kind = section.choice("kind", &KINDS, NodeKind::Auto);
     let direction = section.choice("direction", &DIRECTIONS, Directions::Both);
     let max_stanza = section.size("max_stanza", defaults::NODE_MAX_STANZA);
@@ -48,6 +49,7 @@ pub(super) fn read_node(mut section: Section<'_>, stores: &StoreNames, remarks: 
         hosts,
         muc,
         store: store?,
+        same_as,
         kind,
         direction,
         max_stanza,
@@ -112,14 +114,29 @@ fn node_name(section: &mut Section<'_>, domain: Option<&str>) -> Option<String> 
         return domain.map(str::to_owned);
     };
     match entry_text(&found) {
-        Ok(name) if !name.trim().is_empty() && name.len() <= defaults::NAME_BYTES && !name.contains(char::is_control) => {
-            Some(name.to_owned())
-        }
+        Ok(name) if is_name(name) => Some(name.to_owned()),
         _ => {
             section.push(found.mistake("must be a text of 1 to 255 bytes on one line"));
             None
         }
     }
+}
+
+/// The entry that brings the same copies by another component domain.
+fn node_same_as(section: &mut Section<'_>, name: Option<&str>) -> Option<String> {
+    const RIGHT: &str = "must be the name of another entry for the same node, here or in another archiver's configuration";
+    let found = section.take("same_as")?;
+    match entry_text(&found) {
+        Ok(other) if is_name(other) && Some(other) != name => Some(other.to_owned()),
+        _ => {
+            section.push(found.mistake(RIGHT));
+            None
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.trim().is_empty() && text.len() <= defaults::NAME_BYTES && !text.contains(char::is_control)
 }
 
 fn node_address(section: &mut Section<'_>) -> Option<String> {
@@ -161,18 +178,18 @@ fn node_secret(section: &mut Section<'_>, remarks: &mut Remarks) -> Option<Secre
         section.push(Mistake::at(key, format!("{found}; must be exactly one of secret, secret_file and secret_env")));
         return None;
     }
-    let variable = variable.and_then(|(name, _)| variable_name(section, name));
+    let variable = variable.and_then(|(name, _)| variable_name(section, "secret_env", name));
     let inline = inline.map(|(text, _)| SecretSource::Inline(text.into()));
     inline.or(file.map(|(path, _)| SecretSource::File(path.into()))).or(variable.map(SecretSource::Env))
 }
 
 /// A text that can't be a variable's name may be the secret itself, so it is not repeated.
-fn variable_name(section: &mut Section<'_>, name: String) -> Option<String> {
+pub(super) fn variable_name(section: &mut Section<'_>, key: &str, name: String) -> Option<String> {
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.chars().all(letters) && !name.starts_with(|c: char| c.is_ascii_digit()) {
         return Some(name);
     }
-    let key = section.key("secret_env");
+    let key = section.key(key);
     section.push(Mistake::at(key, "must be the name of an environment variable, such as ARCHIVE_SECRET"));
     None
 }

@@ -88,6 +88,17 @@ impl<'m> Section<'m> {
         }
     }
 
+    /// True if nothing stands in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// True if a mistake was told of this key or of something in it.
+    pub(super) fn was_told(&self, key: &str) -> bool {
+        let is_of_key = |told: &str| told.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.mistakes.iter().any(|mistake| is_of_key(&mistake.key))
+    }
+
     /// True if a key that was not taken yet is there.
     pub(super) fn has(&self, name: &str) -> bool {
         self.table.contains_key(name)

@@ -23,6 +23,26 @@ pub struct Count {
     pub sends: u16,
 }
 
+/// One of several component domains to which a node mirrors the same, as a copy came by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// Which feed: `nodes.id` of its own entry.
+    pub id: i16,
+    /// What a copy has in common with the one that another feed brings: source, direction, receiver.
+    pub way: u64,
+}
+
+/// A delivery of a node with several feeds, and those that have brought it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its place among the message's copies.
+    pub sequence: i32,
+    /// See [`Feed::way`].
+    pub way: u64,
+    /// The feeds.
+    pub feeds: Vec<i16>,
+}
+
 /// One message, as far as identity needs it.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -48,6 +68,8 @@ pub struct Known {
     pub exact: Vec<(u64, u64)>,
     /// The channels that copies came by.
     pub counts: Vec<Count>,
+    /// The copies, where the node has several feeds.
+    pub seen: Vec<Seen>,
     /// How many copies there are in all.
     pub copies: i32,
     /// Hashes of the stanzas that are kept already.
@@ -112,6 +134,21 @@ impl Known {
             }
         }
         new
+    }
+
+    /// The place of the copy that another feed has brought and that comes once more by this one; the first of several.
+    pub(super) fn sight(&mut self, feed: Feed) -> Option<i32> {
+        let seen = self.seen.iter_mut().find(|seen| seen.way == feed.way && !seen.feeds.contains(&feed.id))?;
+        seen.feeds.push(feed.id);
+        Some(seen.sequence)
+    }
+
+    /// The place of a copy that no feed has brought before.
+    pub(super) fn deliver(&mut self, feed: Option<Feed>) -> i32 {
+        let sequence = self.copies;
+        self.copies += 1;
+        self.seen.extend(feed.map(|feed| Seen { sequence, way: feed.way, feeds: vec![feed.id] }));
+        sequence
     }
 
     /// How many copies came by `channel`.

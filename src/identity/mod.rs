@@ -10,8 +10,12 @@
 //!    sessions explain raise the estimate of how many sends they stem from.
 //! 4. **Replays** (late deliveries, room history, archive results) join the message nearest to their stamp, and become a message
 //!    of their own only when there is none.
+//! 5. **Feeds.** Two archivers may be given the same by one node, each through a component domain of its own. Copies are counted
+//!    for each feed by itself, so that the k-th of a message on one is the k-th on the other, and makes one delivery.
+//! 6. **History** read from another archive is a replay of which the time is known better. It adds a copy only where no live one is
+//!    known, and none that was added before.
 //!
-//! Nothing is thrown away: every copy becomes a delivery of the message that it joins. This module does no I/O: the store
+//! Nothing is thrown away: every copy becomes a delivery of the message that it joins, or a further sighting of one. This module does no I/O: the store
 //! asks it what to look up ([`Identity::wanted`]), gives it what it found ([`Identity::found`]) and has it decide copy by copy.
 
 pub mod keys;
@@ -22,20 +26,25 @@ use std::collections::{HashMap, VecDeque};
 use crate::message::content::Kind;
 use crate::message::{CopiesPerSend, Direction, ExactId, Message, Place};
 use crate::mirror::Source;
-use crate::time::{Micros, SECOND};
+use crate::time::{ClockStep, Micros, SECOND};
 use keys::{Key, Keyring};
-pub use known::{Channel, Known};
+pub use known::{Channel, Feed, Known, Seen};
 
 /// Copies of one message may be this far apart on one node, unless configured otherwise.
 pub const JOIN_WINDOW: Micros = 60 * SECOND;
 /// Halves of a federated conversation may be this far apart: a server queues while it connects to the other one.
 pub const FEDERATION_WINDOW: Micros = 600 * SECOND;
+/// The feeds of one node may be this far apart: one may be held up while its archiver's spool is full.
+pub const FEED_WINDOW: Micros = FEDERATION_WINDOW;
 /// A replay's stamp may be this far from when the message arrived: clocks differ, and a busy node hands copies on late.
 pub const REPLAY_WINDOW: Micros = 1_000 * SECOND;
+/// A message from another archive that has no id attribute may be this far from its live copy: time enough for a clock of whole seconds and
+/// a busy node, and too little for somebody to say the same again unseen.
+pub const HISTORY_WINDOW: Micros = 10 * SECOND;
 /// Where nothing tells how many sessions there are, equal copies further apart than this count as another send.
 const BURST_GAP: Micros = 2 * SECOND;
 /// Messages that stay in memory from one batch to the next (about 800 bytes each); older ones are looked up in the database.
-pub const MAX_KNOWN: usize = 8_000;
+const MAX_KNOWN: usize = 8_000;
 
 /// What a copy turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +55,8 @@ pub struct Verdict {
     pub is_new: bool,
     /// Its place among the message's copies, from 0.
     pub sequence: i32,
+    /// Whether another feed of the node has brought this very copy before.
+    pub is_sighting: bool,
     /// Which send it stems from, by estimate, from 1.
     pub send: u16,
     /// Its direction, as far as it could be told.
@@ -56,6 +67,8 @@ pub struct Verdict {
     pub new_ids: Vec<ExactId>,
     /// What this copy is the first to say.
     pub news: News,
+    /// Whether it is kept as a delivery: what another archive holds of a message that came live says nothing new.
+    pub adds_copy: bool,
 }
 
 /// Who wrote a message and whom it is for, where the copies before this one did not say: what goes into a room tells the JID, and what comes
@@ -83,6 +96,25 @@ pub struct Keyed {
     pub channel: Channel,
     /// A hash of the stanza but for its `to`.
     pub shape: u64,
+    /// The feed it came by, where its node has several.
+    pub feed: Option<Feed>,
+    /// How the clock was set shortly before it came, if it was.
+    pub step: Option<ClockStep>,
+}
+
+impl Keyed {
+    /// When it was said, on the terms of the clock before it was set.
+    fn said_at_before_step(&self, message: &Message) -> Micros {
+        message.stamp.unwrap_or(message.arrived_at - self.step.map_or(0, |step| step.by))
+    }
+}
+
+/// The last time that the system's clock was set.
+#[derive(Debug)]
+struct Step {
+    step: ClockStep,
+    /// The first message that can have been said after it, where this process was there.
+    first: Option<i64>,
 }
 
 /// The memory of recent messages.
@@ -101,13 +133,16 @@ pub struct Identity {
     /// How many groups stay from one batch to the next.
     most: usize,
     batch: u64,
+    /// How the clock was set.
+    step: Option<Step>,
+    has_decided: bool,
 }
 
 impl Identity {
     /// An empty memory for a store with this secret.
     pub fn new(keyring: Keyring, window: Micros) -> Self {
         let (groups, exact, order, bounces) = Default::default();
-        Self { keyring, window, groups, exact, order, bounces, most: MAX_KNOWN, batch: 0 }
+        Self { keyring, window, groups, exact, order, bounces, most: MAX_KNOWN, batch: 0, step: None, has_decided: false }
     }
 
     /// Keeps this many messages from one batch to the next instead of [`MAX_KNOWN`].
@@ -155,28 +190,46 @@ impl Identity {
         exact.extend(keyed.exact.iter().filter(|key| !self.knows(key)));
         // A group in memory holds what was said lately; a replay may be of what was said long ago.
         if message.is_replay() || !self.groups.contains_key(&keyed.hash) {
-            for (at, before, after) in self.spans(message).into_iter().flatten() {
+            for (at, before, after) in self.spans(message, keyed).into_iter().flatten() {
+                // What one feed holds back, another may have shown long ago.
+                let (before, after) = match keyed.feed {
+                    Some(_) => (before.max(FEED_WINDOW), after.max(FEED_WINDOW)),
+                    None => (before, after),
+                };
                 let buckets = keys::bucket(at - before)..=keys::bucket(at + after);
                 content.extend(buckets.map(|bucket| keys::content_key(bucket, keyed.hash)));
             }
         }
     }
 
+    /// Keeps what is in memory of a message that will be decided on soon as if a copy of it came in the next batch.
+    pub fn pin(&mut self, keyed: &Keyed) {
+        let hashes = keyed.exact.iter().filter_map(|key| self.exact.get(key)).map(|(hash, _)| *hash);
+        for hash in std::iter::once(keyed.hash).chain(hashes) {
+            for known in self.groups.get_mut(&hash).into_iter().flatten() {
+                known.changed = known.changed.max(self.batch + 1);
+            }
+        }
+    }
+
+    /// Whether the message that has this exact id is in memory.
     fn knows(&self, key: &Key) -> bool {
         self.exact.get(key).is_some_and(|(hash, id)| self.groups.get(hash).is_some_and(|group| group.iter().any(|known| known.id == *id)))
     }
 
     /// The times about which the message can have been said: how long before and after them.
-    fn spans(&self, message: &Message) -> [Option<(Micros, Micros, Micros)>; 2] {
+    fn spans(&self, message: &Message, keyed: &Keyed) -> [Option<(Micros, Micros, Micros)>; 2] {
         // Another archiver of the same node may have seen it a moment later.
         let just_now = Some((message.arrived_at, self.window, 2 * SECOND));
+        if message.history.is_some() {
+            return [Some((message.said_at(), message.replay_window(), message.replay_window())), None];
+        }
         if message.is_replay() {
             return [Some((message.said_at(), REPLAY_WINDOW, REPLAY_WINDOW)), just_now];
         }
-        if message.is_federated() {
-            return [Some((message.said_at(), FEDERATION_WINDOW, FEDERATION_WINDOW)), None];
-        }
-        [Some((message.said_at(), self.window, 2 * SECOND)), None]
+        let (before, after) = if message.is_federated() { (FEDERATION_WINDOW, FEDERATION_WINDOW) } else { (self.window, 2 * SECOND) };
+        let before_step = keyed.step.map(|_| keyed.said_at_before_step(message));
+        [Some(message.said_at()), before_step].map(|at| at.map(|at| (at, before, after)))
     }
 
     /// Takes over what the database knows.
@@ -196,6 +249,7 @@ impl Identity {
 
     /// Decides on one copy; a message that is new gets the id `next_id`.
     pub fn decide(&mut self, message: &Message, keyed: &Keyed, next_id: i64) -> Verdict {
+        self.notice_step(keyed.step, next_id);
         let chosen = self.by_exact_id(message, keyed).or_else(|| self.by_content(message, keyed));
         let (hash, index, is_new) = match chosen {
             Some((hash, index)) => (hash, index, false),
@@ -212,6 +266,26 @@ impl Identity {
             self.exact.entry(*key).or_insert((hash, verdict.message_id));
         }
         verdict
+    }
+
+    /// What was said before the clock was set is told from what came after it, unless this process began in between.
+    fn notice_step(&mut self, step: Option<ClockStep>, next_id: i64) {
+        if let Some(step) = step.filter(|step| self.step.as_ref().is_none_or(|known| known.step != *step)) {
+            self.step = Some(Step { step, first: self.has_decided.then_some(next_id) });
+        }
+        self.has_decided = true;
+    }
+
+    /// How far from a message that may be the same a copy from another archive was said; none when there is no such message. Of equal messages those that
+    /// are certain are to be decided on first, or one that was missed takes the place of one that was not.
+    pub fn distance(&self, message: &Message, keyed: &Keyed) -> Option<Micros> {
+        if message.history.is_none() || self.by_exact_id(message, keyed).is_some() {
+            return Some(0);
+        }
+        let group = self.groups.get(&keyed.hash)?;
+        let fits = group.iter().filter(|known| known.may_be(message) && !known.contradicts(message, &self.keyring));
+        let distances = fits.map(|known| message.distance_from(known.sent_at));
+        distances.min().filter(|distance| *distance <= message.replay_window())
     }
 
     /// An error came back for this message: equal copies that come later are another send.
@@ -242,7 +316,7 @@ impl Identity {
         } else {
             // The error may overtake a copy that another node mirrors: only a channel that had its copy already starts anew.
             let is_over = |known: &Known| known.bounced && known.count(keyed.channel) > 0;
-            let near = candidates.filter(|(_, known)| self.is_near(message, known) && !is_over(known)).collect::<Vec<_>>();
+            let near = candidates.filter(|(_, known)| self.is_near(message, keyed, known) && !is_over(known)).collect::<Vec<_>>();
             match message.per_send {
                 CopiesPerSend::Exactly(n) => near.iter().find(|(_, known)| known.count(keyed.channel) < n).map(|(index, _)| *index),
                 CopiesPerSend::About(n) => by_guess(&near, keyed.channel, n),
@@ -253,17 +327,31 @@ impl Identity {
         index.map(|index| (keyed.hash, index))
     }
 
-    fn is_near(&self, message: &Message, known: &Known) -> bool {
-        let window = if message.is_federated() { FEDERATION_WINDOW } else { self.window };
-        (message.said_at() - known.last_at).abs() <= window || (message.said_at() - known.sent_at).abs() <= window
+    fn is_near(&self, message: &Message, keyed: &Keyed, known: &Known) -> bool {
+        let is_news_of_feed = keyed.feed.is_some() && known.count(keyed.channel) == 0;
+        let window = match () {
+            () if is_news_of_feed => FEED_WINDOW.max(self.window),
+            () if message.is_federated() => FEDERATION_WINDOW,
+            () => self.window,
+        };
+        let is_near = |at: Micros| (at - known.last_at).abs() <= window || (at - known.sent_at).abs() <= window;
+        let before_step = keyed.said_at_before_step(message);
+        match self.step.as_ref().filter(|_| keyed.step.is_some()).and_then(|step| step.first) {
+            Some(first) if known.id >= first => is_near(message.said_at()),
+            Some(_) => is_near(before_step),
+            None => is_near(message.said_at()) || is_near(before_step),
+        }
     }
 
     /// The message said nearest to the stamp; one that arrived just now if there is none, since a stamp may be forged.
     fn nearest<'k>(&self, message: &Message, candidates: impl Iterator<Item = (usize, &'k Known)>) -> Option<usize> {
         let distance = |known: &Known| {
-            let stamped = (message.said_at() - known.sent_at).abs();
+            let stamped = message.distance_from(known.sent_at);
             let arrived = (message.arrived_at - known.last_at).abs();
-            if stamped <= REPLAY_WINDOW { Some(stamped) } else { (arrived <= self.window).then_some(REPLAY_WINDOW + arrived) }
+            if stamped <= message.replay_window() {
+                return Some(stamped);
+            }
+            (arrived <= self.window && message.history.is_none()).then_some(REPLAY_WINDOW + arrived)
         };
         let near = candidates.filter_map(|(index, known)| Some((distance(known)?, index)));
         near.min().map(|(_, index)| index)
@@ -313,8 +401,16 @@ fn unreachable_group(hash: u64) {
 impl Known {
     fn take(&mut self, message: &Message, keyed: &Keyed, is_new: bool, keyring: &Keyring) -> Verdict {
         let at = message.said_at();
-        let sequence = self.copies;
-        self.copies += 1;
+        let new_ids = self.learn_ids(message, keyring);
+        // What another archive holds says nothing of the feeds by which copies came.
+        let feed = keyed.feed.filter(|_| message.history.is_none());
+        let sighted = feed.and_then(|feed| self.sight(feed));
+        let adds_copy = sighted.is_none() && (message.history.is_none() || is_new || (self.counts.is_empty() && !new_ids.is_empty()));
+        let sequence = match sighted {
+            Some(sequence) => sequence,
+            None if adds_copy => self.deliver(feed),
+            None => self.copies,
+        };
         let mut send = 1;
         if !message.is_replay() {
             let count = self.add(keyed.channel, at);
@@ -322,7 +418,7 @@ impl Known {
             self.last_at = self.last_at.max(at);
         }
         let shape_is_kept = self.shapes.contains(&keyed.shape);
-        if !shape_is_kept {
+        if !shape_is_kept && adds_copy {
             self.shapes.push(keyed.shape);
         }
         let direction = match message.direction {
@@ -331,14 +427,14 @@ impl Known {
             Direction::Unknown => Direction::Received,
             known => known,
         };
-        let new_ids = self.learn_ids(message, keyring);
         let news = News {
             sender: known::learn(&mut self.sender, message.sender.as_ref()),
             sender_nick: known::learn(&mut self.sender_nick, message.sender_nick.as_ref()),
             recipient: known::learn(&mut self.recipient, message.recipient.as_ref()),
             recipient_nick: known::learn(&mut self.recipient_nick, message.recipient_nick.as_ref()),
         };
-        Verdict { message_id: self.id, is_new, sequence, send, direction, shape_is_kept, new_ids, news }
+        let is_sighting = sighted.is_some();
+        Verdict { message_id: self.id, is_new, sequence, is_sighting, adds_copy, send, direction, shape_is_kept, new_ids, news }
     }
 }
 
@@ -359,11 +455,13 @@ impl Verdict {
             message_id: id,
             is_new: true,
             sequence: 0,
+            is_sighting: false,
             send: 1,
             direction: message.direction,
             shape_is_kept: false,
             new_ids: message.exact_ids.clone(),
             news: News::default(),
+            adds_copy: true,
         }
     }
 }
@@ -377,6 +475,20 @@ impl Message {
     /// Whether the copy was made after the fact.
     pub fn is_replay(&self) -> bool {
         matches!(self.source, Source::Late | Source::History | Source::Archive)
+    }
+
+    /// How far from its stamp the message of a replay may be.
+    fn replay_window(&self) -> Micros {
+        if self.history.is_some() && self.id.is_none() { HISTORY_WINDOW } else { REPLAY_WINDOW }
+    }
+
+    /// How far from its time another one is. A clock of whole seconds, as some archives have, tells a second and not its begin: the middle is nearest.
+    fn distance_from(&self, at: Micros) -> Micros {
+        let middle = |at: Micros| if at % SECOND == 0 { at + SECOND / 2 } else { at };
+        match self.history {
+            Some(_) => (middle(self.said_at()) - middle(at)).abs(),
+            None => (self.said_at() - at).abs(),
+        }
     }
 
     /// Whether this may be the subject that a room sends to everyone who joins (XEP-0045 §7.2.15), however long ago it was set.

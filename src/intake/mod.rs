@@ -4,13 +4,14 @@
 //! into rooms is kept for the occupant map and a user's own presence is counted as a session. Messages go to the spool as they
 //! came, with when they arrived and how many sessions of the recipient were known at that moment, since that can't be found out later.
 
+mod clock;
 pub mod link;
 pub mod record;
 mod sessions;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memchr::memmem;
 
@@ -26,6 +27,7 @@ use crate::store::batch::Queued;
 use crate::tally::{self, Count, State};
 use crate::time::{Micros, now};
 use crate::xml::{COMPONENT_NS, Document, Element};
+pub use clock::StepWatch;
 use link::Link;
 use record::Record;
 use sessions::Sessions;
@@ -53,6 +55,8 @@ pub struct NodeIntake {
     node: Arc<Node>,
     spool: Appender,
     sessions: Mutex<Sessions>,
+    /// None where times of arrival are not those of now.
+    clock: Option<Arc<Mutex<StepWatch>>>,
     stats: Arc<NodeStats>,
     alarms: Alarms,
     forgeries_logged: AtomicU64,
@@ -95,9 +99,15 @@ impl NodeIntake {
             alarms,
             forgeries_logged: AtomicU64::new(0),
             link,
+            clock: None,
             tally: tally::Pending::default(),
             leaving: Mutex::default(),
         }
+    }
+
+    /// Has it notice when the system's clock is set.
+    pub fn watching(self, clock: Arc<Mutex<StepWatch>>) -> Self {
+        Self { clock: Some(clock), ..self }
     }
 
     /// The link with the node.
@@ -168,6 +178,7 @@ impl NodeIntake {
             Recognised::Forged(why) => Seen { look: Look::Forged(why), copy: None },
             Recognised::Copy(copy) => {
                 let look = match copy.stanza.name() {
+                    "message" if mirror::is_own(copy.stanza, &self.node) => Look::Skip(OWN),
                     "message" => self.message(&copy),
                     "presence" => self.presence(copy.stanza),
                     _ => room_kind(copy.stanza),
@@ -277,7 +288,9 @@ impl Intake for NodeIntake {
             }
             Look::Keep(sessions) => sessions,
         };
-        match self.keep(&Record::stanza(&self.node.name, arrived_at, sessions, stanza), queued.as_ref()).await {
+        let look = |clock: &Arc<Mutex<StepWatch>>| clock.lock().unwrap_or_else(PoisonError::into_inner).look(arrived_at, Instant::now());
+        let step = self.clock.as_ref().and_then(look);
+        match self.keep(&Record::stanza(&self.node.name, arrived_at, sessions, stanza).after(step), queued.as_ref()).await {
             Ok(seq) => acknowledge(stanza, Some((self.spool.clone(), seq))),
             Err(_counted_already) => Taken::Done,
         }
@@ -313,7 +326,7 @@ impl Intake for NodeIntake {
 pub(crate) fn position(envelope: &Envelope, arrived_at: Micros) -> Option<Queued> {
     // A node whose clock is ahead says nothing about when it was.
     let at = envelope.at.filter(|at| *at <= arrived_at).unwrap_or(arrived_at);
-    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence?, at })
+    Some(Queued { epoch: envelope.epoch.clone()?, sequence: envelope.sequence?, at: Some(at) })
 }
 
 /// A reason that comes back from the spool.

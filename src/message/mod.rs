@@ -101,6 +101,26 @@ pub enum IdKind {
     StanzaId = 1,
     /// Our mirror envelope's `ref`.
     MirrorRef = 2,
+    /// A row of another product's archive that has no id of its own (`history`).
+    Row = 3,
+}
+
+impl IdKind {
+    /// The kind with this number.
+    pub fn of(number: i16) -> Self {
+        match number {
+            2 => Self::MirrorRef,
+            3 => Self::Row,
+            _ => Self::StanzaId,
+        }
+    }
+}
+
+/// What is known of a copy that came from another archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FromHistory {
+    /// `messages.via`.
+    pub via: i16,
 }
 
 /// One copy of a message, normalised.
@@ -148,6 +168,8 @@ pub struct Message {
     pub stamp: Option<Micros>,
     /// When this copy arrived.
     pub arrived_at: Micros,
+    /// Whether it was read from another archive.
+    pub history: Option<FromHistory>,
     /// Who writes to whom, seen from the node: both, one or none of them its own.
     pub sender_is_local: bool,
     /// See [`Message::sender_is_local`].
@@ -222,6 +244,7 @@ pub fn normalise(copy: &Copy<'_, '_>, node: &Node, rooms: &Rooms, arrived_at: Mi
         from,
         to,
         arrived_at,
+        history: None,
     };
     message.per_send = copies_per_send(copy, &message, node, sessions);
     message.delivered_to = delivered_to(copy, &message);
@@ -244,7 +267,8 @@ fn message_type(stanza: Element<'_, '_>) -> MessageType {
 
 fn place(from: &Address, to: &Address, kind: MessageType, content: &Content, stanza: Element<'_, '_>, node: &Node) -> Place {
     if kind == MessageType::Groupchat {
-        let into = node.is_room(to) || (!node.is_room(from) && node.is_local(from));
+        // A room's own archive may leave out whom it passed a message on to: then both are the room.
+        let into = (node.is_room(to) && from.bare != to.bare) || (!node.is_room(from) && node.is_local(from));
         return if into { Place::IntoRoom } else { Place::FromRoom };
     }
     let mediated = content.invitee.is_some();
@@ -375,7 +399,7 @@ fn exact_ids(copy: &Copy<'_, '_>, place: Place, from: &Address, node: &Node) -> 
     if let Method::Envelope(envelope) = &copy.method {
         ids.extend(envelope.reference.iter().map(|value| ExactId {
             kind: IdKind::MirrorRef,
-            by: shorten(envelope.host.clone().unwrap_or_else(|| node.name.clone())),
+            by: shorten(envelope.host.clone().unwrap_or_else(|| node.itself().to_owned())),
             value: shorten(value.clone()),
         }));
         ids.extend(envelope.stanza_ids.iter().cloned().map(stanza_id));

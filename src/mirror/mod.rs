@@ -107,6 +107,17 @@ pub fn recognise<'d, 'a>(outer: Element<'d, 'a>, node: &Node) -> Recognised<'d, 
     }
 }
 
+/// Whether the archive itself wrote this message, or it is the error that came back for one: alarms are no conversation, however they are
+/// mirrored. What a person writes to the archive is archived like anything else that people write.
+pub fn is_own(stanza: Element<'_, '_>, node: &Node) -> bool {
+    let is_archive = |end: &str| {
+        let address = stanza.attribute(end).unwrap_or_default();
+        // The cheap look first: nearly no message has anything to do with the archive.
+        !node.domain.is_empty() && address.contains(node.domain.as_str()) && Address::parse(address).domain() == node.domain
+    };
+    is_archive("from") || (stanza.attribute("type") == Some("error") && is_archive("to"))
+}
+
 /// A stanza that really was sent, with a forgery in it: what its sender wrote beside the forgery still counts.
 fn forged_inside<'d, 'a>(copy: Copy<'d, 'a>, why: &'static str) -> Recognised<'d, 'a> {
     let written = |child: Element<'_, '_>| child.name() == "body" && child.namespace() == copy.stanza.namespace();

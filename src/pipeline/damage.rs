@@ -43,11 +43,19 @@ impl Damaged {
         }
     }
 
+    /// Entries for what lies behind the last record that was read, when no more are.
+    pub(super) fn rest(&mut self, settings: &Settings) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        self.add_to(&mut entries, &[], u64::MAX, settings);
+        entries
+    }
+
     fn entries(&self, damage: &Damage, around: &[Entry], settings: &Settings) -> Vec<Entry> {
         let before = around.iter().rfind(|entry| entry.seq < damage.missing.start).map(|entry| entry.arrived_at).or(self.last_arrival);
         let after = around.iter().find(|entry| entry.seq >= damage.missing.end).map_or_else(now, |entry| entry.arrived_at);
-        let is_sole = settings.nodes.len() == 1;
-        settings.nodes.iter().map(|node| entry(&node.name, damage, before, after, is_sole)).collect()
+        let nodes = settings.rules.borrow().nodes.clone();
+        let is_sole = nodes.len() == 1;
+        nodes.iter().map(|node| entry(&node.name, damage, before, after, is_sole)).collect()
     }
 }
 
@@ -64,6 +72,8 @@ fn entry(node: &str, damage: &Damage, from: Option<Micros>, to: Micros, is_sole:
     Entry {
         seq: damage.missing.start,
         node: Arc::from(node),
+        same_as: None,
+        step: None,
         arrived_at: to,
         record: Vec::new(),
         stanza: 0..0,

@@ -1,48 +1,53 @@
-//! The two threads of a pipeline, and what they do when the store fails.
+//! The two threads of a pipeline: one reads, the other writes (see `work`).
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::damage::Damaged;
 use super::read::RecordReader;
-use super::{BATCH_BYTES, RETRY_WAITS, Settings};
+use super::{BATCH_BYTES, Settings, work};
 use crate::alarm::Name;
-use crate::spool::{Appender, ReadError, Reader};
-use crate::store::batch::{Committed, Entry, Item};
-use crate::store::overlap::MAX_IN_FLIGHT;
-use crate::store::writer::SET_ASIDE_IN_FILE;
-use crate::store::{Connection, StoreError, Writer};
-
-/// A transaction has many statements: it may take this many times longer, beyond the time of one, before it is given up.
-const PATIENCE_FACTOR: u32 = 4;
+use crate::spool::{self, Appender, ReadError, Reader};
+use crate::store::batch::Entry;
 
 /// Normalised records, and the spool's position after them.
-struct Batch {
-    entries: Vec<Entry>,
-    next_seq: u64,
+pub(super) struct Batch {
+    pub(super) entries: Vec<Entry>,
+    pub(super) next_seq: u64,
 }
 
 /// A running pipeline.
 pub struct Pipeline {
     threads: Vec<JoinHandle<()>>,
+    pulse: Pulse,
+}
+
+/// Tells from outside whether both threads are there: each holds one share of what this looks at, and drops it however it ends.
+#[derive(Clone, Debug, Default)]
+pub struct Pulse(Weak<()>);
+
+impl Pulse {
+    /// Whether no thread of the pipeline has ended.
+    pub fn is_alive(&self) -> bool {
+        self.0.strong_count() == 2
+    }
 }
 
 /// What the two threads share.
-struct Shared {
-    settings: Settings,
-    spool_id: [u8; 16],
+pub(super) struct Shared {
+    pub(super) settings: Settings,
+    pub(super) spool_id: [u8; 16],
     runtime: Handle,
-    shutdown: watch::Receiver<bool>,
+    pub(super) shutdown: watch::Receiver<bool>,
     /// Everything before this record is stored.
-    stored: AtomicU64,
-    news: Notify,
+    pub(super) stored: AtomicU64,
+    pub(super) news: Notify,
 }
 
 impl Pipeline {
@@ -59,20 +64,29 @@ impl Pipeline {
         shutdown: watch::Receiver<bool>,
     ) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { settings, spool_id, runtime, shutdown, stored: AtomicU64::new(0), news: Notify::new() });
-        // Handed over from hand to hand: a batch that waits between the threads would be a third one in memory.
-        let (to_writer, from_reader) = sync_channel(0);
+        // One is read when the one before it was taken: any more that wait between the threads would only take memory.
+        let (to_writer, mut from_reader) = mpsc::channel(1);
         let (to_reader, from_writer) = sync_channel(1);
         let name = shared.settings.endpoint.name.clone();
         let (reading, writing) = (shared.clone(), shared);
+        let share = Arc::new(());
+        let (pulse, read_share, write_share) = (Pulse(Arc::downgrade(&share)), share.clone(), share);
         let read = std::thread::Builder::new().name(format!("read-{name}")).spawn(move || {
+            let _until_it_ends = read_share;
             let runtime = reading.runtime.clone();
             runtime.block_on(read(&reading, reader, &appender, &from_writer, &to_writer));
         })?;
         let write = std::thread::Builder::new().name(format!("store-{name}")).spawn(move || {
+            let _until_it_ends = write_share;
             let runtime = writing.runtime.clone();
-            runtime.block_on(write(&writing, &from_reader, &to_reader));
+            runtime.block_on(work::write(&writing, &mut from_reader, &to_reader));
         })?;
-        Ok(Self { threads: vec![read, write] })
+        Ok(Self { threads: vec![read, write], pulse })
+    }
+
+    /// Whether its threads are there.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Waits until both threads have ended.
@@ -86,14 +100,18 @@ impl Pipeline {
 }
 
 /// What the writer tells the reader once it has a database: where the spool stands, and who is in which room.
-struct Start {
-    position: u64,
-    occupants: Vec<(String, String, Option<crate::message::address::Address>)>,
+pub(super) struct Start {
+    pub(super) position: u64,
+    pub(super) occupants: Vec<(String, String, Option<crate::message::address::Address>)>,
 }
 
-async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &Receiver<Start>, batches: &SyncSender<Batch>) {
+async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &Receiver<Start>, batches: &mpsc::Sender<Batch>) {
     let Ok(start) = start.recv() else { return };
-    let mut records = RecordReader::new(&shared.settings.nodes, shared.settings.policy);
+    let mut rules = shared.settings.rules.clone();
+    let mut records = {
+        let rules = rules.borrow_and_update();
+        RecordReader::new(&rules.nodes, rules.policy)
+    };
     for (room, nick, jid) in start.occupants {
         records.rooms().learn(&room, &nick, jid);
     }
@@ -101,37 +119,43 @@ async fn read(shared: &Shared, mut reader: Reader, appender: &Appender, start: &
     reader.rewind(start.position);
     let mut released = start.position;
     let mut damaged = Damaged::new(&shared.settings.damage, start.position);
+    let mut position = start.position;
     loop {
+        let Ok(place) = batches.reserve().await else { return };
         let stored = shared.stored.load(Ordering::Acquire);
         if stored > released {
             reader.release(stored);
             released = stored;
         }
-        let Some(batch) = next(shared, &mut reader, appender, &mut records, &mut damaged).await else { continue };
-        match batch {
-            Next::Batch(batch) => {
-                if batches.send(batch).is_err() {
-                    return;
+        let batch = match next(shared, &mut reader, appender).await {
+            Some(Next::Batch(batch)) => batch,
+            Some(Next::End) => {
+                let entries = damaged.rest(&shared.settings);
+                if !entries.is_empty() {
+                    place.send(Batch { entries, next_seq: position });
                 }
+                return;
             }
-            Next::End => return,
+            None => continue,
+        };
+        // Looked at only now: a node is made known before it is attached, so before the first of its records.
+        if rules.has_changed().unwrap_or(false) {
+            records.follow(&rules.borrow_and_update());
         }
+        let mut entries: Vec<Entry> = batch.iter().map(|(seq, bytes)| records.read(seq, bytes)).collect();
+        damaged.add_to(&mut entries, &batch.damage, batch.next_seq, &shared.settings);
+        position = batch.next_seq;
+        place.send(Batch { entries, next_seq: batch.next_seq });
     }
 }
 
 enum Next {
-    Batch(Batch),
+    Batch(spool::Batch),
     End,
 }
 
 /// The next batch; none when something was stored meanwhile that should be released first.
-async fn next(
-    shared: &Shared,
-    reader: &mut Reader,
-    appender: &Appender,
-    records: &mut RecordReader,
-    damaged: &mut Damaged,
-) -> Option<Next> {
+async fn next(shared: &Shared, reader: &mut Reader, appender: &Appender) -> Option<Next> {
     let mut shutdown = shared.shutdown.clone();
     let stopping = *shutdown.borrow();
     if stopping && reader_is_done(reader, appender) {
@@ -150,9 +174,7 @@ async fn next(
                 let text = format!("{damage}; the bytes were set aside: compare with the node's own archive");
                 shared.settings.alarms.raise(Name::SpoolDamaged, &shared.settings.endpoint.name, &text);
             }
-            let mut entries: Vec<Entry> = batch.iter().map(|(seq, bytes)| records.read(seq, bytes)).collect();
-            damaged.add_to(&mut entries, &batch.damage, batch.next_seq, &shared.settings);
-            Some(Next::Batch(Batch { entries, next_seq: batch.next_seq }))
+            Some(Next::Batch(batch))
         }
         Err(ReadError::Closed) => Some(Next::End),
         Err(error) => {
@@ -166,252 +188,4 @@ async fn next(
 
 fn reader_is_done(_reader: &Reader, appender: &Appender) -> bool {
     appender.depth().records == 0
-}
-
-async fn write(shared: &Shared, batches: &Receiver<Batch>, start: &SyncSender<Start>) {
-    let mut start = Some(start);
-    let mut writer = None;
-    let mut work = Work::default();
-    let mut attempt = 0;
-    loop {
-        let mut ready = match writer.take() {
-            Some(ready) => ready,
-            None => match connect(shared, start).await {
-                Ok(connected) => {
-                    start = None;
-                    attempt = 0;
-                    connected
-                }
-                Err(error) => {
-                    if !trouble(shared, &error, &mut attempt).await {
-                        return;
-                    }
-                    continue;
-                }
-            },
-        };
-        match work.step(shared, &mut ready, batches).await {
-            Ok(true) => {
-                attempt = 0;
-                writer = Some(ready);
-            }
-            Ok(false) => return,
-            Err(error) => {
-                work.nothing_flies();
-                if !trouble(shared, &error, &mut attempt).await {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// The batches that the writer has and that are not known to be stored, in their order: those on their way, then those that wait.
-#[derive(Default)]
-struct Work {
-    flying: VecDeque<Batch>,
-    waiting: VecDeque<Batch>,
-}
-
-impl Work {
-    /// Sends a batch off, stores one, or waits for one that is on its way; false when there will be no more.
-    async fn step(&mut self, shared: &Shared, writer: &mut Writer, batches: &Receiver<Batch>) -> Result<bool, StoreError> {
-        if self.waiting.is_empty() {
-            // While something is on its way there is always something to do besides waiting for the reader.
-            let next = if self.flying.is_empty() { batches.recv().ok() } else { batches.try_recv().ok() };
-            match next {
-                Some(batch) => self.waiting.push_back(batch),
-                None if self.flying.is_empty() => return Ok(false),
-                None => {
-                    self.land(shared, writer).await?;
-                    return Ok(true);
-                }
-            }
-        }
-        if self.flying.len() >= MAX_IN_FLIGHT {
-            self.land(shared, writer).await?;
-        }
-        // It stays where it is until it is on its way: should the database not answer, it is still there.
-        let Some(batch) = self.waiting.front() else { return Ok(true) };
-        if patiently(shared, async { Ok(writer.submit(&batch.entries, &shared.spool_id, batch.next_seq).await) }).await? {
-            self.flying.extend(self.waiting.pop_front());
-            return Ok(true);
-        }
-        while !self.flying.is_empty() {
-            self.land(shared, writer).await?;
-        }
-        if let Some(batch) = self.waiting.front() {
-            store(shared, writer, &batch.entries, batch.next_seq).await?;
-            self.waiting.pop_front();
-        }
-        let endpoint = &shared.settings.endpoint;
-        match tokio::time::timeout(endpoint.statement_timeout, writer.open_lane(endpoint)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => log::debug!("store {}: no second connection: {error}", endpoint.name),
-            Err(_elapsed) => log::debug!("store {}: no second connection in {:?}", endpoint.name, endpoint.statement_timeout),
-        }
-        Ok(true)
-    }
-
-    /// Waits for the oldest batch on its way. Should it not have been stored, then all of them wait again.
-    async fn land(&mut self, shared: &Shared, writer: &mut Writer) -> Result<(), StoreError> {
-        let landed = patiently(shared, async { Ok(writer.land().await) }).await?;
-        match landed {
-            Some(Ok(committed)) => {
-                if let Some(batch) = self.flying.pop_front() {
-                    stored(shared, &committed, &batch.entries, batch.next_seq);
-                }
-            }
-            Some(Err(error)) => {
-                log::debug!("store {}: batches are stored one by one again: {error}", shared.settings.endpoint.name);
-                self.nothing_flies();
-            }
-            None => self.nothing_flies(),
-        }
-        Ok(())
-    }
-
-    fn nothing_flies(&mut self) {
-        while let Some(batch) = self.flying.pop_back() {
-            self.waiting.push_front(batch);
-        }
-    }
-}
-
-async fn connect(shared: &Shared, start: Option<&SyncSender<Start>>) -> Result<Writer, StoreError> {
-    let endpoint = &shared.settings.endpoint;
-    let mut connection = Connection::open(endpoint).await?;
-    if shared.settings.migrates {
-        crate::store::migrations::up(&mut connection, None).await?;
-    }
-    let patience = endpoint.statement_timeout * PATIENCE_FACTOR;
-    let begun = tokio::time::timeout(patience, begin(shared, connection, start)).await;
-    let writer = begun.unwrap_or_else(|_elapsed| Err(StoreError::Unreachable(format!("no answer within {patience:?}"))))?;
-    shared.settings.alarms.clear(Name::StoreUnreachable, &endpoint.name);
-    shared.settings.alarms.clear(Name::StoreSchema, &endpoint.name);
-    log::info!("store {}: connected", endpoint.name);
-    Ok(writer)
-}
-
-async fn begin(shared: &Shared, mut connection: Connection, start: Option<&SyncSender<Start>>) -> Result<Writer, StoreError> {
-    crate::store::migrations::require_current(&mut connection).await?;
-    let mut writer = Writer::new(connection, shared.settings.join_window).await?;
-    if let Some(start) = start {
-        let position = writer.progress(&shared.spool_id).await?;
-        let occupants = writer.occupants().await?;
-        shared.settings.stats.starts_at(position);
-        let _reader_ended = start.send(Start { position, occupants });
-    }
-    Ok(writer)
-}
-
-/// Says what is wrong and waits; false when it is time to stop.
-async fn trouble(shared: &Shared, error: &StoreError, attempt: &mut usize) -> bool {
-    let name = &shared.settings.endpoint.name;
-    let advice = "chat goes on and everything is kept in the spool; it is tried again";
-    match error {
-        StoreError::Schema(said) => shared.settings.alarms.raise(Name::StoreSchema, name, said),
-        error => shared.settings.alarms.raise(Name::StoreUnreachable, name, &format!("{error}; {advice}")),
-    }
-    let wait = RETRY_WAITS.get(*attempt).or(RETRY_WAITS.last()).copied().unwrap_or_default();
-    *attempt += 1;
-    let mut shutdown = shared.shutdown.clone();
-    if *shutdown.borrow() {
-        return false;
-    }
-    tokio::select! {
-        () = tokio::time::sleep(wait) => true,
-        _stop = shutdown.changed() => false,
-    }
-}
-
-/// Stores a batch; what the database refuses is found by halving, and set aside.
-async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq: u64) -> Result<(), StoreError> {
-    let mut parts = vec![(entries, next_seq)];
-    let mut was_refused = false;
-    while let Some((part, next)) = parts.pop() {
-        match commit(shared, writer, part, next).await {
-            Ok(committed) => stored(shared, &committed, part, next),
-            // Once more as a whole: the refusal may have come from what another writer did in between.
-            Err(StoreError::Refused(_)) if !was_refused => {
-                was_refused = true;
-                parts.push((part, next));
-            }
-            Err(StoreError::Refused(_)) if part.len() > 1 => {
-                let (first, second) = part.split_at(part.len() / 2);
-                let between = second.first().map_or(next, |entry| entry.seq);
-                parts.push((second, next));
-                parts.push((first, between));
-            }
-            Err(StoreError::Refused(why)) => match part.first() {
-                Some(entry) => set_aside(shared, writer, entry, &why, next).await?,
-                None => return Err(StoreError::Refused(why)),
-            },
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Says that these are stored.
-fn stored(shared: &Shared, committed: &Committed, part: &[Entry], next: u64) {
-    let newest = part.last().map_or(0, |entry| entry.arrived_at);
-    if committed.quarantined > 0 {
-        let unreadable = part.iter().filter(|entry| matches!(entry.item, Item::Unreadable(_) | Item::Oversize(_))).count();
-        log::warn!("store {}: {unreadable} records set aside in quarantine", shared.settings.endpoint.name);
-    }
-    shared.settings.stats.committed(committed, next, newest);
-    shared.stored.store(next, Ordering::Release);
-    shared.news.notify_one();
-}
-
-async fn commit(shared: &Shared, writer: &mut Writer, part: &[Entry], next: u64) -> Result<Committed, StoreError> {
-    patiently(shared, writer.commit(part, &shared.spool_id, next)).await
-}
-
-/// Waits, and says so when that takes longer than a statement may; a database that does not answer at all is given up after a while, since a
-/// machine that lost its power, or a network that drops everything, would otherwise be waited for without end.
-async fn patiently<T>(shared: &Shared, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let Settings { endpoint, alarms, .. } = &shared.settings;
-    let patience = endpoint.statement_timeout;
-    let mut answer = std::pin::pin!(answer);
-    if let Ok(outcome) = tokio::time::timeout(patience, &mut answer).await {
-        return outcome;
-    }
-    let text = format!("no answer within {patience:?}; chat goes on and everything is kept in the spool");
-    alarms.raise(Name::StoreUnreachable, &endpoint.name, &text);
-    match tokio::time::timeout(patience * PATIENCE_FACTOR, answer).await {
-        Ok(outcome) => {
-            alarms.clear(Name::StoreUnreachable, &endpoint.name);
-            outcome
-        }
-        // Should it have been committed all the same, then the same batch is known for what it is when it is given again.
-        Err(_elapsed) => Err(StoreError::Unreachable(format!("no answer within {:?}", patience * (PATIENCE_FACTOR + 1)))),
-    }
-}
-
-async fn set_aside(shared: &Shared, writer: &mut Writer, entry: &Entry, why: &str, next: u64) -> Result<(), StoreError> {
-    let name = &shared.settings.endpoint.name;
-    let text = format!("record {} was refused and set aside: {why}; see `xmpp-archiver quarantine list`", entry.seq);
-    shared.settings.alarms.raise(Name::RecordQuarantined, name, &text);
-    let outcome = match writer.set_aside(entry, why, &shared.spool_id).await {
-        Err(StoreError::Refused(_)) => {
-            to_file(shared, entry, why)?;
-            let skipped = Entry { item: Item::Skipped(SET_ASIDE_IN_FILE), ..entry.clone() };
-            writer.commit(std::slice::from_ref(&skipped), &shared.spool_id, next).await
-        }
-        outcome => outcome,
-    }?;
-    shared.settings.stats.committed(&outcome, next, entry.arrived_at);
-    shared.stored.store(next, Ordering::Release);
-    shared.news.notify_one();
-    Ok(())
-}
-
-/// What not even the quarantine table takes goes to a file beside the spool.
-fn to_file(shared: &Shared, entry: &Entry, why: &str) -> Result<(), StoreError> {
-    let dir = &shared.settings.quarantine_dir;
-    let file = dir.join(format!("{:020}.record", entry.seq));
-    let written = std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&file, &entry.record));
-    written.map_err(|error| StoreError::CannotWrite(format!("{}: {error} (the record was refused: {why})", file.display())))
 }

@@ -1,18 +1,23 @@
 //! From the spool to the store, one pipeline for each store.
 //!
 //! Two threads: one reads records and normalises them, which is pure work; the other decides and writes, which waits for the
-//! database. Between them lies one batch, so that the next is ready when the last is committed. A record is released to the spool
+//! database. The next batch is ready in the hands of the reader when the last is committed. A record is released to the spool
 //! only after the commit that holds it. When the store is away the batch waits, and is given again; when the store refuses a
 //! batch it is halved until the record is found that it refuses, which is set aside.
 
 mod damage;
 pub mod drain;
+mod past;
 pub mod read;
 pub mod retry;
+mod storing;
+mod work;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::alarm::Alarms;
 use crate::node::Node;
@@ -29,10 +34,8 @@ pub struct Settings {
     pub endpoint: Endpoint,
     /// Whether pending migrations are run when the store is first reached.
     pub migrates: bool,
-    /// The nodes that write to it.
-    pub nodes: Vec<Arc<Node>>,
-    /// What is archived.
-    pub policy: Policy,
+    /// Who mirrors, and what is archived; may change at any time.
+    pub rules: watch::Receiver<Arc<Rules>>,
     /// How far apart copies of one message may be.
     pub join_window: Micros,
     /// Most records of one transaction.
@@ -47,8 +50,23 @@ pub struct Settings {
     pub alarms: Alarms,
 }
 
+/// What may change while a pipeline runs.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The nodes that write to the store.
+    pub nodes: Vec<Arc<Node>>,
+    /// What is archived.
+    pub policy: Policy,
+}
+
 /// Most bytes of one transaction: enough for any batch of ordinary messages, and little enough for any memory limit.
 pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most batches that are asked for before it is their turn: the answers take a few round trips.
+pub const AHEAD_BATCHES: usize = 6;
+
+/// Most bytes of the records in all batches that the writer of a server has in hand, beyond one batch.
+pub const AHEAD_BYTES: usize = 16 * 1024 * 1024;
 
 /// Waits between attempts to reach a store: short at first, since most outages are restarts.
 pub const RETRY_WAITS: [Duration; 5] =

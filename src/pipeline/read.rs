@@ -5,6 +5,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
+use super::{Rules, past};
+use crate::history;
 use crate::intake;
 use crate::intake::record::{Payload, Record};
 use crate::message::content::flags;
@@ -34,6 +38,12 @@ impl RecordReader {
         Self { nodes, rooms: Rooms::default(), policy, shapes: RandomState::new() }
     }
 
+    /// Goes on by these rules; nodes that are not among them any more stay known, since their records may still come.
+    pub fn follow(&mut self, rules: &Rules) {
+        self.nodes.extend(rules.nodes.iter().map(|node| (node.name.clone(), node.clone())));
+        self.policy = rules.policy;
+    }
+
     /// Who is in which room, to be filled with what the database knows.
     pub fn rooms(&mut self) -> &mut Rooms {
         &mut self.rooms
@@ -42,15 +52,16 @@ impl RecordReader {
     /// Reads one record. Whatever is in it, something comes out.
     pub fn read(&mut self, seq: u64, bytes: &[u8]) -> Entry {
         let Some(record) = Record::decode(bytes) else {
-            return unreadable(seq, bytes, "", 0, 0..0, "not a record of this version".to_owned());
+            return unreadable(seq, bytes, &Node::default(), 0, 0..0, "not a record of this version".to_owned());
         };
         let node = self.node(record.node);
         let read = match &record.payload {
             Payload::RoomKind { room, persistent } => Ok((Item::RoomKind { room: (*room).to_owned(), persistent: *persistent }, 0, None)),
+            Payload::History(item, range) => return self.history(seq, bytes, &record, item, range.start),
             Payload::Oversize { text, .. } => Ok((Item::Oversize((*text).to_owned()), 0, None)),
             Payload::Gap(gap) => Ok((Item::Gap(gap.clone()), 0, None)),
             Payload::Passed { sequence, at, reason, epoch } => {
-                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: *at };
+                let queued = Queued { epoch: (*epoch).to_owned(), sequence: *sequence, at: Some(*at) };
                 Ok((Item::Skipped(intake::known_reason(reason)), 0, Some(queued)))
             }
             Payload::Tally(counts) => Ok((Item::Tally(counts.iter().map(owned).collect()), 0, None)),
@@ -64,11 +75,77 @@ impl RecordReader {
         };
         match read {
             Ok((item, shape, queued)) => {
-                let node = Arc::from(record.node);
-                Entry { seq, node, arrived_at: record.arrived_at, record: bytes.to_vec(), stanza, shape, queued, retried: false, item }
+                let (node, same_as) = (Arc::from(record.node), node.same_as.as_deref().map(Arc::from));
+                Entry {
+                    seq,
+                    node,
+                    same_as,
+                    arrived_at: record.arrived_at,
+                    step: record.step,
+                    record: bytes.to_vec(),
+                    stanza,
+                    shape,
+                    queued,
+                    retried: false,
+                    item,
+                }
             }
-            Err(why) => unreadable(seq, bytes, record.node, record.arrived_at, stanza, why),
+            Err(why) => unreadable(seq, bytes, &node, record.arrived_at, stanza, why),
         }
+    }
+
+    /// Reads an item of history. What can't be understood is named by its content, so that it goes to the quarantine once however often it is read.
+    fn history(&mut self, seq: u64, bytes: &[u8], record: &Record<'_>, item: &[u8], start: usize) -> Entry {
+        let node = self.node(record.node);
+        let Some(past) = history::record::decode(item) else {
+            return unreadable(seq, bytes, &node, record.arrived_at, 0..0, "not an item of this version".to_owned());
+        };
+        let stanza = start + past.range.start..start + past.range.end;
+        let read = catch_unwind(AssertUnwindSafe(|| self.past(&past, &node, record.arrived_at)))
+            .unwrap_or_else(|_panic| Err("reading it failed inside the program: please report this".to_owned()));
+        match read {
+            Ok((item, shape)) => {
+                // An archive is that of the node, by whichever feed it is named.
+                let node = Arc::from(node.itself());
+                Entry {
+                    seq,
+                    node,
+                    same_as: None,
+                    arrived_at: record.arrived_at,
+                    step: None,
+                    record: bytes.to_vec(),
+                    stanza,
+                    shape,
+                    queued: None,
+                    retried: false,
+                    item,
+                }
+            }
+            Err(why) => {
+                let queued = Queued { epoch: format!("history {:x}", Sha256::digest(item)), sequence: 0, at: None };
+                Entry { queued: Some(queued), ..unreadable(seq, bytes, &node, record.arrived_at, stanza, why) }
+            }
+        }
+    }
+
+    fn past(&self, past: &history::record::Past<'_>, node: &Node, read_at: Micros) -> Result<(Item, u64), String> {
+        if let Some(fault) = past.fault {
+            return Err(fault.to_owned());
+        }
+        let document = Document::parse(past.stanza, COMPONENT_NS).map_err(|error| error.to_string())?;
+        let item = match past::read(past, document.root(), node, read_at)? {
+            past::Read::Skipped(reason) => Item::Skipped(reason),
+            past::Read::Message(mut message) => {
+                if document.unbound_prefix {
+                    message.content.flags |= flags::UNBOUND_PREFIX;
+                }
+                match self.policy.judge(&message, node) {
+                    Verdict::Archive => Item::Message(message),
+                    Verdict::Skip(reason) => Item::Skipped(reason),
+                }
+            }
+        };
+        Ok((item, self.shape(document.root())))
     }
 
     /// A record may outlive its node's place in the configuration; what the intake believed stays believed.
@@ -110,6 +187,9 @@ impl RecordReader {
     fn message(&mut self, copy: &Copy<'_, '_>, node: &Node, arrived_at: Micros, sessions: Option<u16>, unbound_prefix: bool) -> Item {
         if copy.stanza.name() != "message" {
             return Item::Skipped("iq");
+        }
+        if mirror::is_own(copy.stanza, node) {
+            return Item::Skipped("addressed to the archive itself");
         }
         match normalise(copy, node, &self.rooms, arrived_at, sessions) {
             Normalised::Nothing => Item::Skipped("nothing to read"),
@@ -168,7 +248,8 @@ fn owned(count: &Count<&str>) -> Count<String> {
     Count { day: count.day, state: count.state, reason: count.reason.to_owned(), count: count.count }
 }
 
-fn unreadable(seq: u64, bytes: &[u8], node: &str, arrived_at: Micros, stanza: std::ops::Range<usize>, why: String) -> Entry {
+fn unreadable(seq: u64, bytes: &[u8], node: &Node, arrived_at: Micros, stanza: std::ops::Range<usize>, why: String) -> Entry {
     let item = Item::Unreadable(why);
-    Entry { seq, node: Arc::from(node), arrived_at, record: bytes.to_vec(), stanza, shape: 0, queued: None, retried: false, item }
+    let (node, same_as) = (Arc::from(node.name.as_str()), node.same_as.as_deref().map(Arc::from));
+    Entry { seq, node, same_as, arrived_at, step: None, record: bytes.to_vec(), stanza, shape: 0, queued: None, retried: false, item }
 }

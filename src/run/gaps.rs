@@ -3,6 +3,7 @@
 //! Others close gaps, with the commands, so the stores themselves are asked: soon after a gap was stored, and now and then.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub(super) struct Watch {
     alarms: Alarms,
     /// By node.
     found: Arc<Mutex<BTreeMap<String, Open>>>,
+    has_asked: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -44,7 +46,7 @@ impl Watch {
             let nodes = config.nodes.iter().filter(|node| node.store == store.name).map(|node| node.name.clone()).collect();
             Some(Watched { endpoint: Endpoint::from_config(store), stats: stores.get(&store.name)?.stats.clone(), nodes })
         });
-        Self { stores: watched.collect(), alarms: alarms.clone(), found: Arc::default() }
+        Self { stores: watched.collect(), alarms: alarms.clone(), found: Arc::default(), has_asked: Arc::default() }
     }
 
     /// What is open at a node, for `status`.
@@ -52,6 +54,15 @@ impl Watch {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let open = found.get(node);
         json!({ "open": open.map_or(0, |open| open.gaps), "oldest": open.map(|open| rfc3339(open.oldest)) })
+    }
+
+    /// How many gaps of a node are open; none before that was asked.
+    pub(super) fn count(&self, node: &str) -> Option<u64> {
+        if !self.has_asked.load(Ordering::Relaxed) {
+            return None;
+        }
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(found.get(node).map_or(0, |open| open.gaps))
     }
 
     pub(super) async fn keep_looking(self) {
@@ -75,6 +86,7 @@ impl Watch {
     async fn ask(&self, store: &Watched) -> Result<(), StoreError> {
         let mut connection = Connection::open(&store.endpoint).await?;
         let open = gaps::open(&mut connection).await?;
+        self.has_asked.store(true, Ordering::Relaxed);
         for node in &store.nodes {
             self.show(node, open.iter().find(|open| open.node.as_deref() == Some(node)));
         }

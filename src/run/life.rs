@@ -26,7 +26,7 @@ struct Content {
 }
 
 /// The file.
-pub(super) struct Life {
+struct Life {
     file: PathBuf,
     /// Of nodes that are not attached now, too: they may be again.
     content: Content,
@@ -43,7 +43,7 @@ struct Watched {
 
 impl Life {
     /// Reads what the last process left.
-    pub(super) fn read(directory: &Path) -> Self {
+    fn read(directory: &Path) -> Self {
         let file = directory.join(FILE);
         let content = match read(&file) {
             Ok(content) => content,
@@ -57,17 +57,33 @@ impl Life {
     }
 
     /// What is known of a node's link from the last process.
-    pub(super) fn of(&self, node: &str) -> Option<Saved> {
+    fn of(&self, node: &str) -> Option<Saved> {
         self.content.nodes.get(node).cloned()
     }
 
-    /// Watches this link from now on.
-    pub(super) fn watch(&mut self, name: &str, link: Arc<Link>, spool: Appender) {
+    /// Watches this link from now on, in place of an earlier one of the same node.
+    fn watch(&mut self, name: &str, link: Arc<Link>, spool: Appender) {
+        self.links.retain(|watched| watched.name != name);
         self.links.push(Watched { name: name.to_owned(), link, spool, next: None });
     }
 
+    /// Ends the watching of a link. What it said last is kept if it may be believed by now.
+    fn let_go(&mut self, node: &str) {
+        let (gone, stay) = std::mem::take(&mut self.links).into_iter().partition(|one| one.name == node);
+        self.links = stay;
+        let gone: Vec<Watched> = gone;
+        for watched in gone {
+            let depth = watched.spool.depth();
+            if depth.durable_seq == depth.next_seq {
+                self.content.nodes.insert(watched.name.clone(), watched.link.saved());
+            } else if let Some((saved, _)) = watched.next.filter(|(_, seq)| *seq <= depth.durable_seq) {
+                self.content.nodes.insert(watched.name.clone(), saved);
+            }
+        }
+    }
+
     /// Looks at the links and renews the file.
-    pub(super) fn renew(&mut self) {
+    fn renew(&mut self) {
         for watched in &mut self.links {
             let durable_seq = watched.spool.depth().durable_seq;
             if let Some((saved, _)) = watched.next.take_if(|(_, seq)| *seq <= durable_seq) {
@@ -82,7 +98,7 @@ impl Life {
     }
 
     /// The spools are closed, and everything in them is durable.
-    pub(super) fn finish(&mut self) {
+    fn finish(&mut self) {
         for watched in &mut self.links {
             let depth = watched.spool.depth();
             if depth.durable_seq == depth.next_seq {
@@ -106,20 +122,34 @@ pub(super) struct Keeper {
     renewing: JoinHandle<()>,
 }
 
-/// Renews the file at this interval, on threads where a slow disk holds nobody up.
-pub(super) fn keep(life: Life, interval: Duration) -> Keeper {
-    let life = Arc::new(Mutex::new(life));
-    let renewed = life.clone();
-    let renewing = tokio::spawn(async move {
-        loop {
-            locked(&renewed, Life::renew).await;
-            tokio::time::sleep(interval).await;
-        }
-    });
-    Keeper { life, renewing }
-}
-
 impl Keeper {
+    /// Renews the file in this directory at this interval, on threads where a slow disk holds nobody up.
+    pub(super) fn start(directory: &Path, interval: Duration) -> Self {
+        let life = Arc::new(Mutex::new(Life::read(directory)));
+        let renewed = life.clone();
+        let renewing = tokio::spawn(async move {
+            loop {
+                locked(&renewed, Life::renew).await;
+                tokio::time::sleep(interval).await;
+            }
+        });
+        Self { life, renewing }
+    }
+
+    /// The link of a node that is attached now: as the last one left it, and watched from now on in its place.
+    pub(super) fn attach(&self, node: &str, spool: &Appender) -> Arc<Link> {
+        let mut life = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        life.let_go(node);
+        let link = Arc::new(Link::restored(life.of(node)));
+        life.watch(node, link.clone(), spool.clone());
+        link
+    }
+
+    /// Looks no more at the link of a node that is not attached any more.
+    pub(super) fn detach(&self, node: &str) {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner).let_go(node);
+    }
+
     /// Writes the file for the last time, once the spools are closed.
     pub(super) async fn finish(self) {
         self.renewing.abort();

@@ -2,26 +2,21 @@
 //!
 //! A file needs no port, no permission but the spool's own, and can still be read when the daemon hangs or is gone.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{OpenNode, OpenStore, gaps};
-use crate::alarm::{Alarms, Name};
-use crate::component;
+use super::view::{NodeView, Shown, StoreView};
 use crate::component::module::Presence;
 use crate::component::status::State;
-use crate::config::Config;
-use crate::spool::Appender;
-use crate::stats::{NodeStats, StoreStats};
 use crate::time::{now, rfc3339};
 
 /// The file's name in the directory of the spools.
 pub const FILE: &str = "status.json";
+/// What disks give out at once.
+const FILE_BLOCK_BYTES: usize = 4_096;
 
 /// What the file holds.
 pub type Snapshot = Value;
@@ -29,86 +24,61 @@ pub type Snapshot = Value;
 #[derive(Clone)]
 pub(super) struct Reporter {
     file: PathBuf,
-    started: String,
-    nodes: Vec<(String, String, String, Arc<NodeStats>, component::Status)>,
-    stores: Vec<(String, Appender, Arc<StoreStats>)>,
-    alarms: Alarms,
-    gaps: gaps::Watch,
+    shown: Shown,
 }
 
 impl Reporter {
-    pub(super) fn new(
-        config: &Config,
-        nodes: &[OpenNode],
-        stores: &BTreeMap<String, OpenStore>,
-        alarms: Alarms,
-        gaps: gaps::Watch,
-    ) -> Self {
-        let node = |(open, configured): (&OpenNode, &crate::config::NodeConfig)| {
-            (open.facts.name.clone(), configured.address.clone(), open.facts.domain.clone(), open.stats.clone(), open.status.clone())
-        };
-        let store = |(name, open): (&String, &OpenStore)| (name.clone(), open.appender.clone(), open.stats.clone());
-        Self {
-            file: config.spool.path.join(FILE),
-            started: rfc3339(now()),
-            nodes: nodes.iter().zip(&config.nodes).map(node).collect(),
-            stores: stores.iter().map(store).collect(),
-            alarms,
-            gaps,
-        }
+    pub(super) fn new(spools: &Path, shown: Shown) -> Self {
+        Self { file: spools.join(FILE), shown }
     }
 
-    pub(super) async fn keep_writing(self, interval: Duration) {
-        loop {
-            self.watch_spools();
-            self.write("running");
-            tokio::time::sleep(interval).await;
-        }
-    }
-
-    pub(super) fn write_stopped(&self) {
-        self.write("stopped");
-    }
-
-    /// A spool at its limit, or on a full disk, is an alarm as long as it lasts.
-    fn watch_spools(&self) {
-        for (name, spool, _) in &self.stores {
-            let depth = spool.depth();
-            match &depth.last_error {
-                Some(error) => self.alarms.raise(Name::SpoolFull, name, &format!("the spool can't be written: {error}; free the disk")),
-                None if depth.paused => {
-                    let text = "the spool holds as much as it may and takes no more: bring the store back, or raise spool.limit";
-                    self.alarms.raise(Name::SpoolFull, name, text);
-                }
-                None => self.alarms.clear(Name::SpoolFull, name),
-            }
-        }
-    }
-
-    fn write(&self, state: &str) {
-        let snapshot = self.snapshot(state).to_string();
+    pub(super) fn write(&self, state: &str) {
+        let snapshot = padded(self.snapshot(state).to_string());
         let next = self.file.with_extension("json.new");
-        let written = std::fs::write(&next, snapshot).and_then(|()| std::fs::rename(&next, &self.file));
+        let written = std::fs::write(&next, &snapshot).and_then(|()| std::fs::rename(&next, &self.file));
+        let written = written.or_else(|_disk_full| {
+            let _nothing_to_remove = std::fs::remove_file(&next);
+            overwrite(&self.file, &snapshot)
+        });
         if let Err(error) = written {
             log::debug!("{} can't be written: {error}", self.file.display());
         }
     }
 
     fn snapshot(&self, state: &str) -> Snapshot {
+        let view = self.shown.view();
         json!({
             "state": state,
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
-            "started": self.started,
+            "started": rfc3339(self.shown.started()),
             "written": rfc3339(now()),
-            "nodes": self.nodes.iter().map(|one| node(one, self.gaps.of(&one.0))).collect::<Vec<_>>(),
-            "stores": self.stores.iter().map(store).collect::<Vec<_>>(),
-            "alarms": self.alarms.raised(),
+            "http": self.shown.http(),
+            "nodes": view.nodes.iter().map(|one| node(one, self.shown.gaps(&one.name))).collect::<Vec<_>>(),
+            "stores": view.stores.iter().map(store).collect::<Vec<_>>(),
+            "alarms": self.shown.alarms().raised(),
+            "alarms_sent": self.shown.notifier().sent().into_iter().map(|(way, sent)| (way.label().to_owned(), json!(sent))).collect::<Map<_, _>>(),
         })
     }
 }
 
-fn node((name, address, domain, stats, status): &(String, String, String, Arc<NodeStats>, component::Status), gaps: Value) -> Value {
+/// The file has room to spare, so that it can be written over on a full disk. White space behind it is no part of a JSON text.
+fn padded(mut snapshot: String) -> String {
+    let blocks = snapshot.len() / FILE_BLOCK_BYTES + 2;
+    let missing = (blocks * FILE_BLOCK_BYTES).saturating_sub(snapshot.len() + 1);
+    snapshot.extend(std::iter::repeat_n(' ', missing));
+    snapshot.push('\n');
+    snapshot
+}
+
+/// Replaces the text in the blocks that the file has: whoever reads at this very moment reads again.
+fn overwrite(file: &Path, snapshot: &str) -> std::io::Result<()> {
+    let mut open = std::fs::OpenOptions::new().write(true).open(file)?;
+    open.write_all(snapshot.as_bytes())?;
+    open.set_len(snapshot.len() as u64)
+}
+
+fn node(NodeView { name, address, domain, stats, status, .. }: &NodeView, gaps: Value) -> Value {
     let counters = status.counters();
     let (state, since, advice) = match status.state() {
         State::Connecting(_) => ("connecting", None, None),
@@ -159,16 +129,18 @@ fn module(presence: Presence) -> Value {
     }
 }
 
-fn store((name, spool, stats): &(String, Appender, Arc<StoreStats>)) -> Value {
+fn store(view: &StoreView) -> Value {
+    let StoreView { name, spool, stats, .. } = view;
     let counts = stats.get();
     let depth = spool.depth();
-    // Numbers are skipped after a crash, so the difference of two positions counts no records.
-    let behind = depth.records > 0 && depth.next_seq > counts.committed_seq && counts.newest_arrival > 0;
-    let lag_seconds = if behind { (now() - counts.newest_arrival).max(0) as f64 / 1e6 } else { 0.0 };
+    let lag_seconds = lag_seconds(view);
     json!({
         "name": name,
         "committed_seq": counts.committed_seq,
+        "connected": stats.is_connected(),
         "lag_seconds": lag_seconds,
+        "oldest_age_seconds": view.oldest_age().map_or(0.0, |age| age.as_secs_f64()),
+        "errors": stats.errors(),
         "spool": {
             "records": depth.records,
             "bytes": depth.bytes,
@@ -180,4 +152,12 @@ fn store((name, spool, stats): &(String, Appender, Arc<StoreStats>)) -> Value {
         },
         "counts": counts,
     })
+}
+
+/// How old the newest stored record is while others wait.
+pub(crate) fn lag_seconds(StoreView { spool, stats, .. }: &StoreView) -> f64 {
+    let (depth, counts) = (spool.depth(), stats.get());
+    // Numbers are skipped after a crash, so the difference of two positions counts no records.
+    let behind = depth.records > 0 && depth.next_seq > counts.committed_seq && counts.newest_arrival > 0;
+    if behind { (now() - counts.newest_arrival).max(0) as f64 / 1e6 } else { 0.0 }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::SEGMENTS_IN_LIMIT_MIN;
 use super::segment::{RECORD_HEAD_BYTES, Unnumbered};
 use super::state::{Admission, Shared, State};
 
@@ -51,6 +52,8 @@ pub struct Depth {
     pub paused: bool,
     /// Why the last write failed, until one succeeds.
     pub last_error: Option<String>,
+    /// The thread that writes is there.
+    pub is_written: bool,
 }
 
 /// Takes records. Cheap to clone; all clones stand for the same spool.
@@ -120,10 +123,23 @@ impl Appender {
             oldest_seq: first.map_or(state.durable_seq, |one| one.first_seq.max(state.released_seq)),
             next_seq: state.next_seq,
             durable_seq: state.durable_seq,
-            limit_bytes: shared.options.limit_bytes,
+            limit_bytes: state.limit_bytes.unwrap_or(shared.options.limit_bytes),
             paused: state.paused,
             last_error: state.last_error.clone(),
+            is_written: !state.stopped,
         }
+    }
+
+    /// Changes the disk limit. False, and nothing is changed, where it does not leave room for the segments as they are.
+    pub fn set_limit(&self, limit_bytes: u64) -> bool {
+        let shared = &*self.handle.shared;
+        if limit_bytes / SEGMENTS_IN_LIMIT_MIN < shared.options.segment_bytes {
+            return false;
+        }
+        shared.lock().limit_bytes = Some(limit_bytes);
+        // Whoever waits looks again, and whether it is paused is found out by that.
+        shared.space.notify_waiters();
+        true
     }
 
     /// Takes no more records, through any clone, and resolves when all that were appended are durable. The reader may go on.

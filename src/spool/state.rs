@@ -60,6 +60,8 @@ pub(crate) struct State {
     /// What the `released` file says.
     pub(crate) persisted_seq: u64,
     pub(crate) paused: bool,
+    /// The limit in force, where it was changed since the spool was opened.
+    pub(crate) limit_bytes: Option<u64>,
     pub(crate) last_error: Option<String>,
     /// Damage already reported, so that reading again does not report it again: by segment and offset, the number that it reaches.
     pub(crate) known_damage: BTreeMap<(u64, u64), u64>,
@@ -79,7 +81,8 @@ impl State {
         }
         // What is pending and what is being written may each begin a segment.
         let wanted = self.disk_bytes + (self.buffered_bytes + framed_bytes) as u64 + 2 * HEADER_BYTES;
-        self.paused = wanted > options.limit_bytes && self.disk_bytes + self.buffered_bytes as u64 > 0;
+        let limit_bytes = self.limit_bytes.unwrap_or(options.limit_bytes);
+        self.paused = wanted > limit_bytes && self.disk_bytes + self.buffered_bytes as u64 > 0;
         let crowded = self.buffered_bytes + framed_bytes > options.buffer_bytes && self.buffered_bytes > 0;
         // A disk that refuses to write is full in every way that matters; a disk that is merely slow is waited for.
         let refuse = self.paused || (crowded && self.last_error.is_some());

@@ -25,6 +25,7 @@ pub(crate) struct Recorded {
     pub(crate) keys: Vec<KeyRow>,
     pub(crate) bounces: Vec<BounceRow>,
     pub(crate) occupancies: Vec<OccupancyRow>,
+    pub(crate) sightings: Vec<SightingRow>,
     pub(crate) senders: Vec<PersonRow>,
     pub(crate) recipients: Vec<PersonRow>,
     pub(crate) sender_nicks: Vec<NickRow>,
@@ -116,7 +117,10 @@ impl<Q: Queries> Queries for Ahead<'_, Q> {
         latest_subject(conversation: i32) -> Option<i64>;
         references(wanted: &[Sought]) -> Vec<Option<ReferenceRow>>;
         alike(content: &[Vec<u8>], exact: &[Vec<u8>]) -> (Vec<KnownRow>, Vec<KeyRow>);
-        details(ids: &[i64]) -> Details;
+        details(ids: &[i64], with_sightings: bool) -> Details;
+        sightings_of(of: Sighted, ids: &[i64]) -> Vec<SightingRow>;
+        bounces_like(message: Option<i64>) -> Vec<BouncedRow>;
+        occupancies_in(room: i32, from: i64, to: i64) -> Vec<OccupancyRow>;
     }
 
     kept! {
@@ -129,6 +133,7 @@ impl<Q: Queries> Queries for Ahead<'_, Q> {
         insert_keys(KeyRow) keys;
         insert_bounces(BounceRow) bounces;
         insert_occupancies(OccupancyRow) occupancies;
+        insert_sightings(SightingRow) sightings;
     }
 
     async fn name_people(&mut self, message_id: i64, people: People) -> QueryResult<()> {

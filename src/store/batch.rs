@@ -8,7 +8,7 @@ use crate::gap::Gap;
 use crate::message::rooms::Event;
 use crate::message::{Bounce, Message};
 use crate::tally::Count;
-use crate::time::Micros;
+use crate::time::{ClockStep, Micros};
 
 /// One record of the spool.
 #[derive(Clone, Debug)]
@@ -17,8 +17,12 @@ pub struct Entry {
     pub seq: u64,
     /// The node that it came from, by its name in the configuration.
     pub node: Arc<str>,
+    /// The node that `node` is a further feed of, where it is one.
+    pub same_as: Option<Arc<str>>,
     /// When it arrived.
     pub arrived_at: Micros,
+    /// How the clock was set shortly before, if it was.
+    pub step: Option<ClockStep>,
     /// The record as it stood in the spool.
     pub record: Vec<u8>,
     /// The stanza inside the record.
@@ -40,8 +44,9 @@ pub struct Queued {
     pub epoch: String,
     /// The position.
     pub sequence: u64,
-    /// When the node handled it, as far as it says so; else when it arrived.
-    pub at: Micros,
+    /// When the node handled it, as far as it says so; else when it arrived. None for what is numbered so that it is known again and for no
+    /// other reason: nothing is missed where such numbers jump.
+    pub at: Option<Micros>,
 }
 
 /// What a record turned out to be.
@@ -73,6 +78,11 @@ pub enum Item {
 }
 
 impl Entry {
+    /// The node whose rows these are, whichever of its feeds brought them.
+    pub fn itself(&self) -> &str {
+        self.same_as.as_deref().unwrap_or(&self.node)
+    }
+
     /// The stanza as it was received.
     pub fn stanza(&self) -> &[u8] {
         self.record.get(self.stanza.clone()).unwrap_or_default()
@@ -84,6 +94,8 @@ impl Entry {
 pub struct Committed {
     /// New messages.
     pub messages: u64,
+    /// Copies of messages that were there before.
+    pub known: u64,
     /// Deliveries, those of the new messages included.
     pub deliveries: u64,
     /// Errors kept.

@@ -40,6 +40,15 @@ pub(super) fn source_number(message: &Message) -> i16 {
     }
 }
 
+/// `messages.via`.
+pub(super) fn via(message: &Message) -> i16 {
+    match message.history {
+        Some(history) => history.via,
+        None if message.is_replay() || message.is_subject_on_join() => 2,
+        None => 1,
+    }
+}
+
 /// `messages.direction`, seen from the nodes that the archive serves.
 pub(super) fn route(message: &Message) -> i16 {
     match (message.sender_is_local, message.recipient_is_local) {
@@ -85,4 +94,11 @@ pub(super) fn queue_key(keyring: &Keyring, node: &str, epoch: &str) -> Vec<u8> {
     let one = keyring.hash(&[b"queue", node.as_bytes(), epoch.as_bytes()]);
     let other = keyring.hash(&[b"epoch", epoch.as_bytes(), node.as_bytes()]);
     [one.to_be_bytes(), other.to_be_bytes()].concat()
+}
+
+/// Random enough to tell writers apart: process, time, and the address of a fresh allocation through the hasher's random state.
+pub(super) fn token() -> Vec<u8> {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one((std::process::id(), crate::time::now()));
+    [random.to_be_bytes().to_vec(), std::process::id().to_be_bytes().to_vec()].concat()
 }

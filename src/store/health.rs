@@ -9,7 +9,7 @@ use super::{Backend, Connection, Endpoint};
 use crate::time::Micros;
 
 /// The tables, each with what an INSERT of whole rows names (MySQL computes some columns itself).
-const TABLES: [(&str, &str); 14] = [
+const TABLES: [(&str, &str); 15] = [
     ("jids", "id, jid"),
     ("nodes", "id, name"),
     ("conversation_names", "id, kind, first_id, second_id, name"),
@@ -24,6 +24,7 @@ const TABLES: [(&str, &str); 14] = [
     ("settings", "*"),
     ("gaps", "*"),
     ("tallies", "*"),
+    ("sightings", "*"),
 ];
 
 /// What the writer does beyond reading and adding.
@@ -100,7 +101,7 @@ pub async fn lossy_encodings(connection: &mut Connection) -> QueryResult<Vec<Str
             "SELECT DISTINCT CONCAT('table ', t.table_name, ' ', t.table_collation) AS value FROM information_schema.tables t \
              WHERE t.table_schema = DATABASE() AND t.table_type = 'BASE TABLE' AND t.table_name IN \
              ('jids', 'nodes', 'conversation_names', 'messages', 'deliveries', 'message_keys', 'bounces', 'rooms', 'occupancy_events', \
-             'quarantine', 'settings', 'gaps', 'tallies') AND t.table_collation NOT LIKE 'utf8mb4%' \
+             'quarantine', 'settings', 'gaps', 'tallies', 'sightings') AND t.table_collation NOT LIKE 'utf8mb4%' \
              UNION ALL SELECT CONCAT('connection ', @@character_set_connection) WHERE @@character_set_connection <> 'utf8mb4'"
         }
     };

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use diesel::QueryResult;
 
+use super::feeds::{Feeds, Sightings, way};
 use super::queries::Queries;
 use super::rows::{CountedRow, KeyRow, KnownRow};
 use crate::identity::keys::{self, KEY_BYTES, Key, Keyring};
 use crate::identity::known::{Count, exact_hashes_of};
-use crate::identity::{Channel, Identity, Known};
+use crate::identity::{Channel, Known, Seen};
 use crate::message::IdKind;
 use crate::message::address::Address;
 
@@ -29,50 +30,78 @@ pub(crate) fn channel(
     Channel(keyring.hash(&parts))
 }
 
+/// A message that was looked up.
+#[derive(Debug)]
+pub(crate) struct FoundMessage {
+    /// The content key that its row has.
+    pub(crate) content: Key,
+    pub(crate) known: Known,
+    /// The keys of its exact ids.
+    pub(crate) exact: Vec<Key>,
+}
+
+/// What was looked up.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) messages: Vec<FoundMessage>,
+    /// The latest subject of each conversation that was asked for.
+    pub(crate) subjects: HashMap<i32, Option<i64>>,
+}
+
 /// Looks up everything that copies of a batch may belong to.
-pub(crate) async fn known<Q: Queries>(
+pub(crate) async fn ask<Q: Queries>(
     db: &mut Q,
-    identity: &mut Identity,
+    keyring: &Keyring,
+    feeds: &Feeds,
     content: Vec<Key>,
     exact: Vec<Key>,
-    subjects: Vec<i32>,
-) -> QueryResult<()> {
+    subjects: HashSet<i32>,
+) -> QueryResult<Found> {
     let (mut rows, found) = db.alike(&distinct(content), &distinct(exact)).await?;
     let mut more: HashSet<i64> = found.iter().map(|row| row.message_id).collect();
-    for conversation in subjects.into_iter().collect::<HashSet<_>>() {
-        more.extend(db.latest_subject(conversation).await?);
+    let mut latest = HashMap::new();
+    for conversation in subjects {
+        let subject = db.latest_subject(conversation).await?;
+        more.extend(subject);
+        latest.insert(conversation, subject);
     }
     let have: HashSet<i64> = rows.iter().map(|row| row.id).collect();
     let more: Vec<i64> = more.difference(&have).copied().collect();
     if !more.is_empty() {
         rows.extend(db.known_by_id(&more).await?);
     }
-    if rows.is_empty() {
-        return Ok(());
-    }
-    remember(db, identity, rows).await
+    let messages = if rows.is_empty() { Vec::new() } else { whole(db, keyring, feeds, rows).await? };
+    Ok(Found { messages, subjects: latest })
 }
 
-async fn remember<Q: Queries>(db: &mut Q, identity: &mut Identity, rows: Vec<KnownRow>) -> QueryResult<()> {
+/// The messages of these rows, with everything that identity needs of them.
+async fn whole<Q: Queries>(db: &mut Q, keyring: &Keyring, feeds: &Feeds, rows: Vec<KnownRow>) -> QueryResult<Vec<FoundMessage>> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-    let details = db.details(&ids).await?;
+    let details = db.details(&ids, !feeds.is_empty()).await?;
     let deliveries = by_message(details.deliveries, |row| row.message_id);
     let names = by_message(details.keys, |row| row.message_id);
+    let sightings = Sightings::new(details.sightings);
     let bounced: HashSet<i64> = details.bounced.into_iter().flatten().collect();
     let jids = jids(db, &rows, &deliveries, &names).await?;
-    let keyring = identity.keyring().clone();
+    let mut messages = Vec::with_capacity(rows.len());
     for row in rows {
         let id = row.id;
+        let content = Key::try_from(row.content_key.as_slice()).unwrap_or_default();
         let names = names.get(&id).map(Vec::as_slice).unwrap_or_default();
         let mut known = bare_known(row, &jids);
         known.bounced = bounced.contains(&id);
-        known.exact = names.iter().map(|name| exact_hashes(name, &jids, &keyring)).collect();
+        known.exact = names.iter().map(|name| exact_hashes(name, &jids, keyring)).collect();
         for delivery in deliveries.get(&id).map(Vec::as_slice).unwrap_or_default() {
-            count(&mut known, delivery, &jids, &keyring);
+            if feeds.contains(delivery.node_id) {
+                see(&mut known, delivery, &sightings, &jids, keyring);
+            } else {
+                count(&mut known, delivery, (delivery.node_id, delivery.at), &jids, keyring);
+            }
         }
-        identity.found(known, names.iter().filter_map(|name| Key::try_from(name.key.as_slice()).ok()));
+        let exact = names.iter().filter_map(|name| Key::try_from(name.key.as_slice()).ok()).collect();
+        messages.push(FoundMessage { content, known, exact });
     }
-    Ok(())
+    Ok(messages)
 }
 
 fn bare_known(row: KnownRow, jids: &HashMap<i32, String>) -> Known {
@@ -95,21 +124,32 @@ fn bare_known(row: KnownRow, jids: &HashMap<i32, String>) -> Known {
 }
 
 fn exact_hashes(row: &KeyRow, jids: &HashMap<i32, String>, keyring: &Keyring) -> (u64, u64) {
-    let kind = if row.kind == IdKind::StanzaId as i16 { IdKind::StanzaId } else { IdKind::MirrorRef };
+    let kind = IdKind::of(row.kind);
     let by = row.by_id.and_then(|id| jids.get(&id)).map(String::as_str).unwrap_or_default();
     exact_hashes_of(kind, by, &row.value, keyring)
 }
 
-fn count(known: &mut Known, delivery: &CountedRow, jids: &HashMap<i32, String>, keyring: &Keyring) {
+/// A delivery of a node with several feeds counts for each that brought it.
+fn see(known: &mut Known, delivery: &CountedRow, sightings: &Sightings, jids: &HashMap<i32, String>, keyring: &Keyring) {
+    let brought = sightings.brought(delivery.message_id, delivery.seq, delivery.node_id, delivery.at);
+    for by in &brought {
+        count(known, delivery, *by, jids, keyring);
+    }
+    let recipient = delivery.recipient_id.and_then(|id| jids.get(&id)).map(String::as_str);
+    let way = way(keyring, delivery.source, delivery.direction, recipient, delivery.resource.as_deref());
+    known.seen.push(Seen { sequence: delivery.seq, way, feeds: brought.into_iter().map(|(feed, _)| feed).collect() });
+}
+
+fn count(known: &mut Known, delivery: &CountedRow, (feed, at): (i16, i64), jids: &HashMap<i32, String>, keyring: &Keyring) {
     known.copies = known.copies.max(delivery.seq + 1);
     if matches!(delivery.source, 3..=5) {
         return;
     }
-    known.last_at = known.last_at.max(delivery.at);
+    known.last_at = known.last_at.max(at);
     let recipient = delivery.recipient_id.and_then(|id| jids.get(&id)).map(String::as_str);
-    let channel = channel(keyring, delivery.node_id, delivery.source, delivery.direction, recipient, delivery.resource.as_deref());
-    let Count { last_at, sends, .. } = known.add(channel, delivery.at);
-    *last_at = (*last_at).max(delivery.at);
+    let channel = channel(keyring, feed, delivery.source, delivery.direction, recipient, delivery.resource.as_deref());
+    let Count { last_at, sends, .. } = known.add(channel, at);
+    *last_at = (*last_at).max(at);
     *sends = (*sends).max(u16::try_from(delivery.send_no).unwrap_or(1));
 }
 

@@ -4,7 +4,7 @@
 //! that either may follow the other. Diesel's own harness needs blocking connections, which PostgreSQL and MySQL have only with their
 //! C libraries; so the few statements stand here.
 //!
-//! Each migration runs in a transaction of its own (MySQL has none for DDL) behind a lock that only migrations take, and what is pending
+//! Each migration runs in a transaction of its own (MySQL has none for DDL: see [`make_step_by_step`]) behind a lock that only migrations take, and what is pending
 //! is asked again behind it: two processes that start at once run each migration once. Afterwards the rows of `settings` that no
 //! migration can hold, since one of them is random, are added if they are absent.
 
@@ -15,6 +15,8 @@ use super::{Backend, Connection, StoreError, codec, on_connection};
 
 /// Where it is recorded which migrations were run.
 const RECORD: &str = "__diesel_schema_migrations";
+/// Where a migration of MySQL is while it runs.
+const PLACE: &str = "__xmpp_archiver_migrating";
 /// How long a migration waits for another process that migrates; SQLite waits as long as for any other writer.
 const LOCK_WAIT_SECONDS: u32 = 300;
 /// The advisory lock of PostgreSQL, which counts within one database: "xmpparch" in ASCII.
@@ -75,7 +77,12 @@ macro_rules! migrations {
     };
 }
 
-migrations!["2026-11-22-000001_create_archive", "2026-11-22-000002_create_views", "2026-11-22-000003_create_gaps"];
+migrations![
+    "2026-11-22-000001_create_archive",
+    "2026-11-22-000002_create_views",
+    "2026-11-22-000003_create_gaps",
+    "2026-11-22-000005_create_sightings"
+];
 
 impl Dialect {
     /// All migrations, the oldest first.
@@ -197,9 +204,98 @@ async fn run_next(connection: &mut Connection, last: Option<&Migration>) -> Resu
     let Some(next) = pending.next().filter(|next| last.is_none_or(|last| next.version() <= last.version())) else {
         return Ok(None);
     };
-    connection.batch(next.up).await.map_err(|error| failed(connection, next, &error))?;
+    make(connection, next).await?;
     connection.batch(&record(next)).await.map_err(|error| failed(connection, next, &error))?;
+    if matches!(connection, Connection::Mysql(_)) {
+        forget_place(connection).await;
+    }
     Ok(Some(next))
+}
+
+/// Runs the statements of a migration.
+async fn make(connection: &mut Connection, migration: &Migration) -> Result<(), StoreError> {
+    match connection {
+        Connection::Mysql(_) => make_step_by_step(connection, migration).await,
+        _ => connection.batch(migration.up).await.map_err(|error| failed(connection, migration, &error)),
+    }
+}
+
+/// MySQL commits after each statement. So it is noted which one is next: an attempt that was cut off is resumed there. What an attempt made that
+/// fails is dropped again.
+async fn make_step_by_step(connection: &mut Connection, migration: &Migration) -> Result<(), StoreError> {
+    let resumed = place(connection, migration).await.map_err(|error| failed(connection, migration, &error))?;
+    let mut made = Vec::new();
+    for (number, statement) in statements(migration.up).iter().enumerate() {
+        if resumed.is_none_or(|resumed| number >= resumed) {
+            note_place(connection, migration, number).await.map_err(|error| failed(connection, migration, &error))?;
+            if let Err(error) = connection.batch(statement).await {
+                // It was done, and then the connection or the process was gone.
+                let was_done = resumed == Some(number) && error.to_string().contains("already exists");
+                if !was_done {
+                    return Err(half_made(migration, &error, &undo(connection, &made).await));
+                }
+            }
+        }
+        made.extend(created(statement));
+    }
+    Ok(())
+}
+
+/// Drops what was made; what can't be dropped is returned.
+async fn undo(connection: &mut Connection, made: &[String]) -> Vec<String> {
+    let mut kept = Vec::new();
+    for drop in made.iter().rev().map(|what| format!("DROP {what}")) {
+        if connection.batch(&drop).await.is_err() {
+            kept.push(drop);
+        }
+    }
+    if kept.is_empty() {
+        forget_place(connection).await;
+    }
+    kept
+}
+
+/// The number of the statement at which an earlier attempt was cut off.
+async fn place(connection: &mut Connection, migration: &Migration) -> diesel::QueryResult<Option<usize>> {
+    connection.batch(&format!("CREATE TABLE IF NOT EXISTS {PLACE} (version VARCHAR(50) PRIMARY KEY, statement INTEGER NOT NULL)")).await?;
+    let sql = format!("SELECT CAST(statement AS CHAR) AS value FROM {PLACE} WHERE version = '{}'", migration.version());
+    Ok(connection.text(&sql).await?.and_then(|number| number.parse().ok()))
+}
+
+async fn note_place(connection: &mut Connection, migration: &Migration, number: usize) -> diesel::QueryResult<()> {
+    connection.batch(&format!("REPLACE INTO {PLACE} (version, statement) VALUES ('{}', {number})", migration.version())).await
+}
+
+/// Should it stay, it is of a migration that was run, and is not looked at again.
+async fn forget_place(connection: &mut Connection) {
+    if let Err(error) = connection.batch(&format!("DROP TABLE IF EXISTS {PLACE}")).await {
+        log::debug!("the table {PLACE} stays: {error}");
+    }
+}
+
+/// The statements of a text without comments; none holds a semicolon (`migrations/README.md`, rule 7).
+fn statements(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with("--"));
+    let code = lines.collect::<Vec<_>>().join("\n");
+    code.split(';').map(|statement| statement.trim().to_owned()).filter(|statement| !statement.is_empty()).collect()
+}
+
+/// What a statement makes, as DROP names it.
+fn created(statement: &str) -> Option<String> {
+    let mut words = statement.split_whitespace();
+    match (words.next()?, words.next()?, words.next()?) {
+        ("CREATE", kind @ ("TABLE" | "VIEW"), name) => Some(format!("{kind} {}", name.trim_end_matches('('))),
+        _ => None,
+    }
+}
+
+fn half_made(migration: &Migration, error: &diesel::result::Error, kept: &[String]) -> StoreError {
+    let said = error.to_string();
+    let remains = match kept {
+        [] => "; nothing of it was kept".to_owned(),
+        kept => format!("; what it had made stays, and it is resumed there; to begin anew: {}", kept.join("; ")),
+    };
+    StoreError::Schema(format!("migration {} failed: {said}{remains}", migration.name))
 }
 
 fn record(migration: &Migration) -> String {
@@ -208,7 +304,7 @@ fn record(migration: &Migration) -> String {
 
 fn failed(connection: &Connection, migration: &Migration, error: &diesel::result::Error) -> StoreError {
     let remains = match connection {
-        Connection::Mysql(_) => "; MySQL has kept what it had made before that: drop it, then run this again",
+        Connection::Mysql(_) => "; MySQL has kept what it had done before that",
         _ => "; nothing of it was kept",
     };
     StoreError::Schema(format!("migration {} failed: {error}{remains}", migration.name))

@@ -12,8 +12,13 @@ pub mod codec;
 mod derive;
 mod dictionary;
 mod endpoint;
+mod feeds;
+pub mod fetched;
+pub mod foreign;
+mod foresight;
 pub mod gaps;
 pub mod health;
+mod insertion;
 mod literal;
 mod lookup;
 pub mod migrations;
@@ -24,7 +29,9 @@ pub mod quarantine;
 mod queries;
 mod queues;
 mod references;
+pub mod rooms;
 mod rows;
+mod scouts;
 pub mod schema;
 mod sqlite;
 mod statement;
@@ -63,6 +70,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The kind as one word, for counters.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Refused(_) => "refused",
+            Self::CannotWrite(_) => "cannot-write",
+            Self::Misconfigured(_) => "misconfigured",
+            Self::Schema(_) => "schema",
+        }
+    }
+
     fn unreachable(what: &str, error: &dyn std::fmt::Display) -> Self {
         Self::Unreachable(format!("{what}: {error}"))
     }
@@ -70,13 +88,17 @@ impl StoreError {
     /// Sorts an error of a statement. What Diesel can't name is sorted by what the three databases write for a full disk and the like.
     pub(crate) fn of(error: &Error) -> Self {
         use DatabaseErrorKind::{CheckViolation, ForeignKeyViolation, NotNullViolation, ReadOnlyTransaction, UniqueViolation};
-        const CANNOT_WRITE: [&str; 9] =
-            ["disk", "full", "readonly", "read-only", "read only", "no space", "denied", "privilege", "out of memory"];
+        const CANNOT_WRITE: [&str; 10] =
+            ["disk", "full", "readonly", "read-only", "read only", "no space", "denied", "privilege", "out of memory", "unable to open"];
         let said = error.to_string();
         let lower = said.to_lowercase();
         match error {
             Error::DatabaseError(UniqueViolation | NotNullViolation | CheckViolation | ForeignKeyViolation, _) => Self::Refused(said),
             Error::DatabaseError(ReadOnlyTransaction, _) => Self::CannotWrite(said),
+            Error::DatabaseError(DatabaseErrorKind::Unknown, _) if lacks_a_table(&lower) => Self::Schema(format!(
+                "the tables are not whole ({said}): restore what is missing from a backup, or make it anew with its statement in \
+                 `xmpp-archiver migrate print`"
+            )),
             Error::DatabaseError(DatabaseErrorKind::Unknown, _) if CANNOT_WRITE.iter().any(|word| lower.contains(word)) => {
                 Self::CannotWrite(said)
             }
@@ -85,6 +107,14 @@ impl StoreError {
             _ => Self::Unreachable(said),
         }
     }
+}
+
+/// No record is to blame when somebody dropped a table or a column.
+fn lacks_a_table(lower: &str) -> bool {
+    const PHRASES: [&str; 6] = ["no such table", "no such column", "has no column named", "unknown column", "doesn't exist", "relation \""];
+    let is_postgres = |phrase: &str| phrase != "relation \"" || lower.contains("does not exist");
+    PHRASES.iter().any(|phrase| lower.contains(phrase) && is_postgres(phrase))
+        || (lower.contains("column") && lower.contains("does not exist"))
 }
 
 fn is_connection_trouble(lower: &str) -> bool {
@@ -191,3 +221,33 @@ macro_rules! on_connection {
     };
 }
 pub(crate) use on_connection;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_sorted_by_what_can_be_done() {
+        let of = |said: &str| StoreError::of(&Error::DatabaseError(DatabaseErrorKind::Unknown, Box::new(said.to_owned())));
+        for said in [
+            "no such table: deliveries",
+            "relation \"deliveries\" does not exist",
+            "column \"lang\" of relation \"messages\" does not exist",
+            "Table 'archive.deliveries' doesn't exist",
+            "Unknown column 'lang' in 'field list'",
+        ] {
+            assert!(matches!(of(said), StoreError::Schema(_)), "{said}");
+        }
+        for said in [
+            "could not extend file \"base/1/2\": No space left on device",
+            "The table 'messages' is full",
+            "attempt to write a readonly database",
+            "unable to open database file",
+            "The MariaDB server is running with the --read-only option so it cannot execute this statement",
+        ] {
+            assert!(matches!(of(said), StoreError::CannotWrite(_)), "{said}");
+        }
+        assert!(matches!(of("Data too long for column 'body' at row 1"), StoreError::Refused(_)));
+        assert!(matches!(of("server closed the connection unexpectedly"), StoreError::Unreachable(_)));
+    }
+}

@@ -50,7 +50,8 @@ fn options(endpoint: &Endpoint, url: &str) -> Result<Opts, StoreError> {
     let url = url.replacen("mariadb://", "mysql://", 1);
     let options = Opts::from_url(&url).map_err(|error| StoreError::Misconfigured(format!("MySQL URL: {error}")))?;
     let wants_tls = options.ssl_opts().is_some() || endpoint.tls_ca.is_some();
-    let mut builder = OptsBuilder::from_opts(options).prefer_socket(false).stmt_cache_size(16);
+    // Diesel has a cache of prepared statements of its own.
+    let mut builder = OptsBuilder::from_opts(options).prefer_socket(false).stmt_cache_size(0);
     if wants_tls {
         let mut tls = SslOpts::default();
         if let Some(ca) = &endpoint.tls_ca {
@@ -112,6 +113,7 @@ fn texts(guard: &Guard, rows: Recorded) -> Vec<String> {
     texts.insert(&rows.keys);
     texts.insert(&rows.bounces);
     texts.insert(&rows.occupancies);
+    texts.insert(&rows.sightings);
     rows.senders.iter().for_each(|row| texts.name_person(row, "sender"));
     rows.recipients.iter().for_each(|row| texts.name_person(row, "recipient"));
     rows.sender_nicks.iter().for_each(|row| texts.name_nick(row, "sender"));

@@ -1,9 +1,10 @@
-//! The servers' way to store: the next batch is decided while those before it are on their way, so that nobody waits for an answer.
+//! The servers' way to store: batches are asked for and decided while those before them are on their way, so that nobody waits for an answer.
 //!
-//! Two connections: the writer's own asks, a second one (the lane) writes. On PostgreSQL a transaction is sent as a whole, and the next one
-//! behind it; on MySQL a task of its own writes one after another. Each begins with a check ([`Guard`]) that no other writer came in
-//! between and that the one before it is stored. When one fails, those behind it fail too: all of it is forgotten, and stored
-//! anew one by one under the writers' lock ([`Writer::commit`]), which is also what writers do that share a database.
+//! Beside the writer's own connection there are two kinds: scouts ask ahead what a batch will want to know ([`Foresight`]), and the lane
+//! writes. On PostgreSQL a transaction is sent as a whole, and the next one behind it; on MySQL a task of its own writes one after
+//! another. Each begins with a check ([`Guard`]) that no other writer came in between and that the one before it is stored. When one
+//! fails, those behind it fail too: all of it is forgotten, and stored anew one by one under the writers' lock ([`Writer::commit`]),
+//! which is also what writers do that share a database.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,14 +16,16 @@ use diesel::result::Error;
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::ahead::{self, Ahead, Guard, Recorded};
+use super::ahead::{Ahead, Guard, Recorded};
 use super::batch::{Committed, Entry};
+use super::foresight::{Foreseen, Since};
 use super::queries::LastIds;
+use super::scouts::Scouts;
 use super::writer::Writer;
 use super::{Connection, Endpoint, StoreError, mysql, on_connection, postgres};
 
-/// Most batches on their way: with two the server has the next one when it has stored one.
-pub const MAX_IN_FLIGHT: usize = 2;
+/// Most batches on their way: enough that the server always has the next one, whatever a round trip takes.
+pub const MAX_IN_FLIGHT: usize = 4;
 /// After a batch failed that was decided ahead, so many go one by one without another writer in between before it is tried again.
 pub(super) const CALM_BATCHES: u32 = 8;
 
@@ -31,7 +34,10 @@ type Outcome = Pin<Box<dyn Future<Output = QueryResult<()>> + Send>>;
 /// What is on its way.
 pub(super) struct Overlap {
     lane: Lane,
+    scouts: Scouts,
     flights: VecDeque<Flight>,
+    /// A scout got no answer: everything is opened anew when nothing is on its way any more.
+    is_lame: bool,
 }
 
 /// The connection that writes.
@@ -53,6 +59,31 @@ struct Flight {
     ids: LastIds,
     committed: Committed,
     outcome: Outcome,
+    landed: Option<QueryResult<()>>,
+}
+
+/// Answers that were asked for ahead of a batch.
+pub struct Foresight {
+    generation: u64,
+    since: Arc<Since>,
+    answers: oneshot::Receiver<QueryResult<Foreseen>>,
+    answered: Option<QueryResult<Foreseen>>,
+}
+
+impl Foresight {
+    /// Waits for the answers; may be given up and waited for again.
+    pub async fn is_ready(&mut self) {
+        if self.answered.is_none() {
+            let answer = (&mut self.answers).await;
+            self.answered = Some(answer.unwrap_or(Err(Error::RollbackTransaction)));
+        }
+    }
+
+    async fn take(mut self) -> QueryResult<Foreseen> {
+        self.is_ready().await;
+        let seen = self.answered.unwrap_or(Err(Error::RollbackTransaction))?;
+        Ok(Foreseen { since: Some(self.since), ..seen })
+    }
 }
 
 impl Writer {
@@ -61,16 +92,25 @@ impl Writer {
         self.overlap.as_ref().map_or(0, |overlap| overlap.flights.len())
     }
 
+    /// Whether batches are decided ahead now.
+    pub fn looks_ahead(&self) -> bool {
+        self.memory.is_current() && self.overlap.as_ref().is_some_and(|overlap| !overlap.is_lame)
+    }
+
     /// Keeps no more than this many messages in memory from one batch to the next that are stored.
     pub fn keep(&mut self, most: usize) {
         self.memory.keep(most);
     }
 
-    /// Opens the second connection, if it is of use and not there.
+    /// Opens the further connections, if they are of use and not there.
     ///
     /// # Errors
-    /// When the database can't be reached a second time; everything goes on without.
+    /// When the database can't be reached once more; everything goes on without.
     pub async fn open_lane(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
+        if self.overlap.as_ref().is_some_and(|overlap| overlap.is_lame && overlap.flights.is_empty()) {
+            self.overlap = None;
+            self.calm = CALM_BATCHES;
+        }
         if self.overlap.is_some() || self.calm > 0 || matches!(self.connection(), Connection::Sqlite(_)) {
             return Ok(());
         }
@@ -84,19 +124,39 @@ impl Writer {
             }
             Connection::Mysql(connection) => Lane::Mysql(writing(*connection)),
         };
+        let Some(scouts) = Scouts::open(endpoint).await? else { return Ok(()) };
         self.calm = 0;
-        self.overlap = Some(Overlap { lane, flights: VecDeque::new() });
+        self.overlap = Some(Overlap { lane, scouts, flights: VecDeque::new(), is_lame: false });
         Ok(())
     }
 
+    /// Begins to ask what a batch will want to know that comes after those given before; none if it would be of no use.
+    pub fn foresee(&mut self, entries: &[Entry]) -> Option<Foresight> {
+        if !self.looks_ahead() {
+            return None;
+        }
+        let memory = &mut self.memory;
+        let questions = memory.questions(entries);
+        let since = memory.since();
+        let answers = self.overlap.as_ref()?.scouts.ask(questions, memory.keyring().clone(), memory.feeds().clone());
+        Some(Foresight { generation: memory.generation(), since, answers, answered: None })
+    }
+
+    /// Whether these answers are of use still.
+    pub fn is_current(&self, foresight: &Foresight) -> bool {
+        foresight.generation == self.memory.generation()
+    }
+
     /// Decides a batch and sends it off; false if it has to be given to [`Writer::commit`], once what is on its way has landed.
-    pub async fn submit(&mut self, entries: &[Entry], spool_id: &[u8], next_seq: u64) -> bool {
-        let (memory, next_seq) = (&mut self.memory, next_seq as i64);
-        let Some(overlap) = &mut self.overlap else { return false };
-        let Some(before) = memory.position_of(spool_id).filter(|before| *before < next_seq) else { return false };
-        if !memory.is_current() || !ahead::is_possible(entries) {
+    pub async fn submit(&mut self, entries: &[Entry], spool_id: &[u8], next_seq: u64, foresight: Option<Foresight>) -> bool {
+        let next_seq = next_seq as i64;
+        let Some(before) = self.memory.position_of(spool_id).filter(|before| *before < next_seq) else { return false };
+        if !self.looks_ahead() || !self.memory.can_decide_ahead(entries) {
             return false;
         }
+        let Ok(foreseen) = self.foreseen(foresight).await else { return false };
+        let (memory, Some(overlap)) = (&mut self.memory, &mut self.overlap) else { return false };
+        memory.foresee(foreseen);
         let decided = on_connection!(&mut self.connection, db => {
             let mut ahead = Ahead::new(db);
             memory.fill(&mut ahead, entries, spool_id, next_seq).await.map(|committed| (committed, ahead.recorded))
@@ -106,7 +166,7 @@ impl Writer {
                 let guard = Guard { token: memory.token().to_vec(), spool_id: spool_id.to_vec(), before, after: next_seq };
                 let (batch, ids) = memory.decided();
                 let outcome = overlap.lane.send(guard, rows).await;
-                overlap.flights.push_back(Flight { batch, ids, committed, outcome });
+                overlap.flights.push_back(Flight { batch, ids, committed, outcome, landed: None });
                 true
             }
             Err(error) => {
@@ -117,21 +177,45 @@ impl Writer {
         }
     }
 
+    /// The answers, or nothing if they are worth nothing any more.
+    async fn foreseen(&mut self, foresight: Option<Foresight>) -> QueryResult<Foreseen> {
+        let Some(foresight) = foresight.filter(|foresight| self.is_current(foresight)) else { return Ok(Foreseen::default()) };
+        let seen = foresight.take().await;
+        if let (Err(error), Some(overlap)) = (&seen, &mut self.overlap) {
+            log::debug!("what a batch will ask could not be asked ahead: {error}");
+            overlap.is_lame = true;
+        }
+        seen
+    }
+
+    /// Waits until the oldest batch on its way has landed; without end if there is none. May be given up and waited for again.
+    pub async fn landing(&mut self) {
+        let Some(flight) = self.overlap.as_mut().and_then(|overlap| overlap.flights.front_mut()) else {
+            return std::future::pending().await;
+        };
+        if flight.landed.is_none() {
+            flight.landed = Some(flight.outcome.as_mut().await);
+        }
+    }
+
     /// Waits for the oldest batch on its way; none if there is none.
     ///
     /// # Errors
     /// When it was not stored; then none of those behind it was, all are to be given to [`Writer::commit`] in their order.
     pub async fn land(&mut self) -> Option<Result<Committed, StoreError>> {
+        if self.in_flight() == 0 {
+            return None;
+        }
+        self.landing().await;
         let overlap = self.overlap.as_mut()?;
-        let outcome = overlap.flights.front_mut()?.outcome.as_mut().await;
         let flight = overlap.flights.pop_front()?;
-        match outcome {
+        match flight.landed? {
             Ok(()) => {
                 self.memory.is_stored(flight.batch, flight.ids);
                 Some(Ok(flight.committed))
             }
             Err(error) => {
-                for later in &mut overlap.flights {
+                for later in overlap.flights.iter_mut().filter(|later| later.landed.is_none()) {
                     let _fails_too = later.outcome.as_mut().await;
                 }
                 self.overlap = None;

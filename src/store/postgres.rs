@@ -29,7 +29,7 @@ pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncPgConnec
             let (client, connection) = config.connect(tokio_postgres::NoTls).await.map_err(|error| unreachable(&error))?;
             (client, tokio::spawn(connection))
         } else {
-            let tls = MakeRustlsConnect::new(super::tls::client(endpoint.tls_ca.as_deref(), verify)?);
+            let tls = MakeRustlsConnect::new(super::tls::client(&endpoint.name, endpoint.tls_ca.as_deref(), verify)?);
             let (client, connection) = config.connect(tls).await.map_err(|error| unreachable(&error))?;
             (client, tokio::spawn(connection))
         };
@@ -121,6 +121,10 @@ queries!(&AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyn
         unnest::insert(self, unnest::Occupancies::of(rows)).await
     }
 
+    async fn insert_sightings(&mut self, rows: Vec<SightingRow>) -> QueryResult<()> {
+        unnest::insert(self, unnest::Sightings::of(rows)).await
+    }
+
     async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()> {
         unnest::insert(self, unnest::Messages::of(rows)).await
     }
@@ -134,10 +138,12 @@ queries!(&AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyn
         tokio::try_join!(one.known_by_content(content), other.ids_by_exact(exact))
     }
 
-    async fn details(&mut self, ids: &[i64]) -> QueryResult<Details> {
-        let (mut one, mut two, mut three) = (*self, *self, *self);
-        let (deliveries, keys, bounced) = tokio::try_join!(one.counted(ids), two.keys_of(ids), three.bounced(ids))?;
-        Ok(Details { deliveries, keys, bounced })
+    async fn details(&mut self, ids: &[i64], with_sightings: bool) -> QueryResult<Details> {
+        let (mut one, mut two, mut three, mut four) = (*self, *self, *self, *self);
+        let sighted: &[i64] = if with_sightings { ids } else { &[] };
+        let sightings = four.sightings_of(Sighted::Delivery, sighted);
+        let (deliveries, keys, bounced, sightings) = tokio::try_join!(one.counted(ids), two.keys_of(ids), three.bounced(ids), sightings)?;
+        Ok(Details { deliveries, keys, bounced, sightings })
     }
 
     async fn references(&mut self, wanted: &[Sought]) -> QueryResult<Vec<Option<ReferenceRow>>> {
@@ -204,7 +210,7 @@ async fn begin(db: &AsyncPgConnection, check: unnest::Check) -> QueryResult<()> 
 }
 
 async fn write(db: &AsyncPgConnection, rows: Recorded) -> QueryResult<()> {
-    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p) = tokio::join!(
+    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q) = tokio::join!(
         biased;
         unnest::insert(db, unnest::Nodes::of(rows.nodes)),
         unnest::insert(db, unnest::Jids::of(rows.jids)),
@@ -215,6 +221,7 @@ async fn write(db: &AsyncPgConnection, rows: Recorded) -> QueryResult<()> {
         unnest::insert(db, unnest::Keys::of(rows.keys)),
         unnest::insert(db, unnest::Bounces::of(rows.bounces)),
         unnest::insert(db, unnest::Occupancies::of(rows.occupancies)),
+        unnest::insert(db, unnest::Sightings::of(rows.sightings)),
         unnest::insert(db, unnest::Senders::of(rows.senders)),
         unnest::insert(db, unnest::Recipients::of(rows.recipients)),
         unnest::insert(db, unnest::SenderNicks::of(rows.sender_nicks)),
@@ -223,7 +230,7 @@ async fn write(db: &AsyncPgConnection, rows: Recorded) -> QueryResult<()> {
         unnest::insert(db, unnest::Settings::of(rows.settings)),
         unnest::insert(db, unnest::Progress::of(rows.progress)),
     );
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p].into_iter().collect()
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q].into_iter().collect()
 }
 
 /// Commits if the position was moved, and nothing else happened.

@@ -13,6 +13,8 @@ use super::rows::*;
 pub(crate) const MAX_IN: usize = 8_000;
 /// How far back in a conversation a message is looked for that another one refers to.
 pub(crate) const MAX_REFERENCE_SCAN: i64 = 5_000;
+/// How many errors are looked through for the one that another feed of the node has brought.
+pub(crate) const MAX_BOUNCE_SCAN: i64 = 1_000;
 
 /// What the writer asks of a connection inside one transaction.
 pub(crate) trait Queries {
@@ -59,9 +61,14 @@ pub(crate) trait Queries {
         Ok((self.known_by_content(content).await?, self.ids_by_exact(exact).await?))
     }
     /// What else identity needs of these messages.
-    async fn details(&mut self, ids: &[i64]) -> QueryResult<Details> {
-        Ok(Details { deliveries: self.counted(ids).await?, keys: self.keys_of(ids).await?, bounced: self.bounced(ids).await? })
+    async fn details(&mut self, ids: &[i64], with_sightings: bool) -> QueryResult<Details> {
+        let sightings = if with_sightings { self.sightings_of(Sighted::Delivery, ids).await? } else { Vec::new() };
+        Ok(Details { deliveries: self.counted(ids).await?, keys: self.keys_of(ids).await?, bounced: self.bounced(ids).await?, sightings })
     }
+    async fn sightings_of(&mut self, of: Sighted, ids: &[i64]) -> QueryResult<Vec<SightingRow>>;
+    /// The errors for one message; without one, the latest [`MAX_BOUNCE_SCAN`] of all.
+    async fn bounces_like(&mut self, message: Option<i64>) -> QueryResult<Vec<BouncedRow>>;
+    async fn occupancies_in(&mut self, room: i32, from: i64, to: i64) -> QueryResult<Vec<OccupancyRow>>;
 
     /// Fills in people who were not known when the message was stored.
     async fn name_people(&mut self, message: i64, people: People) -> QueryResult<()>;
@@ -73,6 +80,7 @@ pub(crate) trait Queries {
     async fn insert_keys(&mut self, rows: Vec<KeyRow>) -> QueryResult<()>;
     async fn insert_bounces(&mut self, rows: Vec<BounceRow>) -> QueryResult<()>;
     async fn insert_occupancies(&mut self, rows: Vec<OccupancyRow>) -> QueryResult<()>;
+    async fn insert_sightings(&mut self, rows: Vec<SightingRow>) -> QueryResult<()>;
     async fn insert_quarantine(&mut self, rows: &[QuarantineRow]) -> QueryResult<()>;
     async fn insert_gaps(&mut self, rows: &[GapRow]) -> QueryResult<()>;
     /// The gaps of a node for this reason that began at this moment, that last, or, where a spool was damaged, all.
@@ -103,6 +111,8 @@ pub(crate) struct Details {
     pub(crate) deliveries: Vec<CountedRow>,
     pub(crate) keys: Vec<KeyRow>,
     pub(crate) bounced: Vec<Option<i64>>,
+    /// Who else brought its copies; looked up only where asked for.
+    pub(crate) sightings: Vec<SightingRow>,
 }
 
 /// The highest ids in use.
@@ -116,6 +126,22 @@ pub(crate) struct LastIds {
     pub(crate) jid: i32,
     pub(crate) conversation: i32,
     pub(crate) node: i16,
+}
+
+impl LastIds {
+    /// The higher one of each.
+    pub(crate) fn later_of(&self, other: &Self) -> Self {
+        Self {
+            message: self.message.max(other.message),
+            bounce: self.bounce.max(other.bounce),
+            occupancy: self.occupancy.max(other.occupancy),
+            quarantine: self.quarantine.max(other.quarantine),
+            gap: self.gap.max(other.gap),
+            jid: self.jid.max(other.jid),
+            conversation: self.conversation.max(other.conversation),
+            node: self.node.max(other.node),
+        }
+    }
 }
 
 macro_rules! queries {
@@ -367,6 +393,36 @@ macro_rules! queries {
                     .optional()
             }
 
+            async fn sightings_of(&mut self, of: Sighted, ids: &[i64]) -> diesel::QueryResult<Vec<SightingRow>> {
+                use $dsl as _;
+                use crate::store::schema::sightings::dsl::*;
+                let mut found = Vec::new();
+                for part in ids.chunks(crate::store::queries::MAX_IN) {
+                    let query = sightings.filter(kind.eq(of as i16).and(row_id.eq_any(part)));
+                    found.extend(query.select(SightingRow::as_select()).load(self)$($wait)*?);
+                }
+                Ok(found)
+            }
+
+            async fn bounces_like(&mut self, message: Option<i64>) -> diesel::QueryResult<Vec<BouncedRow>> {
+                use $dsl as _;
+                use crate::store::schema::bounces::dsl::*;
+                let latest = bounces.order(id.desc()).limit(crate::store::queries::MAX_BOUNCE_SCAN).select(BouncedRow::as_select());
+                let mut found: Vec<BouncedRow> = match message {
+                    Some(message) => latest.filter(message_id.eq(message)).load(self)$($wait)*?,
+                    None => latest.load(self)$($wait)*?,
+                };
+                found.reverse();
+                Ok(found)
+            }
+
+            async fn occupancies_in(&mut self, room: i32, from: i64, to: i64) -> diesel::QueryResult<Vec<OccupancyRow>> {
+                use $dsl as _;
+                use crate::store::schema::occupancy_events::dsl::*;
+                let query = occupancy_events.filter(room_id.eq(room).and(at.between(from, to))).order(id);
+                query.select(OccupancyRow::as_select()).load(self)$($wait)*
+            }
+
             async fn name_people(&mut self, message: i64, people: People) -> diesel::QueryResult<()> {
                 use $dsl as _;
                 use crate::store::schema::messages::dsl::*;
@@ -460,6 +516,7 @@ macro_rules! inserts {
         $crate::store::queries::inserts!($dsl, $wait, $most, insert_keys KeyRow message_keys);
         $crate::store::queries::inserts!($dsl, $wait, $most, insert_bounces BounceRow bounces);
         $crate::store::queries::inserts!($dsl, $wait, $most, insert_occupancies OccupancyRow occupancy_events);
+        $crate::store::queries::inserts!($dsl, $wait, $most, insert_sightings SightingRow sightings);
     };
 }
 pub(crate) use inserts;

@@ -34,7 +34,6 @@ struct Last {
     stored: Option<Stored>,
     epoch: String,
     at: Micros,
-    sequence: u64,
 }
 
 /// What stands in `settings`.
@@ -78,6 +77,10 @@ impl Queues {
         if sequence < position.next {
             return Ok(false);
         }
+        let Some(at) = queued.at else {
+            *position = Position { next: sequence + 1, exists: position.exists, is_new: false };
+            return Ok(true);
+        };
         if !self.last.contains_key(&entry.node) {
             let last = load(db, &entry.node).await?;
             self.last.insert(entry.node.clone(), last);
@@ -90,8 +93,7 @@ impl Queues {
         if last.epoch != queued.epoch {
             last.epoch.clone_from(&queued.epoch);
         }
-        last.at = queued.at;
-        last.sequence = queued.sequence;
+        last.at = at;
         Ok(true)
     }
 
@@ -112,7 +114,7 @@ impl Queues {
 
 /// What is missing before this copy.
 fn missing(last: &Last, queued: &Queued, position: &Position) -> Option<Gap> {
-    let to = Some(queued.at);
+    let to = queued.at;
     if !position.is_new {
         let lost = queued.sequence.checked_sub(position.next as u64).filter(|lost| *lost > 0)?;
         let detail = json!({ "epoch": shown(&queued.epoch), "first": position.next, "last": queued.sequence - 1 }).to_string();
@@ -135,7 +137,7 @@ async fn load<Q: Queries>(db: &mut Q, node: &str) -> QueryResult<Last> {
     let found = db.setting(&setting(node)).await?;
     let stored: Option<Stored> = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let (epoch, at) = stored.as_ref().map_or_else(Default::default, |stored| (stored.epoch.clone(), stored.at));
-    Ok(Last { stored, epoch, at, sequence: 0 })
+    Ok(Last { stored, epoch, at })
 }
 
 /// The name of the setting: at most 255 characters, as the column has it.
@@ -149,11 +151,11 @@ mod tests {
     use super::*;
 
     fn queued(epoch: &str, sequence: u64, at: Micros) -> Queued {
-        Queued { epoch: epoch.to_owned(), sequence, at }
+        Queued { epoch: epoch.to_owned(), sequence, at: Some(at) }
     }
 
     fn last(epoch: &str, at: Micros) -> Last {
-        Last { epoch: epoch.to_owned(), at, ..Last::default() }
+        Last { epoch: epoch.to_owned(), at, stored: None }
     }
 
     fn at(next: i64) -> Position {

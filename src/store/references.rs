@@ -98,37 +98,54 @@ impl References {
         }
     }
 
-    /// Looks up what this batch will ask for, all at once.
-    pub(crate) async fn look_up<Q: Queries>(&mut self, db: &mut Q, keyring: &Keyring, wanted: Vec<(i32, &str, &str)>) -> QueryResult<()> {
+    /// Looks up what this batch will ask for, all at once; `foreseen` was looked up before.
+    pub(crate) async fn look_up<Q: Queries>(
+        &mut self,
+        db: &mut Q,
+        keyring: &Keyring,
+        wanted: Vec<(i32, &str, &str)>,
+        foreseen: &HashMap<u64, Option<ReferenceRow>>,
+    ) -> QueryResult<()> {
         let mut names = Vec::new();
-        let mut sought = Vec::new();
+        let mut unseen = Vec::new();
         for (conversation, room, id) in wanted {
             let key = name(keyring, conversation, id);
-            if self.by_name.contains_key(&key) || self.looked_up.insert(key, None).is_some() {
+            if self.by_name.contains_key(&key) || self.looked_up.contains_key(&key) {
                 continue;
             }
-            let exact = ExactId { kind: IdKind::StanzaId, by: room.to_owned(), value: id.to_owned() };
-            let in_room = (!room.is_empty()).then(|| keyring.exact(&exact).to_vec());
-            names.push(key);
-            sought.push(Sought { conversation, in_room, id: id.to_owned() });
+            self.looked_up.insert(key, foreseen.get(&key).cloned().flatten());
+            if !foreseen.contains_key(&key) {
+                names.push(key);
+                unseen.push(sought(keyring, conversation, room, id));
+            }
         }
-        if !sought.is_empty() {
-            let found = db.references(&sought).await?;
+        if !unseen.is_empty() {
+            let found = db.references(&unseen).await?;
             self.looked_up.extend(names.into_iter().zip(found));
         }
         Ok(())
     }
 
+    /// What is remembered of this name.
+    pub(crate) fn remembered(&self, key: u64) -> Option<ReferenceRow> {
+        let known = self.by_name.get(&key)?;
+        Some(ReferenceRow { id: known.message_id, sender_id: known.sender_id, sender_nick: known.nick.clone() })
+    }
+
     /// The message that `id` means in a conversation, as far as it is remembered or was looked up.
     pub(crate) fn find(&self, keyring: &Keyring, conversation: i32, id: &str) -> Option<ReferenceRow> {
         let key = name(keyring, conversation, id);
-        match self.by_name.get(&key) {
-            Some(known) => Some(ReferenceRow { id: known.message_id, sender_id: known.sender_id, sender_nick: known.nick.clone() }),
-            None => self.looked_up.get(&key).cloned().flatten(),
-        }
+        self.remembered(key).or_else(|| self.looked_up.get(&key).cloned().flatten())
     }
 }
 
-fn name(keyring: &Keyring, conversation: i32, id: &str) -> u64 {
+/// An id in a conversation, as the database is asked for it.
+pub(crate) fn sought(keyring: &Keyring, conversation: i32, room: &str, id: &str) -> Sought {
+    let exact = ExactId { kind: IdKind::StanzaId, by: room.to_owned(), value: id.to_owned() };
+    let in_room = (!room.is_empty()).then(|| keyring.exact(&exact).to_vec());
+    Sought { conversation, in_room, id: id.to_owned() }
+}
+
+pub(crate) fn name(keyring: &Keyring, conversation: i32, id: &str) -> u64 {
     keyring.hash(&[b"reference", &conversation.to_le_bytes(), id.as_bytes()])
 }

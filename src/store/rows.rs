@@ -204,6 +204,71 @@ pub(crate) struct QuarantineRow {
     pub(crate) record: Vec<u8>,
 }
 
+/// What `sightings.kind` says its row is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sighted {
+    Delivery = 1,
+    Bounce = 2,
+    Occupancy = 3,
+}
+
+/// A row of `sightings`.
+#[derive(Clone, Debug, Insertable, Queryable, Selectable)]
+#[diesel(table_name = sightings, treat_none_as_default_value = false)]
+pub(crate) struct SightingRow {
+    pub(crate) row_id: i64,
+    pub(crate) at: i64,
+    pub(crate) seq: i32,
+    pub(crate) kind: i16,
+    pub(crate) node_id: i16,
+    pub(crate) is_first: i16,
+}
+
+/// A bounce, as far as it tells another one from it.
+#[derive(Clone, Debug, Queryable, Selectable)]
+#[diesel(table_name = bounces)]
+pub(crate) struct BouncedRow {
+    pub(crate) id: i64,
+    pub(crate) message_id: Option<i64>,
+    pub(crate) at: i64,
+    pub(crate) from_id: Option<i32>,
+    pub(crate) to_id: Option<i32>,
+    pub(crate) node_id: i16,
+    pub(crate) stanza_id: Option<String>,
+    pub(crate) condition: String,
+}
+
+impl BouncedRow {
+    /// Whether it says the same as another one.
+    pub(crate) fn is_like(&self, other: &BounceRow) -> bool {
+        (self.message_id, self.from_id, self.to_id, self.node_id) == (other.message_id, other.from_id, other.to_id, other.node_id)
+            && (&self.stanza_id, &self.condition) == (&other.stanza_id, &other.condition)
+    }
+}
+
+impl From<&BounceRow> for BouncedRow {
+    fn from(row: &BounceRow) -> Self {
+        Self {
+            id: row.id,
+            message_id: row.message_id,
+            at: row.at,
+            from_id: row.from_id,
+            to_id: row.to_id,
+            node_id: row.node_id,
+            stanza_id: row.stanza_id.clone(),
+            condition: row.condition.clone(),
+        }
+    }
+}
+
+impl OccupancyRow {
+    /// Whether it says the same as another one.
+    pub(crate) fn is_like(&self, other: &OccupancyRow) -> bool {
+        (self.room_id, self.event, self.jid_id, self.node_id) == (other.room_id, other.event, other.jid_id, other.node_id)
+            && (&self.nick, &self.resource) == (&other.nick, &other.resource)
+    }
+}
+
 /// A row of `gaps`.
 #[derive(Clone, Debug, Insertable, Queryable, Selectable)]
 #[diesel(table_name = gaps, treat_none_as_default_value = false)]

@@ -246,6 +246,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Which further feed of a node brought a row that others brought as well.
+    sightings (kind, row_id, seq, node_id) {
+        /// messages.id, bounces.id or occupancy_events.id.
+        row_id -> BigInt,
+        /// When it came by this feed (microseconds since 1970, UTC).
+        at -> BigInt,
+        /// deliveries.seq, else 0.
+        seq -> Integer,
+        /// 1 a row of deliveries, 2 of bounces, 3 of occupancy_events.
+        kind -> SmallInt,
+        /// nodes.id of the entry by which it came.
+        node_id -> SmallInt,
+        /// 1 when this feed was the first to bring it, else 0. Without a row with 1 that was the entry in node_id of the row itself.
+        is_first -> SmallInt,
+    }
+}
+
+diesel::table! {
     /// What the archive must remember about itself, such as the dictionary that xml is compressed with.
     settings (name) {
         /// Name of the setting.
@@ -333,4 +351,5 @@ diesel::allow_tables_to_appear_in_same_query!(
     settings,
     gaps,
     tallies,
+    sightings,
 );

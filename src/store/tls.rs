@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -10,6 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::StoreError;
+use crate::certificate::Noting;
 
 /// How far the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +22,23 @@ pub enum Verify {
     Nothing,
 }
 
-/// The client side of a TLS connection.
+/// The client side of a TLS connection to the store of this name; notes when the server's certificate ends.
 ///
 /// # Errors
 /// When the file with the certificate authority can't be read or holds none.
-pub fn client(ca_file: Option<&Path>, verify: Verify) -> Result<ClientConfig, StoreError> {
+pub fn client(store: &str, ca_file: Option<&Path>, verify: Verify) -> Result<ClientConfig, StoreError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| StoreError::Misconfigured(format!("TLS: {error}")))?;
-    if verify == Verify::Nothing && ca_file.is_none() {
-        let unchecked = Arc::new(Unchecked(provider));
-        return Ok(builder.dangerous().with_custom_certificate_verifier(unchecked).with_no_client_auth());
-    }
-    Ok(builder.with_root_certificates(roots(ca_file)?).with_no_client_auth())
+    let judge: Arc<dyn ServerCertVerifier> = match verify == Verify::Nothing && ca_file.is_none() {
+        true => Arc::new(Unchecked(provider)),
+        false => WebPkiServerVerifier::builder_with_provider(Arc::new(roots(ca_file)?), provider)
+            .build()
+            .map_err(|error| StoreError::Misconfigured(format!("TLS: {error}")))?,
+    };
+    let noting = Arc::new(Noting::new(&format!("store {store}"), judge));
+    Ok(builder.dangerous().with_custom_certificate_verifier(noting).with_no_client_auth())
 }
 
 /// The trusted authorities: those of `ca_file`, else the system's.

@@ -193,6 +193,16 @@ columns! {
 }
 
 columns! {
+    Sightings, SightingRow, insert "sightings", "";
+    row_id "row_id" BigInt => i64, "int8";
+    at "at" BigInt => i64, "int8";
+    seq "seq" Integer => i32, "int4";
+    kind "kind" SmallInt => i16, "int2";
+    node_id "node_id" SmallInt => i16, "int2";
+    is_first "is_first" SmallInt => i16, "int2";
+}
+
+columns! {
     Senders, PersonRow, update "UPDATE messages SET sender_id = news.id, sender_resource = news.resource",
     " AS news (message_id, id, resource) WHERE messages.id = news.message_id AND messages.sender_id IS NULL";
     message_id "message_id" BigInt => i64, "int8";
@@ -307,6 +317,7 @@ pub(super) async fn prepare(mut connection: &AsyncPgConnection) -> QueryResult<(
     Keys::default().execute(&mut connection).await?;
     Bounces::default().execute(&mut connection).await?;
     Occupancies::default().execute(&mut connection).await?;
+    Sightings::default().execute(&mut connection).await?;
     Senders::default().execute(&mut connection).await?;
     Recipients::default().execute(&mut connection).await?;
     SenderNicks::default().execute(&mut connection).await?;

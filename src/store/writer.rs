@@ -4,21 +4,29 @@
 //! spool has stored before; number the names; look up what might be the same message; decide copy by copy; insert; move the
 //! spool's position; commit. When any of it fails everything is rolled back and forgotten, and the same batch can be given again.
 
-use std::collections::{HashMap, HashSet};
+mod foreseeing;
+mod looking;
+mod rooms;
+
+use std::collections::HashMap;
+use std::sync::Weak;
 
 use diesel::QueryResult;
 
 use super::account::Account;
 use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
-use super::derive::{bounced_conversations, columns, conversation_of, may_change, message_jids, queue_key, route, source_number};
-use super::dictionary::{Conversation, Dictionary};
+use super::derive::{bounced_conversations, columns, conversation_of, may_change, queue_key, route, source_number, token, via};
+use super::dictionary::Dictionary;
+use super::feeds::{self, Feeds};
+use super::foresight::{Foreseen, Since};
+use super::insertion::Batch;
 use super::overlap::{CALM_BATCHES, Overlap};
 use super::queries::{LastIds, Queries};
 use super::queues::{Position, Queues};
 use super::references::References;
 use super::rows::*;
-use super::{Connection, StoreError, lookup, on_connection, quarantine};
+use super::{Connection, StoreError, ahead, lookup, on_connection, quarantine};
 use crate::gap::{Gap, Reason};
 use crate::identity::keys::{self, Keyring};
 use crate::identity::{Identity, Keyed, News, Verdict};
@@ -57,14 +65,22 @@ pub(super) struct Memory {
     identity: Identity,
     dictionary: Dictionary,
     references: References,
+    feeds: Feeds,
     /// Rooms that are in the database, or will be with the batch of this number.
     rooms: HashMap<i32, u64>,
     last: LastIds,
-    /// The number of the batch that is being decided, and of the last one that is stored.
+    /// The number of the batch that is being decided.
     batch: u64,
-    stored: u64,
-    /// What was in use when that one was decided.
-    stored_ids: LastIds,
+    /// What is stored.
+    stored: Since,
+    /// Since when nothing is forgotten: what is stored, or what was when the oldest answers were asked for that are still to be used.
+    horizon: Since,
+    /// The moments at which answers were asked for that may still be used, the oldest first.
+    asked: Vec<Weak<Since>>,
+    /// What was asked for the batch that is being decided, before it was its turn.
+    foreseen: Foreseen,
+    /// How often everything was forgotten: answers from before that are worth nothing.
+    generation: u64,
     progress: HashMap<Vec<u8>, i64>,
     queues: Queues,
     packer: Packer,
@@ -87,11 +103,15 @@ impl Writer {
             identity: Identity::new(Keyring::new(secret), join_window),
             dictionary: Dictionary::default(),
             references: References::default(),
+            feeds: Feeds::default(),
             rooms: HashMap::new(),
             last: LastIds::default(),
             batch: 0,
-            stored: 0,
-            stored_ids: LastIds::default(),
+            stored: Since::default(),
+            horizon: Since::default(),
+            asked: Vec::new(),
+            foreseen: Foreseen::default(),
+            generation: 0,
             progress: HashMap::new(),
             queues: Queues::default(),
             packer: Packer::default(),
@@ -116,6 +136,19 @@ impl Writer {
         });
         self.calm = if self.memory.was_alone { self.calm.saturating_sub(1) } else { CALM_BATCHES };
         stored
+    }
+
+    /// What [`Writer::commit`] would do; nothing is stored. What was tried before is remembered, so that two copies count as one message.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn try_out(&mut self, entries: &[Entry]) -> Result<Committed, StoreError> {
+        let memory = &mut self.memory;
+        on_connection!(&mut self.connection, db => {
+            let outcome = memory.try_out(db, entries).await;
+            db.rollback().await;
+            outcome.map_err(|error| StoreError::of(&error))
+        })
     }
 
     /// Sets one record aside that the database refuses.
@@ -155,6 +188,25 @@ impl Memory {
         &self.token
     }
 
+    pub(super) fn keyring(&self) -> &Keyring {
+        self.identity.keyring()
+    }
+
+    pub(super) fn feeds(&self) -> &Feeds {
+        &self.feeds
+    }
+
+    /// Whether these records can be decided ahead, see [`ahead::is_possible`]. Where a node has several feeds, errors, joins and leaves are compared with
+    /// those written a moment ago, and so is a feed that is new.
+    pub(super) fn can_decide_ahead(&self, entries: &[Entry]) -> bool {
+        let is_plain = |entry: &Entry| match &entry.item {
+            Item::Message(_) => entry.same_as.is_none() || self.feeds.contains(self.dictionary.node(entry.itself())),
+            Item::Bounce(_) | Item::Occupancy(_) => entry.same_as.is_none() && !self.feeds.contains(self.dictionary.node(&entry.node)),
+            _ => entry.same_as.is_none(),
+        };
+        self.is_current && ahead::is_possible(entries) && entries.iter().all(is_plain)
+    }
+
     pub(super) fn keep(&mut self, most: usize) {
         self.identity.keep(most);
     }
@@ -175,6 +227,8 @@ impl Memory {
 
     pub(super) fn forget(&mut self) {
         self.is_current = false;
+        self.generation += 1;
+        self.foreseen = Foreseen::default();
         self.identity.forget();
         self.dictionary.forget();
         self.references.forget();
@@ -189,7 +243,8 @@ impl Memory {
         if last_writer != self.token || !self.is_current {
             self.forget();
             self.last = db.last_ids().await?;
-            self.stored_ids = self.last;
+            self.stored = Since { batch: self.batch, ids: self.last };
+            self.feeds = Feeds::read(db).await?;
             db.set("writer", &self.token).await?;
             self.is_current = true;
         }
@@ -201,22 +256,24 @@ impl Memory {
 
     /// The batch of this number is in the database.
     pub(super) fn is_stored(&mut self, batch: u64, ids: LastIds) {
-        self.stored = batch;
-        self.stored_ids = ids;
+        self.stored = Since { batch, ids };
     }
 
-    /// A batch begins: makes room, but forgets nothing that is decided and not stored.
+    /// A batch begins: makes room, but forgets nothing that is decided and not stored, or was not when answers were asked for that are to be used.
     fn begin(&mut self) {
         self.batch += 1;
-        self.identity.begin(self.batch, self.stored);
-        self.references.begin(self.batch, self.stored);
-        self.dictionary.make_room(&self.stored_ids);
+        self.asked.retain(|since| since.strong_count() > 0);
+        self.horizon = self.asked.iter().find_map(Weak::upgrade).map_or(self.stored, |since| *since);
+        let Since { batch: stored, ids } = self.horizon;
+        self.identity.begin(self.batch, stored);
+        self.references.begin(self.batch, stored);
+        self.dictionary.make_room(&ids);
         if self.rooms.len() > MAX_ROOMS {
-            self.rooms.retain(|_, told| *told > self.stored);
+            self.rooms.retain(|_, told| *told > stored);
         }
     }
 
-    /// Everything that a transaction does between its begin and its commit.
+    /// Everything that a transaction does between its begin and its commit. What was foreseen is used up.
     pub(super) async fn fill<Q: Queries>(
         &mut self,
         db: &mut Q,
@@ -229,8 +286,8 @@ impl Memory {
         let mut batch = Batch { spool_id: spool_id.to_vec(), ..Batch::default() };
         let fresh = self.fresh(db, entries, stored_before.unwrap_or(0), &mut batch).await?;
         self.number_names(db, &fresh, &batch.account).await?;
-        let keyed = self.look_up(db, &fresh).await?;
-        for (entry, keyed) in fresh.iter().zip(keyed) {
+        self.know_feeds(db, &fresh).await?;
+        for (entry, keyed) in self.look_up(db, &fresh).await? {
             self.decide(db, entry, keyed, &mut batch).await?;
         }
         let account = std::mem::take(&mut batch.account);
@@ -240,7 +297,25 @@ impl Memory {
             db.set_progress(spool_id, next_seq, stored_before.is_some()).await?;
             self.progress.insert(spool_id.to_vec(), next_seq);
         }
+        self.foreseen = Foreseen::default();
         Ok(committed)
+    }
+
+    /// As [`Memory::store`], up to where rows would be inserted.
+    async fn try_out<Q: Queries>(&mut self, db: &mut Q, entries: &[Entry]) -> QueryResult<Committed> {
+        db.begin().await?;
+        // What was tried is never stored, and may be forgotten like what is.
+        self.stored = Since { batch: self.batch, ids: db.last_ids().await? };
+        // Others may have taken numbers since; those of earlier attempts are remembered and stand for nothing.
+        self.last = self.last.later_of(&self.stored.ids);
+        self.begin();
+        let mut batch = Batch::default();
+        let fresh: Vec<&Entry> = entries.iter().collect();
+        self.number_names(db, &fresh, &batch.account).await?;
+        for (entry, keyed) in self.look_up(db, &fresh).await? {
+            self.decide(db, entry, keyed, &mut batch).await?;
+        }
+        Ok(Committed { messages: batch.messages.len() as u64, quarantined: batch.quarantine.len() as u64, ..batch.committed })
     }
 
     async fn position<Q: Queries>(&mut self, db: &mut Q, key: &[u8]) -> QueryResult<Option<i64>> {
@@ -290,138 +365,12 @@ impl Memory {
         Ok(fresh)
     }
 
-    async fn number_names<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry], account: &Account) -> QueryResult<()> {
-        let mut nodes: Vec<String> = account.nodes().map(|node| node.to_string()).collect();
-        let mut jids = Vec::with_capacity(entries.len() * 3);
-        let mut conversations = Vec::with_capacity(entries.len());
-        let mut bounced = Vec::new();
-        for entry in entries {
-            if !nodes.iter().any(|node| **node == *entry.node) {
-                nodes.push(entry.node.to_string());
-            }
-            match &entry.item {
-                Item::Message(message) => {
-                    jids.extend(message_jids(message));
-                    conversations.push(conversation_of(message));
-                }
-                Item::Bounce(bounce) => {
-                    jids.extend([bounce.from.bare.clone(), bounce.to.bare.clone()]);
-                    bounced.extend(bounced_conversations(bounce));
-                }
-                Item::Occupancy(events) => {
-                    jids.extend(
-                        events
-                            .iter()
-                            .flat_map(|event| [Some(event.room.clone()), event.jid.as_ref().map(|jid| jid.bare.clone())])
-                            .flatten(),
-                    );
-                }
-                Item::RoomKind { room, .. } => jids.push(room.clone()),
-                Item::Skipped(_) | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) | Item::Tally(_) => {}
-            }
-        }
-        nodes.sort_unstable();
-        nodes.dedup();
-        // The name of one that is unreadable.
-        nodes.retain(|node| !node.is_empty());
-        self.dictionary.need_nodes(db, &nodes, &mut self.last).await?;
-        self.dictionary.need_jids(db, jids, &mut self.last).await?;
-        self.dictionary.need_conversations(db, &conversations, &mut self.last).await?;
-        // An error alone makes no conversation.
-        self.dictionary.know_conversations(db, &bounced).await
-    }
-
-    async fn look_up<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry]) -> QueryResult<Vec<Option<Keyed>>> {
-        let mut content = Vec::new();
-        let mut exact = Vec::new();
-        let mut subjects = Vec::new();
-        let mut rooms = Vec::new();
-        let mut all = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let Item::Message(message) = &entry.item else {
-                rooms.extend(rooms_of(&entry.item));
-                all.push(None);
-                continue;
-            };
-            rooms.extend(message.room.as_deref());
-            let keyed = self.key(message, entry);
-            self.identity.wanted(message, &keyed, &mut content, &mut exact);
-            if message.is_subject_on_join() {
-                subjects.extend(self.dictionary.conversation(&conversation_of(message)));
-            }
-            all.push(Some(keyed));
-        }
-        lookup::known(db, &mut self.identity, content, exact, subjects).await?;
-        self.know_rooms(db, rooms).await?;
-        self.know_references(db, entries).await?;
-        Ok(all)
-    }
-
-    async fn know_rooms<Q: Queries>(&mut self, db: &mut Q, rooms: Vec<&str>) -> QueryResult<()> {
-        let ids: HashSet<i32> = rooms.into_iter().filter_map(|room| self.dictionary.jid(room)).collect();
-        let unseen: Vec<i32> = ids.into_iter().filter(|id| *id <= self.stored_ids.jid && !self.rooms.contains_key(id)).collect();
-        if !unseen.is_empty() {
-            self.rooms.extend(db.known_rooms(&unseen).await?.into_iter().map(|(room, _)| (room, 0)));
-        }
-        Ok(())
-    }
-
-    /// Looks up the messages that these refer to.
-    async fn know_references<Q: Queries>(&mut self, db: &mut Q, entries: &[&Entry]) -> QueryResult<()> {
-        let mut wanted = Vec::new();
-        let mut bounced = Vec::new();
-        // Nothing refers to a message in a conversation that has none yet.
-        let known =
-            |conversation: &Conversation| self.dictionary.conversation(conversation).filter(|id| *id <= self.stored_ids.conversation);
-        for entry in entries {
-            match &entry.item {
-                Item::Message(message) => {
-                    if let Some(id) = &message.content.refers_to_id
-                        && let Some(conversation) = known(&conversation_of(message))
-                    {
-                        wanted.push((conversation, message.room.as_deref().unwrap_or_default(), id.as_str()));
-                    }
-                }
-                Item::Bounce(bounce) => {
-                    if let Some(id) = &bounce.id {
-                        let conversations = bounced_conversations(bounce);
-                        bounced.extend(conversations.iter().filter_map(known).map(|conversation| (conversation, "", id.as_str())));
-                    }
-                }
-                _ => {}
-            }
-        }
-        wanted.append(&mut bounced);
-        let Self { references, identity, .. } = self;
-        references.look_up(db, identity.keyring(), wanted).await
-    }
-
-    fn key(&self, message: &Message, entry: &Entry) -> Keyed {
-        let keyring = self.identity.keyring();
-        let node = self.dictionary.node(&entry.node);
-        let delivered = message.delivered_to.as_ref();
-        let channel = lookup::channel(
-            keyring,
-            node,
-            source_number(message),
-            message.direction as i16,
-            delivered.map(|to| to.bare.as_str()),
-            delivered.and_then(|to| to.resource.as_deref()),
-        );
-        Keyed {
-            hash: keyring.content(message),
-            exact: message.exact_ids.iter().map(|id| keyring.exact(id)).collect(),
-            channel,
-            shape: entry.shape,
-        }
-    }
-
     async fn decide<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, keyed: Option<Keyed>, batch: &mut Batch) -> QueryResult<()> {
         let node = self.dictionary.node(&entry.node);
         let (state, reason) = match (&entry.item, keyed) {
             (Item::Message(message), Some(keyed)) => (self.message(db, entry, message, &keyed, batch).await?, ""),
-            (Item::Bounce(bounce), _) => (self.bounce(entry, bounce, batch), ""),
-            (Item::Occupancy(events), _) => (self.occupancy(entry, events, batch), "who is in a room"),
+            (Item::Bounce(bounce), _) => (self.bounce(db, entry, bounce, batch).await?, ""),
+            (Item::Occupancy(events), _) => (self.occupancy(db, entry, events, batch).await?, "who is in a room"),
             (Item::RoomKind { room, persistent }, _) => {
                 self.room_kind(db, room, *persistent, entry.arrived_at, batch).await?;
                 (State::Skipped, crate::intake::ROOM_KIND)
@@ -475,6 +424,7 @@ impl Memory {
             let row = self.message_row(entry, message, keyed, &verdict, conversation_id);
             batch.messages.push(row);
         } else {
+            batch.committed.known += 1;
             self.name_people(db, message, &verdict, batch).await?;
         }
         let sender_id = message.sender.as_ref().and_then(|sender| self.dictionary.jid(&sender.bare));
@@ -482,9 +432,13 @@ impl Memory {
         for id in &verdict.new_ids {
             batch.keys.push(self.key_row(id, verdict.message_id));
         }
-        batch.deliveries.push(self.delivery_row(entry, message, &verdict));
+        batch.sightings.extend(feeds::sighting(entry, &verdict, self.dictionary.node(&entry.node)));
+        if verdict.adds_copy {
+            batch.deliveries.push(self.delivery_row(entry, message, &verdict));
+        }
         Ok(match (verdict.is_new, message.is_replay()) {
             (true, _) => State::Archived,
+            _ if !verdict.adds_copy => State::Repeated,
             (false, false) => State::Duplicate,
             (false, true) => State::Replayed,
         })
@@ -537,11 +491,11 @@ impl Memory {
             sender_id,
             recipient_id,
             flags: bits,
-            node_id: self.dictionary.node(&entry.node),
+            node_id: self.dictionary.node(entry.itself()),
             kind: content.kind as i16,
             type_: message.message_type as i16,
             direction: route(message),
-            via: if message.is_replay() || message.is_subject_on_join() { 2 } else { 1 },
+            via: via(message),
             content_key: keys::content_key(keys::bucket(sent_at), keyed.hash).to_vec(),
             sender_resource: message.sender.as_ref().and_then(|sender| sender.resource.clone()),
             sender_nick: message.sender_nick.clone(),
@@ -566,7 +520,7 @@ impl Memory {
             at: message.arrived_at,
             seq: verdict.sequence,
             recipient_id: delivered.and_then(|to| self.dictionary.jid(&to.bare)),
-            node_id: self.dictionary.node(&entry.node),
+            node_id: self.dictionary.node(entry.itself()),
             direction: verdict.direction as i16,
             source: source_number(message),
             send_no: i16::try_from(verdict.send).unwrap_or(i16::MAX),
@@ -581,7 +535,7 @@ impl Memory {
         KeyRow { message_id, by_id, kind: id.kind as i16, key, value: id.value.clone() }
     }
 
-    fn bounce(&mut self, entry: &Entry, bounce: &Bounce, batch: &mut Batch) -> State {
+    async fn bounce<Q: Queries>(&mut self, db: &mut Q, entry: &Entry, bounce: &Bounce, batch: &mut Batch) -> QueryResult<State> {
         let mut message_id = None;
         for conversation in bounced_conversations(bounce) {
             let (Some(id), Some(conversation_id)) = (&bounce.id, self.dictionary.conversation(&conversation)) else { continue };
@@ -591,61 +545,24 @@ impl Memory {
         if let Some(id) = message_id {
             self.identity.bounced(id);
         }
-        self.last.bounce += 1;
-        batch.bounces.push(BounceRow {
-            id: self.last.bounce,
+        let row = BounceRow {
+            id: self.last.bounce + 1,
             message_id,
             at: bounce.arrived_at,
             from_id: self.dictionary.jid(&bounce.from.bare),
             to_id: self.dictionary.jid(&bounce.to.bare),
-            node_id: self.dictionary.node(&entry.node),
+            node_id: self.dictionary.node(entry.itself()),
             stanza_id: bounce.id.clone(),
             condition: bounce.condition.clone(),
             text: bounce.text.clone(),
             xml: self.packer.pack(entry.stanza(), &Columns::default()),
-        });
-        State::Bounce
-    }
-
-    fn occupancy(&mut self, entry: &Entry, events: &[Event], batch: &mut Batch) -> State {
-        for event in events {
-            self.see_room(&event.room, event.at, 0, batch);
-            self.last.occupancy += 1;
-            batch.occupancies.push(OccupancyRow {
-                id: self.last.occupancy,
-                at: event.at,
-                room_id: self.dictionary.jid(&event.room).unwrap_or_default(),
-                jid_id: event.jid.as_ref().and_then(|jid| self.dictionary.jid(&jid.bare)),
-                event: if event.joined { 1 } else { 2 },
-                node_id: self.dictionary.node(&entry.node),
-                nick: event.nick.clone(),
-                resource: event.jid.as_ref().and_then(|jid| jid.resource.clone()),
-            });
+        };
+        let feed = self.dictionary.node(&entry.node);
+        if !self.feeds.has_bounced(db, feed, &row, &batch.bounces, &mut batch.sightings).await? {
+            self.last.bounce = row.id;
+            batch.bounces.push(row);
         }
-        State::Skipped
-    }
-
-    async fn room_kind<Q: Queries>(&mut self, db: &mut Q, room: &str, persistent: bool, at: Micros, batch: &mut Batch) -> QueryResult<()> {
-        let kind = if persistent { 1 } else { 2 };
-        if self.see_room(room, at, kind, batch) {
-            return Ok(());
-        }
-        let Some(room) = self.dictionary.jid(room) else { return Ok(()) };
-        match batch.rooms.iter_mut().find(|row| row.jid_id == room) {
-            Some(row) => row.kind = kind,
-            None => db.set_room_kind(room, kind).await?,
-        }
-        Ok(())
-    }
-
-    /// Whether the room was new.
-    fn see_room(&mut self, room: &str, at: Micros, kind: i16, batch: &mut Batch) -> bool {
-        let Some(jid_id) = self.dictionary.jid(room) else { return false };
-        let is_new = self.rooms.insert(jid_id, self.batch).is_none();
-        if is_new {
-            batch.rooms.push(RoomRow { jid_id, kind, first_seen_at: at });
-        }
-        is_new
+        Ok(State::Bounce)
     }
 
     fn quarantine(&mut self, entry: &Entry, reason: &str, spool_id: &[u8]) -> QuarantineRow {
@@ -660,56 +577,4 @@ impl Memory {
             record: entry.record.clone(),
         }
     }
-}
-
-/// The rooms of what is no message.
-fn rooms_of(item: &Item) -> Vec<&str> {
-    match item {
-        Item::Occupancy(events) => events.iter().map(|event| event.room.as_str()).collect(),
-        Item::RoomKind { room, .. } => vec![room],
-        _ => Vec::new(),
-    }
-}
-
-/// Rows to insert.
-#[derive(Default)]
-struct Batch {
-    spool_id: Vec<u8>,
-    messages: Vec<MessageRow>,
-    deliveries: Vec<DeliveryRow>,
-    keys: Vec<KeyRow>,
-    bounces: Vec<BounceRow>,
-    occupancies: Vec<OccupancyRow>,
-    rooms: Vec<RoomRow>,
-    quarantine: Vec<QuarantineRow>,
-    account: Account,
-    committed: Committed,
-}
-
-impl Batch {
-    async fn insert<Q: Queries>(mut self, db: &mut Q) -> QueryResult<Committed> {
-        // In the order of the primary keys a B-tree fills its pages; in the order of arrival it splits them, and they stay half empty.
-        self.deliveries.sort_unstable_by_key(|row| (row.message_id, row.seq));
-        self.keys.sort_unstable_by(|one, other| (one.message_id, &one.key).cmp(&(other.message_id, &other.key)));
-        let mut committed = self.committed;
-        committed.messages = self.messages.len() as u64;
-        committed.deliveries = self.deliveries.len() as u64;
-        committed.bounces = self.bounces.len() as u64;
-        committed.quarantined = self.quarantine.len() as u64;
-        db.insert_messages(self.messages).await?;
-        db.insert_deliveries(self.deliveries).await?;
-        db.insert_keys(self.keys).await?;
-        db.insert_rooms(self.rooms).await?;
-        db.insert_bounces(self.bounces).await?;
-        db.insert_occupancies(self.occupancies).await?;
-        db.insert_quarantine(&self.quarantine).await?;
-        Ok(committed)
-    }
-}
-
-/// Random enough to tell writers apart: process, time, and the address of a fresh allocation through the hasher's random state.
-fn token() -> Vec<u8> {
-    use std::hash::{BuildHasher, RandomState};
-    let random = RandomState::new().hash_one((std::process::id(), crate::time::now()));
-    [random.to_be_bytes().to_vec(), std::process::id().to_be_bytes().to_vec()].concat()
 }

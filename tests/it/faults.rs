@@ -1,5 +1,15 @@
 //! The store at fault: it goes away in the midst of traffic and comes back, it refuses a record; and what is acknowledged is durable though there is
-//! no store at all.
+//! no store at all. The other kinds of fault are in the modules below.
+
+mod backlog;
+mod clock;
+mod damage;
+mod disks;
+mod feeds;
+mod kills;
+mod links;
+mod peers;
+mod refusals;
 
 use std::path::PathBuf;
 use std::sync::Arc;

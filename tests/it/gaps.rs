@@ -3,6 +3,7 @@
 mod account;
 mod damage;
 mod link;
+mod module;
 mod queue;
 
 use serde_json::Value;

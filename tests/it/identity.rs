@@ -1,6 +1,7 @@
 //! Which copies are one message, as a property: whatever people say, whatever a node makes of it, in whatever order the copies come, and wherever
 //! the transactions and the restarts fall. Run through the real writer and its look-ups.
 
+mod feeds;
 mod nodes;
 
 use std::collections::BTreeMap;

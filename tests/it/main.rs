@@ -1,6 +1,7 @@
 //! Tests against real servers: Prosody and ejabberd with real clients, PostgreSQL and MariaDB, and the archiver's own program between them.
 #![expect(clippy::indexing_slicing, reason = "a test that can't go on fails")]
 
+mod backfill;
 mod captures;
 mod direct;
 mod faults;
@@ -12,6 +13,7 @@ mod identity;
 mod meaning;
 mod module_ejabberd;
 mod module_prosody;
+mod operation;
 mod outages;
 mod overlap;
 mod replays;

@@ -4,8 +4,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use serde_json::Value;
-
 use crate::support::archiver::{Archiver, StoreKind};
 use crate::support::client::Client;
 use crate::support::component::Component;
@@ -25,24 +23,14 @@ fn node(settings: &str) -> Node {
 }
 
 fn stage(settings: &str) -> Stage {
-    let node = node(settings);
-    let archiver = Archiver::new(StoreKind::Sqlite, &[&node]);
-    Stage::with(vec![node], archiver)
+    Stage::set_with_module(Kind::Ejabberd, StoreKind::Sqlite, settings)
 }
 
-/// Plays a scenario; nothing of what is archived may be in doubt.
+/// Plays a scenario. Each message is archived once, and nothing is in doubt.
 fn perform(settings: &str, scenario: impl FnOnce(&Stage)) {
     let stage = stage(settings);
     scenario(&stage);
-    check(&stage);
-}
-
-fn check(stage: &Stage) {
-    stage.check();
-    for row in stage.archived() {
-        let several = row.get("possibly_several").and_then(Value::as_u64);
-        assert!(several.is_none_or(|several| several == 0), "in doubt: {row}");
-    }
+    stage.check_exactly();
 }
 
 macro_rules! scenarios {
@@ -65,7 +53,7 @@ scenarios! {
 fn identical_messages_stay_apart() {
     let stage = stage("");
     direct::identical_messages(&stage);
-    check(&stage);
+    stage.check_exactly();
     let count = |body: &str| stage.archived_with_body(body).len();
     assert_eq!((count("ok"), count("rapid"), count("another body")), (7, 3, 1));
 }
@@ -74,17 +62,19 @@ fn identical_messages_stay_apart() {
 fn identical_messages_in_a_room_stay_apart() {
     let stage = stage("");
     rooms::identical_messages_in_a_room(&stage);
-    check(&stage);
+    stage.check_exactly();
     assert_eq!((stage.archived_with_body("ok").len(), stage.archived_with_body("not ok").len()), (6, 1));
 }
 
 /// The same in the mode in which each message waits for the archive.
 #[test]
 fn conversations_in_require_mode() {
-    perform(REQUIRE, |stage| {
-        direct::forked_with_carbons(stage);
-        rooms::permanent_room_with_history(stage);
-    });
+    perform(REQUIRE, direct::forked_with_carbons);
+}
+
+#[test]
+fn a_room_in_require_mode() {
+    perform(REQUIRE, rooms::permanent_room_with_history);
 }
 
 /// The module on one of two servers; what comes from the other one is mirrored when it comes in.
@@ -162,7 +152,7 @@ fn archiver_away_for_a_while() {
     assert!(archiver_is_away());
     stage.archiver.borrow_mut().start();
     talk(&stage, &people, &room, "after");
-    check(&stage);
+    stage.check_exactly();
     let bodies = stage.archived().into_iter().filter_map(|row| Some(row.get("body")?.as_str()?.to_owned()));
     let mut meanwhile: Vec<String> = bodies.filter(|body| body.starts_with("meanwhile")).collect();
     if meanwhile.first() > meanwhile.last() {
@@ -224,15 +214,13 @@ fn node_killed(damage: impl Fn(&Node)) {
     for person in &people {
         person.drop_abruptly();
     }
-    stage.with_node(|node| {
-        node.kill();
-        damage(node);
-    });
+    stage.kill_node();
+    damage(&stage.node());
     stage.archiver.borrow_mut().start();
     stage.restart_node();
     let people = enter(&stage, &room);
     talk(&stage, &people, &room, "after");
-    check(&stage);
+    stage.check_exactly();
 }
 
 /// In require mode not even the moment before the crash is lost.
@@ -245,7 +233,7 @@ fn node_killed_under_traffic_in_require_mode() {
         talk(&stage, &people, &room, &format!("round {round}"));
         stage.restart_node();
     }
-    check(&stage);
+    stage.check_exactly();
 }
 
 #[test]
@@ -272,7 +260,7 @@ fn messages_bounce_while_the_archive_is_away_in_require_mode() {
     stage.archiver.borrow_mut().start();
     stage.wait_until_attached();
     stage.say_to(&alice, chat(&bob.account, "after"), &[&bob]);
-    check(&stage);
+    stage.check_exactly();
 }
 
 /// Whoever wants chat to go on says so.
@@ -283,7 +271,7 @@ fn messages_pass_while_the_archive_is_away_if_so_configured() {
     stage.archiver.borrow_mut().kill();
     stage.say_to(&alice, chat(&bob.account, "let through"), &[&bob]);
     stage.archiver.borrow_mut().start();
-    check(&stage);
+    stage.check_exactly();
 }
 
 /// The archive's place, taken by the test: it answers the ping that each connection begins with.
@@ -391,6 +379,10 @@ fn a_full_queue_can_give_up_the_oldest() {
     assert_eq!(last, 20);
     let kept: Vec<u64> = component.copies_with("<mirror").iter().map(|copy| sequence(copy).1).collect();
     assert!(kept.len() >= 5 && kept[0] > 5 && kept.is_sorted(), "{kept:?}");
+    component.send(&format!("<iq type='get' id='s1' from='{}' to='{}'><status xmlns='{MIRROR}'/></iq>", node.archive, node.host));
+    let status = component.expect("the status", |stanza| stanza.attr("id") == Some("s1"));
+    let dropped = format!("dropped='{}'", kept[0] - 1);
+    assert!(status.contains(&dropped), "{dropped}: {}", status.raw);
 }
 
 /// Who is in a room is told as it changes, whatever the reason; other presence is not.
@@ -521,6 +513,21 @@ fn the_module_tells_how_it_is() {
     assert_eq!((status.attr("in-flight"), status.attr("oldest")), (Some("0"), None));
 }
 
+/// The archiver asks, and its operator sees it.
+#[test]
+fn the_archiver_tells_of_the_module() {
+    let stage = stage("");
+    let found = stage.archiver.borrow().wait_until("the module to answer", |status| status["nodes"][0]["module"]["present"] == true);
+    let module = &found["nodes"][0]["module"];
+    assert_eq!(
+        (module["name"].as_str().or(module["module"].as_str()), module["mode"].as_str()),
+        (Some("ejabberd"), Some("observe")),
+        "{module}"
+    );
+    let said = stage.archiver.borrow().must(&["check"]);
+    assert!(said.contains("0.1.0") && said.contains("observe"), "{said}");
+}
+
 /// Nothing of what goes to or comes from the archive itself is mirrored.
 #[test]
 fn the_archives_own_messages_are_not_mirrored() {
@@ -539,20 +546,25 @@ fn the_archives_own_messages_are_not_mirrored() {
 }
 
 /// The worst error that there can be: each call of the hooks into the queue fails.
-#[test]
-fn an_error_in_the_module_loses_no_message() {
+fn broken(settings: &str) -> Node {
     const BROKEN: &str = "-module(xmpp_archiver_queue).\n-export([start_link/1, add/2, add_and_wait/3, wait_for_link/1, answered/2, hello/3, component_is_up/1, \
         status/0, count_error/0, configure/1]).\nstart_link(_) -> {ok, spawn_link(fun() -> receive stop -> ok end end)}.\n\
         add(_, _) -> error(broken).\nadd_and_wait(_, _, _) -> error(broken).\nwait_for_link(_) -> error(broken).\nanswered(_, _) -> error(broken).\n\
         hello(_, _, _) -> error(broken).\ncomponent_is_up(_) -> error(broken).\nstatus() -> error(broken).\ncount_error() -> error(broken).\n\
         configure(_) -> error(broken).\n";
-    let mut node = node("");
+    let mut node = node(settings);
     let source = tempfile::tempdir().expect("a directory");
     fs::write(source.path().join("xmpp_archiver_queue.erl"), BROKEN).expect("write the module");
     let mut erlc = std::process::Command::new(program("erlc").expect("erlc"));
     erlc.arg("-o").arg(node.directory().join(MODULE)).arg(source.path().join("xmpp_archiver_queue.erl"));
     run(erlc);
     node.restart();
+    node
+}
+
+#[test]
+fn an_error_in_the_module_loses_no_message() {
+    let node = broken("");
     let (alice, bob) = (Client::log_in(&node, "alice", "desk"), Client::log_in(&node, "bob", "phone"));
     bob.become_available(0);
     let room = node.room("open");
@@ -568,6 +580,18 @@ fn an_error_in_the_module_loses_no_message() {
     let log = fs::read_to_string(node.log()).expect("the log");
     assert!(log.contains("the stanza goes on"), "{log}");
     assert!(!log.contains("secret 1"), "a body is logged: {log}");
+}
+
+/// Whoever wants nothing unrecorded gets that also when the module fails.
+#[test]
+fn an_error_in_the_module_keeps_messages_back_in_require_mode() {
+    let node = broken(REQUIRE);
+    let (alice, bob) = (Client::log_in(&node, "alice", "desk"), Client::log_in(&node, "bob", "phone"));
+    bob.become_available(0);
+    alice.send(&format!("<message type='chat' id='m1' to='{}'><body>unrecorded</body></message>", bob.account));
+    assert!(alice.expect_error("m1").contains("could not be recorded"));
+    bob.sync();
+    assert!(bob.received().iter().all(|stanza| !stanza.contains("unrecorded")));
 }
 
 /// A queue that can't be opened is no reason to keep messages back.

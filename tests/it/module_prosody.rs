@@ -6,12 +6,13 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::support::archiver::StoreKind;
+use crate::support::archiver::{Archiver, StoreKind};
 use crate::support::client::Client;
 use crate::support::line::{chat, groupchat};
-use crate::support::node::Kind;
+use crate::support::node::{Kind, Mirror, Node};
+use crate::support::process::wait_for;
 use crate::support::stage::Stage;
-use crate::{direct, rooms};
+use crate::{direct, federation, rooms};
 
 fn perform(settings: &str, scenario: impl FnOnce(&Stage)) {
     let stage = Stage::set_with_module(Kind::Prosody, StoreKind::Sqlite, settings);
@@ -57,9 +58,7 @@ mod in_rooms {
 
 /// The same where each message waits for the archive.
 mod requiring {
-    use super::{direct, perform, rooms};
-
-    const REQUIRE: &str = "xmpp_archiver_mode = \"require\"\n";
+    use super::{REQUIRE, direct, perform, rooms};
 
     #[test]
     fn people_talk() {
@@ -70,6 +69,51 @@ mod requiring {
     fn a_room_is_used() {
         perform(REQUIRE, rooms::permanent_room_with_history);
     }
+}
+
+const REQUIRE: &str = "xmpp_archiver_mode = \"require\"\nxmpp_archiver_timeout = 1\n";
+
+/// The module on one of two servers, whose users write to each other and meet in a room of the other one.
+fn over_the_border(settings: &str) {
+    let [one, other] = Node::start_two_with([Mirror::Module(settings.to_owned()), Mirror::Stock]);
+    let archiver = Archiver::new(StoreKind::Sqlite, &[&one, &other]);
+    let stage = Stage::with(vec![one, other], archiver);
+    federation::people_of_two_servers_talk(&stage);
+    stage.check();
+}
+
+#[test]
+fn people_of_two_servers() {
+    over_the_border("");
+}
+
+#[test]
+fn people_of_two_servers_in_require_mode() {
+    over_the_border(REQUIRE);
+}
+
+/// What comes from elsewhere waits as well, and nothing of what is refused gets into the recipient's archive on the node.
+#[test]
+fn what_comes_from_elsewhere_is_refused_without_the_archive() {
+    let [one, other] = Node::start_two_with([Mirror::Module(REQUIRE.to_owned()), Mirror::Stock]);
+    let archiver = Archiver::new(StoreKind::Sqlite, &[&one]);
+    let eve = Client::log_in(&other, "mallory", "desk");
+    let stage = Stage::with(vec![one], archiver);
+    let bob = stage.enter("bob", "phone");
+    let say = |id: &str| eve.send(&format!("<message type='chat' id='{id}' to='{}'><body>{id}</body></message>", bob.account));
+    say("recorded");
+    bob.expect_body("recorded");
+    stage.settle();
+    stage.archiver.borrow_mut().stop();
+    say("refused");
+    eve.expect_error("refused");
+    bob.sync();
+    assert!(bob.received().iter().all(|stanza| !stanza.contains("refused")));
+    assert_eq!(bob.fetch_archive(None).len(), 1);
+    stage.archiver.borrow_mut().start();
+    wait_for("both to be archived", || {
+        (stage.archived_with_body("recorded").len() + stage.archived_with_body("refused").len() == 2).then_some(())
+    });
 }
 
 fn enter(stage: &Stage) -> [Rc<Client>; 2] {
@@ -288,7 +332,7 @@ fn a_full_queue_refuses_messages() {
 
 #[test]
 fn without_the_archive_nothing_is_delivered() {
-    perform("xmpp_archiver_mode = \"require\"\nxmpp_archiver_timeout = 1\n", |stage| {
+    perform(REQUIRE, |stage| {
         let [alice, bob] = enter(stage);
         stage.say_to(&alice, chat(&bob.account, "recorded"), &[&bob]);
         stage.settle();
@@ -312,8 +356,7 @@ fn without_the_archive_nothing_is_delivered() {
 
 #[test]
 fn without_the_archive_messages_are_let_through_late_where_that_is_wanted() {
-    let settings = "xmpp_archiver_mode = \"require\"\nxmpp_archiver_timeout = 1\nxmpp_archiver_on_timeout = \"deliver\"\n";
-    perform(settings, |stage| {
+    perform(&format!("{REQUIRE}xmpp_archiver_on_timeout = \"deliver\"\n"), |stage| {
         let [alice, bob] = enter(stage);
         stage.settle();
         stage.archiver.borrow_mut().stop();

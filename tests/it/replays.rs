@@ -5,6 +5,7 @@ mod halves;
 mod incoming;
 mod late;
 mod packets;
+mod past;
 
 /// Makes a test of each function for each database.
 macro_rules! on_every_store {

@@ -110,7 +110,7 @@ gate({#message{to = To} = Message, #{lserver := Host}} = Acc) ->
 gate(Acc) -> Acc.
 
 user_send_packet({#message{to = To} = Message, #{lserver := Host, jid := Jid} = C2s} = Acc) ->
-    guarded(user_send_packet, Acc, fun() ->
+    guarded_by_mode(user_send_packet, Host, Message, Acc, fun() ->
         #{component := Component} = Options = persistent_term:get({?MODULE, Host}),
         case is_archives(To, Component) of
             true -> Acc;
@@ -151,8 +151,8 @@ is_own_presence_in_room(#xmlel{name = <<"x">>} = Element) ->
 is_own_presence_in_room(_) -> false.
 
 %% From another server.
-s2s_receive_packet({#message{} = Message, State} = Acc) ->
-    guarded(s2s_receive_packet, Acc, fun() -> from_outside(Message, Acc, fun(Marked) -> {Marked, State} end, may_wait) end);
+s2s_receive_packet({#message{to = #jid{lserver = Host}} = Message, State} = Acc) ->
+    guarded_by_mode(s2s_receive_packet, Host, Message, Acc, fun() -> from_outside(Message, Acc, fun(Marked) -> {Marked, State} end, may_wait) end);
 s2s_receive_packet(Acc) -> Acc.
 
 %% From a component: its answers, if it is the archive; a message like one from another server, if it is another one.
@@ -266,6 +266,19 @@ refused(Message, {_, State}, _, Reason) ->
     Error = (xmpp:err_resource_constraint(Text, <<"en">>))#stanza_error{type = wait},
     ejabberd_router:route_error(Message, Error),
     {stop, {drop, State}}.
+
+%% For the hooks that can keep a message back: in require mode what fails is not recorded, and treated like that.
+guarded_by_mode(Hook, Host, Message, Acc, Work) ->
+    case guarded(Hook, failed, Work) of
+        failed ->
+            guarded(Hook, Acc, fun() ->
+                case persistent_term:get({?MODULE, Host}, none) of
+                    #{mode := require} = Options -> refused(Message, Acc, Options, failed);
+                    _ -> Acc
+                end
+            end);
+        Done -> Done
+    end.
 
 guarded(Hook, Otherwise, Work) ->
     try Work()

@@ -247,12 +247,10 @@ system_terminate(Why, _, _, Q) -> stop(Why, Q).
 system_code_change(Q, _, _, _) -> {ok, Q}.
 
 stop(Why, #q{log = undefined}) -> exit(Why);
-stop(Why, Q) ->
-    #q{log = Log} = settle(drain(Q, infinity_of(Q))),
+stop(Why, #q{counters = Counters} = Q) ->
+    #q{log = Log} = settle(drain(Q, max(0, atomics:get(Counters, ?PENDING)))),
     _ = catch xmpp_archiver_log:close(Log),
     exit(Why).
-
-infinity_of(#q{counters = Counters}) -> max(0, atomics:get(Counters, ?PENDING)).
 
 handle({copy, At, Tail, Waiter}, #q{counters = Counters} = Q) ->
     atomics:sub(Counters, ?PENDING, 1),
@@ -314,7 +312,8 @@ write(#q{batch = []} = Q) -> Q;
 write(#q{log = undefined} = Q) -> lose(not_open, Q);
 write(#q{batch = Newest, batch_bytes = Bytes} = Q) ->
     case make_room(Bytes, Q) of
-        {full, Full} -> lose(full, Full);
+        {full, #q{batch_count = 1} = Full} -> lose(full, Full);
+        {full, Full} -> write_one_by_one(Full);
         {room, Room} ->
             Batch = lists:reverse(Newest),
             First = xmpp_archiver_log:next(Room#q.log),
@@ -322,6 +321,11 @@ write(#q{batch = Newest, batch_bytes = Bytes} = Q) ->
             Waiters = wait_at(Batch, First, Room#q.waiters),
             hold_ready(Batch, First, emptied(Room#q{log = Log, waiters = Waiters, written_at = now_ms()}))
     end.
+
+%% Not all of them fit: some may.
+write_one_by_one(#q{batch = Newest} = Q) ->
+    Each = fun({_, Tail, _} = Copy, Written) -> write_or_lose(Written#q{batch = [Copy], batch_count = 1, batch_bytes = byte_size(Tail) + 24}) end,
+    lists:foldl(Each, emptied(Q), lists:reverse(Newest)).
 
 emptied(Q) -> Q#q{batch = [], batch_bytes = 0, batch_count = 0}.
 
@@ -344,12 +348,11 @@ give_up_oldest(_, #q{options = #{when_full := drop_new}} = Q) -> {full, Q};
 give_up_oldest(Bytes, #q{log = Log} = Q) ->
     case xmpp_archiver_log:drop_oldest(Log) of
         none -> {full, Q};
-        {Last, Dropped} -> make_room(Bytes, forget_until(Last, Q#q{log = Dropped}))
+        {Last, Dropped} -> make_room(Bytes, forget_until(Last, Last - xmpp_archiver_log:acked(Log), Q#q{log = Dropped}))
     end.
 
 %% The oldest copies were given up for newer ones.
-forget_until(Last, #q{sent = Sent, waiters = Waiters} = Q) ->
-    Lost = max(0, Last - max(first_unanswered(Q) - 1, 0)),
+forget_until(Last, Lost, #q{sent = Sent, waiters = Waiters} = Q) ->
     complain("The archive's queue is full: ~B of its oldest copies were given up", [Lost], Q),
     maps:foreach(fun(Position, Alias) -> Position =< Last andalso (Alias ! {Alias, {error, full}}) end, Waiters),
     Kept = maps:filter(fun(Position, _) -> Position > Last end, Waiters),
@@ -384,14 +387,14 @@ dropped_by_hooks(#q{counters = Counters, dropped_seen = Seen, log = Log} = Q) ->
     case atomics:get(Counters, ?DROPPED) of
         Seen -> Q;
         Now ->
-            Written = write_before_gap(Q),
+            Written = write_or_lose(Q),
             Lost = Now - Seen,
             complain("Copies come in faster than the disk takes them: ~B were lost", [Lost], Q),
             Skipped = case Log of undefined -> Log; _ -> xmpp_archiver_log:skip(Written#q.log, Lost) end,
             Written#q{log = Skipped, dropped_seen = Now, dropped = Q#q.dropped + Lost, complained_at = now_ms()}
     end.
 
-write_before_gap(Q) ->
+write_or_lose(Q) ->
     try write(Q)
     catch throw:{log, Why} -> disk_failed(Why, Q)
     end.
@@ -591,7 +594,5 @@ oldest(#q{unanswered = Unanswered, log = Log} = Q) ->
                 {_, _, [], Read} -> {none, Q#q{log = Read}}
             end
     end.
-
-first_unanswered(#q{log = Log}) -> xmpp_archiver_log:acked(Log) + 1.
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -4,10 +4,12 @@ local st = require "util.stanza";
 local time_now = require "util.time".now;
 
 local escape = st.xml_escape;
-local format, floor, date = string.format, math.floor, os.date;
-local t_concat, tostring = table.concat, tostring;
+local format, find, match, floor, date = string.format, string.find, string.match, math.floor, os.date;
+local t_concat = table.concat;
 
 local NAMESPACE = "urn:xmpp-archiver:mirror:0";
+local CLIENT = "jabber:client";
+local FORWARD = "urn:xmpp:forward:0";
 local SID = "urn:xmpp:sid:0";
 local MUC_USER = "http://jabber.org/protocol/muc#user";
 
@@ -24,16 +26,55 @@ local function stamp()
 	return format("%s.%06dZ", stamp_text, floor((now - second) * 1e6));
 end
 
--- The stanza as text, in its own namespace: what surrounds it has another one.
-local function render(stanza)
-	local attr = stanza.attr;
-	local namespace = attr.xmlns;
-	if namespace ~= nil then return tostring(stanza); end
-	attr.xmlns = "jabber:client";
-	local ok, text = pcall(tostring, stanza);
-	attr.xmlns = nil;
-	if not ok then error(text, 0); end
-	return text;
+-- Copies are put together in this table, and nothing that happens meanwhile can make another one.
+local buffer, filled = {}, 0;
+
+local function put(text)
+	filled = filled + 1;
+	buffer[filled] = text;
+end
+
+local function put_escaped(text)
+	filled = filled + 1;
+	buffer[filled] = find(text, "[&<>'\"]") and escape(text) or text;
+end
+
+local function put_attribute(name, value)
+	put(" "); put(name); put("='"); put_escaped(value); put("'");
+end
+
+-- A name of another namespace stands as "namespace\1name" in Prosody.
+local function put_foreign_attribute(name, value, number)
+	local namespace, local_name = match(name, "^([^\1]*)\1(.*)$");
+	local prefix = "ns" .. number;
+	put_attribute("xmlns:" .. prefix, namespace);
+	put_attribute(prefix .. ":" .. local_name, value);
+end
+
+-- The same that tostring makes of it, with much less waste: this is done for every copy. `namespace` is what surrounds it.
+local function put_element(element, namespace)
+	local name, attr = element.name, element.attr;
+	local own = attr.xmlns or (namespace == FORWARD and CLIENT or namespace);
+	put("<"); put(name);
+	if own ~= namespace then put_attribute("xmlns", own); end
+	local foreign = 0;
+	for key, value in pairs(attr) do
+		if key == "xmlns" then -- is there already
+		elseif find(key, "\1", 1, true) then
+			foreign = foreign + 1;
+			put_foreign_attribute(key, value, foreign);
+		else
+			put_attribute(key, value);
+		end
+	end
+	local children = #element;
+	if children == 0 then put("/>"); return; end
+	put(">");
+	for i = 1, children do
+		local child = element[i];
+		if child.name then put_element(child, own); else put_escaped(child); end
+	end
+	put("</"); put(name); put(">");
 end
 
 -- The ids that the archive of `by` gave this stanza. Only its own count, and only where it strips those that others wrote in its name.
@@ -72,20 +113,29 @@ end
 
 -- Makes the function that wraps copies for one node and component.
 local function wrapper(host, component)
-	local head = format("<iq type='set' id='%%s:%%d' from='%s' to='%s'><mirror xmlns='%s' direction='%%s' host='%s' epoch='%%s' seq='%%d' at='%s'",
-		escape(host), escape(component), NAMESPACE, escape(host), "%s");
-	local foot = "</forwarded></mirror></iq>";
-	-- `copy`: xml, direction, and where they are known ref, session, ids, occupants.
+	local addressed = format("' from='%s' to='%s'><mirror xmlns='%s' host='%s' direction='", escape(host), escape(component), NAMESPACE, escape(host));
+	-- `copy`: stanza, direction, at, and where they are known ref, session, ids, occupants.
 	return function (copy, epoch, seq)
-		return t_concat({
-			format(head, epoch, seq, copy.direction, epoch, seq, copy.at),
-			copy.ref and " ref='" .. copy.ref .. "'" or "",
-			copy.session and " session='" .. escape(copy.session) .. "'" or "",
-			">", copy.ids or "", copy.occupants or "",
-			"<forwarded xmlns='urn:xmpp:forward:0'>", copy.xml, foot,
-		});
+		local number = format("%d", seq);
+		filled = 0;
+		put("<iq type='set' id='"); put(epoch); put(":"); put(number); put(addressed); put(copy.direction);
+		put("' epoch='"); put(epoch); put("' seq='"); put(number); put("' at='"); put(copy.at); put("'");
+		if copy.ref then put_attribute("ref", copy.ref); end
+		if copy.session then put_attribute("session", copy.session); end
+		put(">");
+		if copy.ids then put(copy.ids); end
+		if copy.occupants then put(copy.occupants); end
+		put("<forwarded xmlns='" .. FORWARD .. "'>");
+		put_element(copy.stanza, FORWARD);
+		put("</forwarded></mirror></iq>");
+		return t_concat(buffer, "", 1, filled);
 	end
 end
 
-return { NAMESPACE = NAMESPACE, stamp = stamp, render = render, stanza_ids = stanza_ids, occupants = occupants, own_presence = own_presence,
-	wrapper = wrapper };
+-- What stands before and after the id in the archiver's answer.
+local function result(host, component)
+	return { "<iq type='result' id='", format("' from='%s' to='%s'/>", escape(component), escape(host)) };
+end
+
+return { NAMESPACE = NAMESPACE, stamp = stamp, stanza_ids = stanza_ids, occupants = occupants, own_presence = own_presence,
+	wrapper = wrapper, result = result };

@@ -16,7 +16,7 @@ local time_now = require "util.time".now;
 local xpcall = require "util.xpcall".xpcall;
 
 local hosts, full_sessions = prosody.hosts, prosody.full_sessions;
-local find, traceback = string.find, debug.traceback;
+local find, match, traceback = string.find, string.match, debug.traceback;
 
 local envelope = module:require "envelope";
 local open_queue = module:require "queue".open;
@@ -105,7 +105,6 @@ end
 -- Queues a copy: its index, or nil and why not. `copy`: stanza, direction, and where known session, ref, ids_by, occupants.
 local function capture(copy)
 	copy.at = envelope.stamp();
-	copy.xml = envelope.render(copy.stanza);
 	if copy.ids_by then copy.ids = envelope.stanza_ids(copy.stanza, copy.ids_by); end
 	return link:push(copy);
 end
@@ -180,20 +179,24 @@ local function received_ref(event)
 	return ref;
 end
 
+-- Who on this node gives ids to what comes to one of its accounts.
+local function received_ids_by(event)
+	local origin, to = event.origin, event.stanza.attr.to;
+	if origin.type == "component" and not origin.conn then return room_ids_by(origin.host, event.stanza); end
+	if not to or event.to_self then return nil; end
+	local bare = match(to, "^[^/]+");
+	local host = hosts[match(bare, "[^@]+$")];
+	return host and host.modules.mam and bare or nil;
+end
+
 -- To an account of this server.
 local function on_received(event)
-	local stanza, origin = event.stanza, event.origin;
+	local stanza = event.stanza;
 	if event.xmpp_archiver_is_mirrored or concerns_archiver(stanza) then return; end
 	local to = stanza.attr.to;
-	local ids_by;
-	if origin.type == "component" and not origin.conn then
-		ids_by = room_ids_by(origin.host, stanza);
-	elseif to and not event.to_self and hosts[jid_host(to)].modules.mam then
-		ids_by = jid_bare(to);
-	end
 	event.xmpp_archiver_is_mirrored = true;
 	return not event.xmpp_archiver_ref, capture{ stanza = stanza, direction = "received", session = to and full_sessions[to] and to or nil,
-		ref = received_ref(event), ids_by = ids_by };
+		ref = received_ref(event), ids_by = received_ids_by(event) };
 end
 
 -- A message that comes in from elsewhere must be recorded before mod_mam gives it to its recipient's archive.
@@ -276,7 +279,8 @@ local function start()
 	if not queue then error("the queue can't be opened: " .. err, 0); end
 	link = new_link(queue, {
 		wrap = envelope.wrapper(home(), component),
-		window = module:get_option_number("xmpp_archiver_window", 1000),
+		result = envelope.result(home(), component),
+		window = module:get_option_number("xmpp_archiver_window", 4000),
 		window_bytes = 8 * MIB,
 		log = log, now = time_now, guard = guard,
 		on_finished = function (index)
@@ -287,8 +291,10 @@ local function start()
 		gate = gates.new(link, { seconds = module:get_option_number("xmpp_archiver_timeout", 10), on_timeout = on_timeout, now = time_now, guard = guard });
 	end
 	if hosts[component] then attach_component(component); end
+	local stall_seconds = module:get_option_number("xmpp_archiver_stall_timeout", 300);
 	module:add_timer(SAVE_SECONDS, function ()
 		guard(queue.save_progress, queue);
+		guard(link.check_stall, link, stall_seconds);
 		return SAVE_SECONDS;
 	end);
 	module:log("info", "Mirroring to %s in mode %s; %d copies in the queue, epoch %s", component, mode, queue:depth(), queue.epoch);
@@ -297,7 +303,7 @@ end
 local function hook_people(module)
 	for _, kind in ipairs{ "bare", "full", "host" } do
 		module:hook("pre-message/" .. kind, gated("pre-message", on_sent), AFTER_ARCHIVE);
-		module:hook("message/" .. kind, guarded("message", keep_note), 1000);
+		module:hook("message/" .. kind, keep_note, 1000);
 		if must_record then module:hook("message/" .. kind, gated("message", on_received_early), BEFORE_ARCHIVE); end
 		module:hook("message/" .. kind, gated("message", on_received), AFTER_ARCHIVE);
 	end

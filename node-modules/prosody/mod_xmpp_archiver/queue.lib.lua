@@ -27,8 +27,9 @@ local MAX_RECORD_BYTES = 64 * 1024 * 1024;
 local queue = {};
 local queue_mt = { __index = queue };
 
-local function checksum(seq, payload)
-	return sub(sha1(seq .. " " .. payload, true), 1, CHECKSUM_CHARACTERS);
+-- The number need not go into it: it stands in the payload, too.
+local function checksum(payload)
+	return sub(sha1(payload, true), 1, CHECKSUM_CHARACTERS);
 end
 
 local function read_file(path)
@@ -53,7 +54,7 @@ local function record_at(data, position)
 	if not seq or tonumber(length) > MAX_RECORD_BYTES then return nil, "damaged"; end
 	local payload = sub(data, line_end + 1, line_end + tonumber(length));
 	if #data < line_end + tonumber(length) + 1 then return nil, "torn"; end
-	if checksum(seq, payload) ~= sum then return nil, "damaged"; end
+	if checksum(payload) ~= sum then return nil, "damaged"; end
 	return tonumber(seq), payload, line_end + tonumber(length) + 2;
 end
 
@@ -132,7 +133,7 @@ end
 local function open(directory, options)
 	lfs.mkdir(directory);
 	if lfs.attributes(directory, "mode") ~= "directory" then return nil, "no directory " .. directory; end
-	local self = setmetatable({ directory = directory, options = options, ahead = {}, ahead_count = 0, bases = {}, boot = boot_id() }, queue_mt);
+	local self = setmetatable({ directory = directory, options = options, ahead = {}, ahead_count = 0, holes = {}, hole_count = 0, bases = {}, boot = boot_id() }, queue_mt);
 	local state = read_state(directory);
 	local unreadable;
 	self.segments, unreadable = list_segments(directory);
@@ -205,7 +206,7 @@ end
 
 -- How many copies are in it.
 function queue:depth()
-	return self.last - self.done - self.ahead_count;
+	return self.last - self.done - self.ahead_count - self.hole_count;
 end
 
 function queue:index_of(epoch, seq)
@@ -252,6 +253,23 @@ local function delete_segment(self, position)
 	os.remove(segment.path);
 end
 
+-- Numbers that were used up for copies that could not be kept: as ranges, since there may be millions.
+local function add_hole(self, index)
+	if self.done == index - 1 then
+		self.done = index;
+		return;
+	end
+	local newest = self.holes[#self.holes];
+	if newest and newest.to == index - 1 then newest.to = index; else t_insert(self.holes, { from = index, to = index }); end
+	self.hole_count = self.hole_count + 1;
+end
+
+local function hole_at(self, index)
+	for _, hole in ipairs(self.holes) do
+		if hole.from <= index and index <= hole.to then return hole; end
+	end
+end
+
 -- Makes room as the policy says; false when there is none.
 local function make_room(self, bytes)
 	while self.bytes + bytes > self.options.limit_bytes do
@@ -259,7 +277,7 @@ local function make_room(self, bytes)
 		if not self.options.drop_oldest or not oldest or oldest == self.active then return false; end
 		local lost = 0;
 		for index = max(self.done + 1, oldest.first), oldest.last do
-			if not self.ahead[index] then lost = lost + 1; end
+			if not self:is_finished(index) then lost = lost + 1; end
 		end
 		self.dropped = self.dropped + lost;
 		self:finish_up_to(oldest.last);
@@ -270,7 +288,7 @@ end
 -- Takes the copy with the number `next_seq` gave; nil when it can't be kept. The number is used up in any case, so that the archiver sees the loss.
 function queue:append(payload)
 	local seq = self:next_seq();
-	local record = format("@%d %d %s\n", seq, #payload, checksum(format("%d", seq), payload));
+	local record = format("@%d %d %s\n", seq, #payload, checksum(payload));
 	local bytes = #record + #payload + 1;
 	if self.active and self.active.bytes + bytes > self.options.segment_bytes then self:close_segment(); end
 	local index = self.last + 1;
@@ -287,7 +305,7 @@ function queue:append(payload)
 	if not ok then
 		self.dropped = self.dropped + 1;
 		if err ~= "full" then self:close_segment(); end
-		if self.done == index - 1 then self.done = index; else self.ahead[index] = true; self.ahead_count = self.ahead_count + 1; end
+		add_hole(self, index);
 		return nil, err;
 	end
 	local position = self.active.bytes;
@@ -296,12 +314,20 @@ function queue:append(payload)
 	return index, position;
 end
 
+-- Goes on over what is finished already.
 local function advance(self)
-	local done, ahead = self.done, self.ahead;
-	while ahead[done + 1] do
-		done = done + 1;
-		ahead[done] = nil;
-		self.ahead_count = self.ahead_count - 1;
+	local done, ahead, hole = self.done, self.ahead, self.holes[1];
+	while ahead[done + 1] or hole and hole.from <= done + 1 do
+		if hole and hole.from <= done + 1 then
+			done = max(done, hole.to);
+			self.hole_count = self.hole_count - (hole.to - hole.from + 1);
+			t_remove(self.holes, 1);
+			hole = self.holes[1];
+		else
+			done = done + 1;
+			ahead[done] = nil;
+			self.ahead_count = self.ahead_count - 1;
+		end
 	end
 	self.done = done;
 end
@@ -322,10 +348,10 @@ end
 function queue:finish(index)
 	if index == self.done + 1 then
 		self.done = index;
-		if self.ahead_count > 0 then advance(self); end
+		if self.ahead_count > 0 or self.hole_count > 0 then advance(self); end
 		local oldest = self.segments[1];
 		if oldest and (oldest.last or self.last) <= self.done then self:drop_finished(); end
-	elseif index > self.done and index <= self.last and not self.ahead[index] then
+	elseif index <= self.last and not self:is_finished(index) then
 		self.ahead[index] = true;
 		self.ahead_count = self.ahead_count + 1;
 	end
@@ -344,7 +370,7 @@ function queue:finish_up_to(index)
 end
 
 function queue:is_finished(index)
-	return index <= self.done or self.ahead[index] == true;
+	return index <= self.done or self.ahead[index] == true or self.hole_count > 0 and hole_at(self, index) ~= nil;
 end
 
 local function stop_reading(self)
@@ -376,7 +402,8 @@ local function reading_segment(self)
 			end
 			self.reader, self.reading = reader, segment;
 			local entry = self.entry;
-			reader:seek("set", entry and entry.segment == segment and entry.position or segment.start);
+			self.read_at = entry and entry.segment == segment and entry.position or segment.start;
+			reader:seek("set", self.read_at);
 			self.entry = nil;
 			return segment;
 		end
@@ -388,25 +415,32 @@ local function resynchronise(self, position)
 	self.reader:seek("set", position);
 	local data = self.reader:read("*a") or "";
 	local seq, payload, after = next_record(data, 1);
-	if seq then self.reader:seek("set", position + after - 1); end
+	if seq then
+		self.read_at = position + after - 1;
+		self.reader:seek("set", self.read_at);
+	end
 	return seq, payload;
 end
 
 local function read_record(self)
-	local position = self.reader:seek();
+	local position = self.read_at;
 	local line = self.reader:read("*l");
 	if not line then return nil; end
 	local seq, length, sum = match(line, RECORD_PATTERN);
 	if seq and tonumber(length) <= MAX_RECORD_BYTES then
 		local payload = self.reader:read(tonumber(length));
 		local newline = self.reader:read(1);
-		if payload and newline == "\n" and checksum(seq, payload) == sum then return tonumber(seq), payload; end
+		if payload and newline == "\n" and checksum(payload) == sum then
+			self.read_at = position + #line + #payload + 2;
+			return tonumber(seq), payload;
+		end
 	end
 	return resynchronise(self, position);
 end
 
 -- The next copy, index and payload; nil at the end of the queue. What is missing on the way was lost, and is finished.
 function queue:read()
+	self.next_index = max(self.next_index, self.done + 1);
 	while self.next_index <= self.last do
 		local segment, unreadable = reading_segment(self);
 		if not segment then
@@ -432,12 +466,16 @@ end
 
 -- Records that are not in their segments: dropped when the queue was full, which is counted already, or damaged.
 function queue:give_up(from, to)
-	local lost = 0;
-	for index = from, to do
-		if not self:is_finished(index) then
+	local lost, index = 0, max(from, self.done + 1);
+	while index <= to do
+		local hole = hole_at(self, index);
+		if hole then
+			index = hole.to;
+		elseif not self:is_finished(index) then
 			lost = lost + 1;
 			self:finish(index);
 		end
+		index = index + 1;
 	end
 	if lost > 0 then
 		self.dropped = self.dropped + lost;

@@ -157,6 +157,13 @@ fn mistakes_in_a_store_are_told() {
 fn mistakes_between_settings_are_told() {
     let two = format!("{NODE}{NODE}");
     check(&two, &["node.1.domain = \"archive.example.com\": is attached to at this address already: must be unique for each address"]);
+    let further = |same: &str| format!("name = \"b\"\nsame_as = \"{same}\"\n");
+    let next = NODE.replace("5347", "5348");
+    let of_itself = format!("{NODE}{}", further("b"));
+    let right = "must be the name of another entry for the same node, here or in another archiver's configuration";
+    check(&of_itself, &[&format!("node.0.same_as = \"b\": {right}")]);
+    let in_a_row = format!("{NODE}{}{next}name = \"c\"\nsame_as = \"b\"\n", further("a"));
+    check(&in_a_row, &["node.1.same_as = \"b\": names an entry that has same_as itself; must be the first entry of the node"]);
     let elsewhere = format!("{NODE}{}", NODE.replace("5347", "5348"));
     check(&elsewhere, &["node.1.name = \"archive.example.com\": is taken: must be unique (without a name, the domain is the name)"]);
     let stores = "[[store]]\nname = \"a\"\nurl = \"sqlite:a\"\n[[store]]\nname = \"b\"\nurl = \"sqlite:b\"\n";
@@ -207,5 +214,67 @@ fn mistakes_in_the_environment_name_it() {
     ] {
         let name = format!("XMPP_ARCHIVER__{name}");
         assert_eq!(mistakes(load_with(NODE, &[(&name, value)])), [expected]);
+    }
+}
+
+#[test]
+fn mistakes_in_the_ways_for_alarms_are_told() {
+    const MAILBOX: &str = "must be an address such as admin@example.com or \"Name <admin@example.com>\"";
+    for (text, expected) in [
+        ("webhook = \"alerts.example\"", vec!["alarm.webhook: must begin with http:// or https://".to_owned()]),
+        ("webhook = \"ftp://a.example\"", vec!["alarm.webhook: must begin with http:// or https://".to_owned()]),
+        (
+            "webhook = \"https://me:hunter2@a.example\"",
+            vec!["alarm.webhook: must hold no password: use webhook_secret, which is sent as a bearer token".to_owned()],
+        ),
+        (
+            "webhook_secret = \"hunter2\"\nwebhook_secret_env = \"A\"",
+            vec![
+                "alarm.webhook_secret: given more than once; must be at most one of webhook_secret, webhook_secret_file and webhook_secret_env"
+                    .to_owned(),
+            ],
+        ),
+        (
+            "jids = [\"a@b\", \"example.com\", \"a@b/c\"]",
+            ["example.com", "a@b/c"]
+                .iter()
+                .zip(1..)
+                .map(|(jid, index)| {
+                    format!("alarm.jids.{index} = {jid:?}: must be the JID of a person, such as admin@example.com, without a resource")
+                })
+                .collect(),
+        ),
+        ("spool_high = 90", vec!["alarm.spool_high: is 90; must be below spool_nearly_full, 90".to_owned()]),
+        (
+            "[alarm.email]\nuser = \"me\"",
+            vec![
+                "alarm.email.server: missing; must be the mail server's host".to_owned(),
+                "alarm.email.from: missing; must be the sender's address".to_owned(),
+                "alarm.email.to: missing; must be a list of addresses".to_owned(),
+                "alarm.email.user: and a password must be given together, or neither".to_owned(),
+            ],
+        ),
+        (
+            "[alarm.email]\nserver = \"mail.example\"\ntls = \"none\"\nfrom = \"nobody\"\nto = [\"two@@b\"]",
+            vec![
+                format!("alarm.email.to.0 = \"two@@b\": {MAILBOX}"),
+                format!("alarm.email.from = \"nobody\": {MAILBOX}"),
+                "alarm.email.tls: is none, which only a server on this machine may have, and mail.example is not localhost".to_owned(),
+            ],
+        ),
+    ] {
+        let told = mistakes(load(&format!("[alarm]\n{text}")));
+        assert_eq!(told, expected, "{text}");
+        assert!(!told.iter().any(|line| line.contains("hunter2")));
+    }
+}
+
+#[test]
+fn the_http_port_stays_on_this_machine() {
+    let told = mistakes(load("[http]\nlisten = \"0.0.0.0:9280\""));
+    assert!(told[0].starts_with("http.listen = \"0.0.0.0:9280\": can be reached from other machines"), "{told:?}");
+    check("[http]\nlisten = \"localhost\"", &["http.listen = \"localhost\": must be an IP address with a port, such as 127.0.0.1:9280"]);
+    for fine in ["listen = \"127.0.0.1:9280\"", "listen = \"[::1]:0\"", "listen = \"0.0.0.0:1\"\nallow_remote = true"] {
+        check(&format!("[http]\n{fine}"), &[]);
     }
 }

@@ -51,14 +51,18 @@ fn the_example_holds_exactly_the_defaults() {
 
 #[test]
 fn the_example_names_every_option() {
-    let with_all = node("tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"");
+    let with_all = node(
+        "tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\nsame_as = \"c\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"\n[http]\nlisten = \"127.0.0.1:1\"",
+    ) + WITH_WAYS;
     let effective: toml::Table = load(&with_all).unwrap().effective_toml().unwrap().parse().unwrap();
-    let mut keys = vec!["secret_file".to_owned(), "secret_env".to_owned()];
+    let more = ["secret_file", "secret_env", "webhook_secret_file", "webhook_secret_env", "password_file", "password_env"];
+    let mut keys: Vec<String> = more.map(str::to_owned).to_vec();
+    keys.extend(effective["alarm"]["email"].as_table().unwrap().keys().cloned());
     for (_, section) in &effective {
         let table = section.as_table().or_else(|| section[0].as_table());
-        keys.extend(table.unwrap().keys().cloned());
+        keys.extend(table.unwrap().keys().filter(|key| *key != "email").cloned());
     }
-    assert!(keys.len() > 35, "{keys:?}");
+    assert!(keys.len() > 60, "{keys:?}");
     for key in keys {
         let there = EXAMPLE.lines().any(|line| {
             let line = line.strip_prefix("# ").unwrap_or(line);
@@ -66,6 +70,30 @@ fn the_example_names_every_option() {
         });
         assert!(there, "{key}");
     }
+}
+
+/// Alarms by every way.
+const WITH_WAYS: &str = "[alarm]\nwebhook = \"https://hooks.example/hunter2\"\nwebhook_secret = \"hunter2\"\nwebhook_tls_ca = \"a\"\njids = [\"Admin@Example.com\"]\n\
+    [alarm.email]\nserver = \"mail.example\"\ntls = \"tls\"\ntls_ca = \"b\"\nuser = \"me\"\npassword = \"hunter2\"\nfrom = \"Archive <a@b.example>\"\nto = [\"c@d.example\"]\n";
+
+#[test]
+fn ways_for_alarms_are_read() {
+    let config = load(WITH_WAYS).unwrap();
+    let email = config.alarm.email.as_ref().unwrap();
+    assert_eq!((email.port, email.tls, email.to.as_slice()), (465, EmailTls::Tls, ["c@d.example".to_owned()].as_slice()));
+    assert_eq!(config.alarm.jids, ["admin@example.com"]);
+    let effective = config.effective_toml().unwrap();
+    assert!(effective.contains("webhook_secret = \"(hidden)\"") && effective.contains("password = \"(hidden)\""), "{effective}");
+    let secret = config.alarm.webhook_secret.unwrap();
+    assert_eq!(secret.read().unwrap().expose_secret(), "hunter2");
+    assert!(!format!("{:?}", load(WITH_WAYS)).replace("hooks.example/hunter2", "").contains("hunter2"));
+    assert!(load("").unwrap().alarm.email.is_none());
+}
+
+#[test]
+fn a_password_from_the_environment_replaces_the_files() {
+    let config = load_with(WITH_WAYS, &[("XMPP_ARCHIVER__ALARM__EMAIL__PASSWORD_ENV", "MAIL_PASSWORD")]).unwrap();
+    assert!(matches!(config.alarm.email.unwrap().password, Some(SecretSource::Env(name)) if name == "MAIL_PASSWORD"));
 }
 
 #[test]

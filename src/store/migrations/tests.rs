@@ -180,3 +180,12 @@ fn what_is_printed_makes_the_same_database() {
     assert!(!print(Dialect::Mysql).contains("BEGIN;"));
     assert!(print(Dialect::Mysql).contains(FIRST));
 }
+
+#[test]
+fn statements_are_told_apart_and_what_they_make() {
+    let text = "-- Comments; say why.\nCREATE TABLE one (\n    -- within\n    id INT\n);\nCREATE INDEX i ON one (id);\n\nCREATE VIEW two AS SELECT 1;\n";
+    let found = statements(text);
+    assert_eq!(found.len(), 3);
+    let made: Vec<String> = found.iter().filter_map(|statement| created(statement)).collect();
+    assert_eq!(made, ["TABLE one", "VIEW two"]);
+}

@@ -85,7 +85,7 @@ fn what_is_not_worth_keeping_is_not_missed(store: StoreKind) {
     let mut pipe = pipe(store);
     pipe.take(ARRIVED, &copy("e", 1));
     for sequence in 2..5 {
-        let queued = Queued { epoch: "e".to_owned(), sequence, at: handled(sequence) };
+        let queued = Queued { epoch: "e".to_owned(), sequence, at: Some(handled(sequence)) };
         pipe.record(&Record::passed("a", ARRIVED, &queued, "nothing to read").encode());
     }
     pipe.take(ARRIVED, &copy("e", 5));

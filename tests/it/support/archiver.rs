@@ -1,5 +1,6 @@
 //! The archiver's own program, run as an operator runs it: with a configuration file, and asked through its commands.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -47,6 +48,12 @@ impl Store {
             Store::Postgres(database) => database.url(),
             Store::MariaDb(database) => database.url(),
         }
+    }
+
+    /// The port of its server.
+    pub(crate) fn port(&self) -> Option<u16> {
+        let url = self.url();
+        url.rsplit_once(':')?.1.split('/').next()?.parse().ok()
     }
 
     /// The authority that signed the certificate of a server that speaks TLS only.
@@ -110,6 +117,22 @@ impl Archiver {
     /// An archiver for a store that is there already, or that another writes to as well.
     pub(crate) fn on(store: &Store, nodes: &[&Node]) -> Archiver {
         Archiver::with_store(store.clone(), Directory::new(None), nodes)
+    }
+
+    /// An archiver for the n-th component to which a node mirrors the same, from 0.
+    pub(crate) fn of_feed(store: &Store, node: &Node, number: usize) -> Archiver {
+        let archiver = Archiver::on(store, &[node]);
+        let domain = |archive: &str| format!("domain = '{archive}'");
+        let address = |port: u16| format!("address = '127.0.0.1:{port}'");
+        let settings = archiver.settings().replacen(&domain(&node.archive), &domain(&node.archives[number]), 1);
+        let settings = settings.replacen(&address(node.component_port), &address(node.component_ports[number]), 1);
+        if number > 0 {
+            let name = settings.lines().rev().find(|line| line.starts_with("name = ")).expect("the node's name").to_owned();
+            let same = name.replacen("name", "same_as", 1);
+            let other = name.replacen("= '", &format!("= 'feed-{number}-of-"), 1);
+            archiver.set_settings(&settings.replacen(&format!("{name}\n"), &format!("{other}\n{same}\n"), 1));
+        }
+        archiver
     }
 
     /// An archiver for nodes that are only played, with further settings of its store; the tables are made by its first start.
@@ -178,11 +201,59 @@ impl Archiver {
     }
 
     pub(crate) fn start(&mut self) {
-        let mut program = command(None, PROGRAM);
+        self.start_with(&[]);
+    }
+
+    /// Starts it with further environment variables.
+    pub(crate) fn start_with(&mut self, environment: &[(&str, &str)]) {
+        let mut program = command(self.directory.user(), self.program());
         program.args(["run", "--config"]).arg(&self.configuration);
-        program.env("RUST_LOG", "info").env("RUST_BACKTRACE", "1");
+        program.env("RUST_LOG", "info").env("RUST_BACKTRACE", "1").envs(environment.iter().copied());
         program.current_dir(self.directory.path());
         self.process = Some(Process::spawn(program, &self.log()));
+    }
+
+    /// Another user may not reach the directory in which the program was built.
+    fn program(&self) -> PathBuf {
+        if self.directory.user().is_none() {
+            return PROGRAM.into();
+        }
+        let copy = self.directory.path().join("xmpp-archiver");
+        if !copy.exists() {
+            std::fs::copy(PROGRAM, &copy).expect("a copy of the program");
+        }
+        copy
+    }
+
+    /// The most memory that it has had, in KiB.
+    pub(crate) fn peak_memory_kib(&self) -> u64 {
+        let pid = self.process.as_ref().map(Process::pid).expect("a process");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its peak");
+        line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    /// All that it has ever logged.
+    pub(crate) fn logged(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log()).unwrap_or_default()).into_owned()
+    }
+
+    /// Has it reach its database by another port, such as a proxy's.
+    pub(crate) fn reach_store_at(&self, port: u16) {
+        let server = self.store.port().expect("a server");
+        self.set_settings(&self.settings().replacen(&format!("127.0.0.1:{server}/"), &format!("127.0.0.1:{port}/"), 1));
+    }
+
+    /// Starts it as a service manager does whose journal takes what it says.
+    pub(crate) fn start_for_journal(&mut self) {
+        let log = std::fs::File::create(self.log()).and_then(|log| log.metadata()).expect("a log file");
+        let stream = format!("{}:{}", log.dev(), log.ino());
+        self.start_with(&[("JOURNAL_STREAM", stream.as_str())]);
+    }
+
+    /// Asks it to read its configuration again.
+    pub(crate) fn hang_up(&self) {
+        self.process.as_ref().expect("it runs").signal("HUP");
     }
 
     /// Ends it as a power cut would, as far as it can tell.
@@ -198,6 +269,11 @@ impl Archiver {
             let status = process.stop("TERM");
             assert!(status.success(), "it ended with {status}:\n{}", self.said());
         }
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait_until_it_ends(&mut self) -> std::process::ExitStatus {
+        self.process.take().expect("a process").wait()
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -244,6 +320,13 @@ impl Archiver {
         let output = self.command(arguments);
         assert!(output.status.success(), "{arguments:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Starts a command that a test does not wait for.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Process {
+        let mut program = command(None, PROGRAM);
+        program.args(arguments).arg("--config").arg(&self.configuration).current_dir(self.directory.path());
+        Process::spawn(program, &self.directory.path().join("begun"))
     }
 
     /// Every message of the archive.

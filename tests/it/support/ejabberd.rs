@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::node::{Mirror, Node, Plan};
+use super::node::{Keeps, Mirror, Node, Plan};
 use super::process::{Directory, User, command as dying_command, program, run};
 
 /// What our start-up expression prints when the server runs and its users exist.
@@ -82,18 +82,26 @@ fn start_expression(host: &str) -> String {
     )
 }
 
+/// For any component: were its domains listed (`hosts`), a connection would be given all of them, and two would share the copies of each.
+fn listener(port: u16) -> String {
+    format!("  - port: {port}\n    ip: \"127.0.0.1\"\n    module: ejabberd_service\n    password: \"{}\"\n", Node::SECRET)
+}
+
 fn configuration(plan: &Plan) -> String {
-    let (rooms, archive) = (plan.rooms(), plan.archive());
+    let rooms = plan.rooms();
+    let each = |line: &str| -> String { plan.archives().iter().map(|archive| line.replace("ARCHIVE", archive)).collect() };
+    let components: String = std::iter::once(plan.component_port).chain(plan.further_ports.iter().copied()).map(listener).collect();
+    let domains = each("    - server: \"ARCHIVE\"\n");
     let mirror = match &plan.mirror {
-        Mirror::Stock => format!("  mod_service_log:\n    loggers:\n      - {archive}\n"),
-        Mirror::Module(settings) => format!("  mod_xmpp_archiver:\n    component: {archive}\n{settings}"),
+        Mirror::Stock => format!("  mod_service_log:\n    loggers:\n{}", each("      - ARCHIVE\n")),
+        Mirror::Module(settings) => format!("  mod_xmpp_archiver:\n    component: {}\n{settings}", plan.archive()),
     };
     format!(
         r#"
 hosts:
   - {host}
 loglevel: info
-listen:
+{sql}listen:
   - port: {client_port}
     ip: "127.0.0.1"
     module: ejabberd_c2s
@@ -103,19 +111,17 @@ listen:
     ip: "127.0.0.1"
     module: ejabberd_s2s_in
     max_stanza_size: 2000000
-  - port: {component_port}
-    ip: "127.0.0.1"
-    module: ejabberd_service
-    hosts:
-      "{archive}":
-        password: "{secret}"
-acl:
+{components}acl:
+  backfill:
+    server: "{backfill}"
   archive:
-    server: "{archive}"
-access_rules:
+{domains}access_rules:
   servers:
     - deny: archive
+    - deny: backfill
     - allow
+  rooms:
+    - allow: backfill
 s2s_access: servers
 s2s_use_starttls: false
 outgoing_s2s_families: [ipv4]
@@ -127,11 +133,12 @@ modules:
   mod_disco: {{}}
   mod_mam:
     default: always
-    assume_mam_usage: true
+{mam}    assume_mam_usage: true
   mod_muc:
     host: {rooms}
     access: all
     access_create: all
+    access_admin: rooms
     default_room_options:
       mam: true
     history_size: 20
@@ -147,10 +154,26 @@ modules:
     resume_timeout: 60
 "#,
         host = plan.host,
+        backfill = plan.backfill(),
         client_port = plan.client_port,
         server_port = plan.server_port,
-        component_port = plan.component_port,
         peer_port = plan.peers.first().map_or(5269, |peer| peer.port),
-        secret = Node::SECRET,
+        sql = sql(plan),
+        mam = if matches!(plan.keeps, Keeps::Postgres(_)) { "    db_type: sql\n" } else { "" },
+    )
+}
+
+/// Where its SQL storage is; the tables are made from the schema that comes with it.
+fn sql(plan: &Plan) -> String {
+    let Keeps::Postgres(database) = &plan.keeps else { return String::new() };
+    let schema = std::fs::read_to_string("/usr/share/ejabberd/sql/pg.sql").expect("ejabberd's schema");
+    // A start that failed may have made them already.
+    database.query(&format!("DROP SCHEMA public CASCADE; CREATE SCHEMA public;\n{schema}"));
+    format!(
+        "sql_type: pgsql\nsql_server: \"127.0.0.1\"\nsql_port: {}\nsql_database: \"{}\"\nsql_username: \"{}\"\nsql_password: \"{}\"\nsql_pool_size: 2\n",
+        database.server.port(),
+        database.name,
+        super::postgres::USER,
+        super::postgres::PASSWORD,
     )
 }

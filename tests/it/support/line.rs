@@ -5,14 +5,14 @@ use super::client::Client;
 /// A message that is about to be sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    to: String,
+    pub(crate) to: String,
     kind: &'static str,
     message_type: &'static str,
     id: Id,
     origin_id: Option<String>,
     thread: Option<String>,
     subject: Option<String>,
-    body: Option<String>,
+    pub(crate) body: Option<String>,
     payload: String,
     is_kept: bool,
     is_body_fallback: bool,

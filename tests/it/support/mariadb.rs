@@ -109,6 +109,11 @@ impl MariaDb {
         Database { server: Arc::clone(self), name }
     }
 
+    /// Where the files of a database are.
+    pub(crate) fn directory_of(&self, database: &Database) -> std::path::PathBuf {
+        self.directory.path().join("data").join(&database.name)
+    }
+
     fn sql(&self, database: &str, sql: &str) -> String {
         run(client_command(&self.directory, database, sql))
     }

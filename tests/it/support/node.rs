@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::postgres::Database;
 use super::process::{Directory, PATIENCE, Process, free_port, tail, try_for};
 use super::{ejabberd, prosody};
 
@@ -34,11 +35,27 @@ pub(crate) struct Node {
     pub(crate) rooms: String,
     /// The archive's domain as a component.
     pub(crate) archive: String,
+    /// All domains to which it mirrors the same, `archive` the first.
+    pub(crate) archives: Vec<String>,
+    /// The port of each of them.
+    pub(crate) component_ports: Vec<u16>,
     pub(crate) client_port: u16,
     pub(crate) component_port: u16,
     // Before the directory: it is to be gone when that is removed.
     process: Process,
     directory: Directory,
+}
+
+/// Where a server keeps its users' and rooms' archives (XEP-0313).
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Keeps {
+    /// Where it does by itself: files, or Mnesia.
+    #[default]
+    Itself,
+    /// In a SQLite file in its directory.
+    Sqlite,
+    /// In a database on a PostgreSQL server, which is made for that.
+    Postgres(Database),
 }
 
 /// What a server is to be, before it runs: domains and ports, and nothing that depends on which server it is.
@@ -49,6 +66,11 @@ pub(crate) struct Plan {
     pub(crate) component_port: u16,
     pub(crate) server_port: u16,
     pub(crate) peers: Vec<Peer>,
+    /// To how many components it mirrors.
+    pub(crate) feeds: usize,
+    /// The ports of the components after the first, where each needs one of its own.
+    pub(crate) further_ports: Vec<u16>,
+    pub(crate) keeps: Keeps,
     pub(crate) mirror: Mirror,
 }
 
@@ -67,6 +89,9 @@ impl Plan {
             component_port: free_port(),
             server_port: free_port(),
             peers: Vec::new(),
+            feeds: 1,
+            further_ports: Vec::new(),
+            keeps: Keeps::Itself,
             mirror: Mirror::Stock,
         }
     }
@@ -83,6 +108,17 @@ impl Plan {
 
     pub(crate) fn archive(&self) -> String {
         format!("archive.{}", self.host)
+    }
+
+    /// The domains of all components to which it mirrors.
+    pub(crate) fn archives(&self) -> Vec<String> {
+        let further = (2..=self.feeds).map(|number| format!("archive{number}.{}", self.host));
+        std::iter::once(self.archive()).chain(further).collect()
+    }
+
+    /// A component that nothing is mirrored to, and that may read archives.
+    pub(crate) fn backfill(&self) -> String {
+        format!("backfill.{}", self.host)
     }
 }
 
@@ -102,6 +138,18 @@ impl Node {
         }
     }
 
+    /// Starts a server that keeps its archives as told.
+    pub(crate) fn start_keeping(kind: Kind, keeps: &Keeps) -> Node {
+        for _ in 0..ATTEMPTS {
+            let host = format!("{}.localhost", if kind == Kind::Prosody { "prosody" } else { "ejabberd" });
+            let plan = Plan { keeps: keeps.clone(), ..Plan::new(&host) };
+            if let Some(node) = Node::try_start(kind, &plan) {
+                return node;
+            }
+        }
+        panic!("{kind:?} does not start")
+    }
+
     /// Starts a server that mirrors through our module.
     pub(crate) fn start_with_module(kind: Kind, settings: &str) -> Node {
         for _ in 0..ATTEMPTS {
@@ -116,8 +164,21 @@ impl Node {
 
     /// Starts a server for a domain of its own.
     pub(crate) fn start_as(kind: Kind, host: &str) -> Node {
+        Node::start_with(kind, || Plan::new(host))
+    }
+
+    /// Starts a server that mirrors to several components.
+    pub(crate) fn start_feeding(kind: Kind, feeds: usize) -> Node {
+        let host = match kind {
+            Kind::Prosody => "prosody.localhost",
+            Kind::Ejabberd => "ejabberd.localhost",
+        };
+        Node::start_with(kind, || Plan { feeds, further_ports: (1..feeds).map(|_| free_port()).collect(), ..Plan::new(host) })
+    }
+
+    fn start_with(kind: Kind, plan: impl Fn() -> Plan) -> Node {
         for _ in 0..ATTEMPTS {
-            if let Some(node) = Node::try_start(kind, &Plan::new(host)) {
+            if let Some(node) = Node::try_start(kind, &plan()) {
                 return node;
             }
         }
@@ -160,6 +221,8 @@ impl Node {
             host: plan.host.clone(),
             rooms: plan.rooms(),
             archive: plan.archive(),
+            archives: plan.archives(),
+            component_ports: component_ports(kind, plan),
             client_port: plan.client_port,
             component_port: plan.component_port,
             directory,
@@ -184,6 +247,11 @@ impl Node {
             eprintln!("{kind:?} did not start:\n{}", tail(&log));
         }
         up
+    }
+
+    /// Where its data are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// What the server has written.
@@ -229,6 +297,14 @@ impl Node {
             self.comes_up().then_some(())
         });
         started.expect("the server starts again");
+    }
+}
+
+/// Prosody takes all components at one port.
+fn component_ports(kind: Kind, plan: &Plan) -> Vec<u16> {
+    match kind {
+        Kind::Prosody => vec![plan.component_port; plan.feeds],
+        Kind::Ejabberd => std::iter::once(plan.component_port).chain(plan.further_ports.clone()).collect(),
     }
 }
 

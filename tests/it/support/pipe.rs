@@ -14,7 +14,7 @@ use xmpp_archiver::pipeline::read::RecordReader;
 use xmpp_archiver::pipeline::retry;
 use xmpp_archiver::policy::Policy;
 use xmpp_archiver::store::batch::Entry;
-use xmpp_archiver::store::overlap::MAX_IN_FLIGHT;
+use xmpp_archiver::store::overlap::{Foresight, MAX_IN_FLIGHT};
 use xmpp_archiver::store::{Connection, Writer, gaps, migrations, tallies};
 use xmpp_archiver::time::Micros;
 
@@ -24,6 +24,12 @@ use super::process::Directory;
 
 /// When the tests' clock starts: 2026-11-22 07:28:55 UTC.
 pub(crate) const START: Micros = 1_795_332_535_000_000;
+
+/// Batches that are asked for before it is their turn.
+const AHEAD: usize = 3;
+
+/// Records, and the spool's position after them.
+type Batch = (Vec<Entry>, u64);
 
 /// One archiving process.
 pub(crate) struct Pipe {
@@ -37,8 +43,10 @@ pub(crate) struct Pipe {
     spool_id: [u8; 16],
     seq: u64,
     waiting: Vec<Entry>,
-    /// Batches that were sent off and have not landed, with the position after each.
-    flying: VecDeque<(Vec<Entry>, u64)>,
+    /// Batches that are asked for.
+    asked: VecDeque<(Batch, Option<Foresight>)>,
+    /// Batches that were sent off and have not landed.
+    flying: VecDeque<Batch>,
     /// Whether another process writes too: then each waits for its own batches, so that a test knows their order.
     has_company: Arc<AtomicBool>,
     /// How many batches were stored that were decided before the one before them was stored.
@@ -81,6 +89,7 @@ impl Pipe {
             spool_id: [spool; 16],
             seq: 0,
             waiting: Vec::new(),
+            asked: VecDeque::new(),
             flying: VecDeque::new(),
             has_company,
             overlapped: 0,
@@ -129,20 +138,35 @@ impl Pipe {
     /// The same, whoever else writes; see [`Pipe::land`].
     pub(crate) fn send(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
+        let foresight = self.runtime.block_on(async { self.writer.foresee(&waiting) });
+        self.asked.push_back(((waiting, self.seq), foresight));
+        while self.asked.len() > AHEAD || (!self.asked.is_empty() && !self.writer.looks_ahead()) {
+            self.submit();
+        }
+    }
+
+    /// Decides the oldest batch that is asked for, and sends it off.
+    fn submit(&mut self) {
+        let Some((batch, foresight)) = self.asked.pop_front() else { return };
         if self.flying.len() >= MAX_IN_FLIGHT {
             self.land_one();
         }
-        if self.runtime.block_on(self.writer.submit(&waiting, &self.spool_id, self.seq)) {
-            self.flying.push_back((waiting, self.seq));
+        if self.runtime.block_on(self.writer.submit(&batch.0, &self.spool_id, batch.1, foresight)) {
+            self.flying.push_back(batch);
             return;
         }
-        self.land();
-        self.store_alone(&waiting, self.seq);
-        self.runtime.block_on(self.writer.open_lane(&self.store.endpoint())).expect("a second connection");
+        while !self.flying.is_empty() {
+            self.land_one();
+        }
+        self.store_alone(&batch.0, batch.1);
+        self.runtime.block_on(self.writer.open_lane(&self.store.endpoint())).expect("further connections");
     }
 
     /// Waits until everything is stored.
     pub(crate) fn land(&mut self) {
+        while !self.asked.is_empty() {
+            self.submit();
+        }
         while !self.flying.is_empty() {
             self.land_one();
         }

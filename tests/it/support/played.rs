@@ -80,9 +80,58 @@ impl Played {
         self.runtime.block_on(session.send(stanza.as_bytes())).expect("the archiver reads");
     }
 
-    /// The next stanza from the archiver that is no answer to a ping; none if it does not come in this time.
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.node.address().port()
+    }
+
+    /// The archiver is to reach it by another port, such as a proxy's.
+    pub(crate) fn behind(mut self, port: u16) -> Played {
+        self.section = self.section.replacen(&self.node.address().to_string(), &format!("127.0.0.1:{port}"), 1);
+        self
+    }
+
+    /// Further settings of its part of the configuration.
+    pub(crate) fn with(mut self, settings: &str) -> Played {
+        self.section.push_str(settings);
+        self.section.push('\n');
+        self
+    }
+
+    /// Its part of the configuration is a second entry for a node that is there already.
+    pub(crate) fn be_further_feed_of(&mut self, name: &str) {
+        self.section.push_str(&format!("same_as = '{name}'\n"));
+    }
+
+    /// Ends the connection, as a node does that crashes.
+    pub(crate) fn hang_up(&mut self) {
+        self.session = None;
+    }
+
+    /// The same as [`Played::send`]; false when the connection is gone.
+    pub(crate) fn try_send(&self, stanzas: &str) -> bool {
+        let Some(session) = &self.session else { return false };
+        let sent = async { timeout(PATIENCE, session.send(stanzas.as_bytes())).await };
+        self.runtime.block_on(sent).is_ok_and(|sent| sent.is_ok())
+    }
+
+    /// The next stanza from the archiver, `Some(None)` when the connection is over; none if nothing comes in this time.
+    pub(crate) fn heard_or_closed(&mut self, patience: Duration) -> Option<Option<String>> {
+        let Some(session) = &mut self.session else { return Some(None) };
+        self.runtime.block_on(async { timeout(patience, session.recv()).await }).ok()
+    }
+
+    /// The next stanza from the archiver that is neither an answer to a ping nor a question; none if it does not come in this time.
     pub(crate) fn heard(&mut self, patience: Duration) -> Option<String> {
         let session = self.session.as_mut().expect("attached");
-        self.runtime.block_on(async { timeout(patience, session.recv()).await }).ok().flatten()
+        let answer = async {
+            loop {
+                match session.recv().await {
+                    Some(stanza) if stanza.starts_with("<iq type='get'") => {}
+                    other => return other,
+                }
+            }
+        };
+        self.runtime.block_on(async { timeout(patience, answer).await }).ok().flatten()
     }
 }

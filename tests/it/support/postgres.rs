@@ -109,6 +109,11 @@ impl Postgres {
         format!("postgres://{USER}:{PASSWORD_IN_URL}@127.0.0.1:{}/{database}{query}", self.port)
     }
 
+    /// The port that it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn new_database(self: &Arc<Postgres>) -> Database {
         let number = self.next_database.fetch_add(1, Ordering::Relaxed);
         let name = format!("archive_{number}");

@@ -219,11 +219,11 @@ impl Process {
         run(kill);
     }
 
-    /// Sends a signal to the process and to its children, which serve its connections.
+    /// Sends a signal to the process and to its children, which serve its connections; one of them may end at that very moment.
     pub(crate) fn signal_family(&self, name: &str) {
         let pid = self.pid();
         let mut kill = Command::new("sh");
-        kill.args(["-c", &format!("kill -{name} {pid} $(ps -o pid= --ppid {pid})")]);
+        kill.args(["-c", &format!("kill -{name} {pid} && for child in $(ps -o pid= --ppid {pid}); do kill -{name} $child || true; done")]);
         run(kill);
     }
 

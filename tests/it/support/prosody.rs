@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::node::{Mirror, Node, Peer, Plan};
+use super::node::{Keeps, Mirror, Node, Peer, Plan};
 use super::process::{Directory, User, command as dying_command, program};
 
 /// Writes the configuration, the rules of the mirror and the users' accounts.
@@ -12,7 +12,7 @@ pub(crate) fn prepare(plan: &Plan) -> Directory {
     let directory = Directory::new(User::first_of(&["prosody", "nobody"]));
     directory.make("data");
     directory.write("prosody.cfg.lua", &configuration(plan, &directory));
-    directory.write("mirror.pfw", &mirror_rules(&plan.archive()));
+    directory.write("mirror.pfw", &mirror_rules(&plan.archives()));
     directory.write("mod_peers.lua", &peers_module(&plan.peers));
     if let Mirror::Module(_) = plan.mirror {
         copy_module(&directory);
@@ -60,7 +60,10 @@ fn mirror_configuration(plan: &Plan, directory: &Directory) -> [String; 3] {
             [
                 String::new(),
                 String::new(),
-                format!("modules_enabled = {{ \"firewall\"; \"peers\"; }}\nfirewall_scripts = {{ \"{}\" }}\n", rules.display()),
+                format!(
+                    "modules_enabled = {{ \"firewall\"; \"peers\"; \"xmpp_archiver_mam\"; }}\nfirewall_scripts = {{ \"{}\" }}\n",
+                    rules.display()
+                ),
             ]
         }
         Mirror::Module(settings) => {
@@ -91,8 +94,10 @@ pub(crate) fn is_up(output: &Path, ports: &[u16]) -> Option<bool> {
 }
 
 /// Without `RULEDEP=st` the version in Debian 12 has an error in the code that it makes of these rules, and drops the messages.
-fn mirror_rules(archive: &str) -> String {
-    let rule = format!("KIND: message\nNOT TO: {archive}\nNOT FROM: {archive}\nRULEDEP=st\nFORWARD={archive}\n");
+fn mirror_rules(archives: &[String]) -> String {
+    let others: String = archives.iter().map(|archive| format!("NOT TO: {archive}\nNOT FROM: {archive}\n")).collect();
+    let rule = |archive: &String| format!("KIND: message\n{others}RULEDEP=st\nFORWARD={archive}\n\n");
+    let rule: String = archives.iter().map(rule).collect();
     format!("::preroute\n{rule}\n::deliver\n{rule}")
 }
 
@@ -115,16 +120,46 @@ end
     )
 }
 
+/// Our own modules, where the server may read them.
+fn own_modules(directory: &Directory) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("node-modules/prosody-mam/mod_xmpp_archiver_mam.lua");
+    let text = std::fs::read_to_string(source).expect("our module");
+    directory.make("modules");
+    directory.write("modules/mod_xmpp_archiver_mam.lua", &text);
+    directory.path().join("modules")
+}
+
+/// The file with the archives of a Prosody that keeps them in SQLite, in its data directory.
+pub(crate) const ARCHIVE_FILE: &str = "archives.sqlite";
+
+fn storage(plan: &Plan, directory: &Directory) -> String {
+    let by_sql = |parameters: &str| {
+        format!("storage = {{ default = \"internal\"; archive = \"sql\"; muc_log = \"sql\" }}\nsql = {{ {parameters} }}")
+    };
+    match &plan.keeps {
+        Keeps::Itself => "storage = \"internal\"".to_owned(),
+        Keeps::Sqlite => {
+            by_sql(&format!("driver = \"SQLite3\"; database = \"{}\"", directory.path().join("data").join(ARCHIVE_FILE).display()))
+        }
+        Keeps::Postgres(_) => panic!("Prosody's driver for PostgreSQL is not among what the tests install"),
+    }
+}
+
 fn configuration(plan: &Plan, directory: &Directory) -> String {
     let at = |name: &str| directory.path().join(name).display().to_string();
-    let (rooms, archive) = (plan.rooms(), plan.archive());
+    let rooms = plan.rooms();
+    let component = |archive: String| format!("\nComponent \"{archive}\"\n  component_secret = \"{}\"\n", Node::SECRET);
+    let components: String = plan.archives().into_iter().map(component).collect();
+    let own_modules = own_modules(directory);
     let [module, for_all, for_users] = mirror_configuration(plan, directory);
     format!(
         r#"
 pidfile = "{pid}"
 data_path = "{data}"
 log = {{ {{ levels = {{ min = "info" }}, to = "console" }} }}
-plugin_paths = {{ "/usr/lib/prosody/modules", "{plugins}" }}
+plugin_paths = {{ "/usr/lib/prosody/modules", "{plugins}", "{own_modules}" }}
+xmpp_archiver_mam_components = {{ "{backfill}" }}
+xmpp_archiver_mam_page = 7
 interfaces = {{ "127.0.0.1" }}
 local_interfaces = {{ "127.0.0.1" }}
 c2s_ports = {{ {client_port} }}
@@ -138,7 +173,7 @@ s2s_require_encryption = false
 s2s_secure_auth = false
 allow_unencrypted_plain_auth = true
 authentication = "internal_plain"
-storage = "internal"
+{storage}
 max_archive_query_results = 200
 modules_enabled = {{
   "roster"; "saslauth"; "disco"; "ping"; "time"; "version"; "blocklist"; "carbons"; "mam"; "smacks"; "dialback"; "offline"; {module}
@@ -151,20 +186,23 @@ VirtualHost "{host}"
 {for_users}
 
 Component "{rooms}" "muc"
-  modules_enabled = {{ "muc_mam"; }}
+  modules_enabled = {{ "muc_mam"; "xmpp_archiver_mam"; }}
   muc_log_by_default = true
   muc_room_default_history_length = 20
-
-Component "{archive}"
+{components}
+Component "{backfill}"
   component_secret = "{secret}"
 "#,
         pid = at("data/pid"),
         data = at("data"),
         plugins = at("."),
+        own_modules = own_modules.display(),
+        backfill = plan.backfill(),
         client_port = plan.client_port,
         server_port = plan.server_port,
         component_port = plan.component_port,
         host = plan.host,
+        storage = storage(plan, directory),
         secret = Node::SECRET,
     )
 }

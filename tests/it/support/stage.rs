@@ -115,12 +115,6 @@ impl Stage {
         }
     }
 
-    /// Does something to the node that is not done to it by clients.
-    pub(crate) fn with_node(&self, change: impl FnOnce(&mut Node)) {
-        let mut nodes = self.nodes.borrow_mut();
-        change(nodes.first_mut().and_then(Rc::get_mut).expect("nobody else holds the node"));
-    }
-
     /// The node crashes and comes back; everybody is thrown out.
     pub(crate) fn restart_node(&self) {
         self.prompters.borrow_mut().clear();

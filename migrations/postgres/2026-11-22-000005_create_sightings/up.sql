@@ -1,0 +1,25 @@
+-- Creates the record of which feeds of a node brought what, for nodes that mirror to
+-- several component domains so that any archiver may die.
+--
+-- What all feeds bring stands once in deliveries, bounces and occupancy_events. Who
+-- brought it must be known as well, or the next equal copy could not be told from one
+-- that another feed has brought already. A node with one feed has no rows here, and a
+-- row that only the first entry of a node brought has none either.
+
+CREATE TABLE sightings (
+    row_id BIGINT NOT NULL,
+    at BIGINT NOT NULL,
+    seq INTEGER NOT NULL,
+    kind SMALLINT NOT NULL,
+    node_id SMALLINT NOT NULL,
+    is_first SMALLINT NOT NULL,
+    PRIMARY KEY (kind, row_id, seq, node_id)
+);
+
+COMMENT ON TABLE sightings IS 'Which further feed of a node brought a row that others brought as well';
+COMMENT ON COLUMN sightings.row_id IS 'messages.id, bounces.id or occupancy_events.id';
+COMMENT ON COLUMN sightings.at IS 'When it came by this feed (microseconds since 1970, UTC)';
+COMMENT ON COLUMN sightings.seq IS 'deliveries.seq, else 0';
+COMMENT ON COLUMN sightings.kind IS '1 a row of deliveries, 2 of bounces, 3 of occupancy_events';
+COMMENT ON COLUMN sightings.node_id IS 'nodes.id of the entry by which it came';
+COMMENT ON COLUMN sightings.is_first IS '1 when this feed was the first to bring it, else 0. Without a row with 1 that was the entry in node_id of the row itself';

@@ -1,0 +1,85 @@
+//! The connections that ask ahead (see [`super::foresight`]): on PostgreSQL one, on which any number of questions are on their way at once; on MySQL,
+//! where one question waits for the answer to the one before, several.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use diesel::QueryResult;
+use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::feeds::Feeds;
+use super::foresight::{Foreseen, Questions};
+use super::{Connection, Endpoint, StoreError};
+use crate::identity::keys::Keyring;
+
+/// How many connections ask ahead on MySQL.
+const MYSQL_SCOUTS: usize = 3;
+
+/// Those who ask ahead.
+pub(super) enum Scouts {
+    Postgres(Arc<AsyncPgConnection>),
+    Mysql { scouts: Vec<mpsc::UnboundedSender<Errand>>, next: AtomicUsize },
+}
+
+/// What one of them is asked to ask.
+pub(super) struct Errand {
+    questions: Questions,
+    keyring: Keyring,
+    feeds: Feeds,
+    done: oneshot::Sender<QueryResult<Foreseen>>,
+}
+
+impl Scouts {
+    /// Connects; none where nothing is to be gained.
+    pub(super) async fn open(endpoint: &Endpoint) -> Result<Option<Self>, StoreError> {
+        Ok(match Connection::open(endpoint).await? {
+            Connection::Sqlite(_) => None,
+            Connection::Postgres(connection) => Some(Self::Postgres(Arc::from(connection))),
+            Connection::Mysql(first) => {
+                let mut scouts = vec![asking(*first)];
+                while scouts.len() < MYSQL_SCOUTS {
+                    let Connection::Mysql(further) = Connection::open(endpoint).await? else { break };
+                    scouts.push(asking(*further));
+                }
+                Some(Self::Mysql { scouts, next: AtomicUsize::new(0) })
+            }
+        })
+    }
+
+    /// Asks; the answers come by and by, or never if the connection is lost.
+    pub(super) fn ask(&self, questions: Questions, keyring: Keyring, feeds: Feeds) -> oneshot::Receiver<QueryResult<Foreseen>> {
+        let (done, answers) = oneshot::channel();
+        match self {
+            Self::Postgres(connection) => {
+                let connection = connection.clone();
+                tokio::spawn(async move {
+                    let (mut one, mut other) = (&*connection, &*connection);
+                    let _nobody_waits = done.send(questions.ask_at_once((&mut one, &mut other), &keyring, &feeds).await);
+                });
+            }
+            Self::Mysql { scouts, next } => {
+                let turn = next.fetch_add(1, Ordering::Relaxed) % scouts.len().max(1);
+                let errand = Errand { questions, keyring, feeds, done };
+                let _fails_where_it_is_waited_for = scouts.get(turn).map(|scout| scout.send(errand));
+            }
+        }
+        answers
+    }
+}
+
+/// Starts a task that asks MySQL; it ends with the first question that fails.
+fn asking(mut connection: AsyncMysqlConnection) -> mpsc::UnboundedSender<Errand> {
+    let (sender, mut errands) = mpsc::unbounded_channel::<Errand>();
+    tokio::spawn(async move {
+        while let Some(Errand { questions, keyring, feeds, done }) = errands.recv().await {
+            let seen = questions.ask(&mut connection, &keyring, &feeds).await;
+            let has_failed = seen.is_err();
+            let _nobody_waits = done.send(seen);
+            if has_failed {
+                return;
+            }
+        }
+    });
+    sender
+}

@@ -1,0 +1,4 @@
+//! What was missed is fetched from the node's own archive: exactly that, once, and marked; whatever way it is read, and however often.
+
+mod imports;
+mod nodes;
