@@ -116,6 +116,7 @@ impl Writer {
         }
         // Should it fail, it is tried again later.
         self.calm = CALM_BATCHES;
+        let Some(scouts) = Scouts::open(endpoint).await? else { return Ok(()) };
         let lane = match Connection::open(endpoint).await? {
             Connection::Sqlite(_) => return Ok(()),
             Connection::Postgres(connection) => {
@@ -124,7 +125,6 @@ impl Writer {
             }
             Connection::Mysql(connection) => Lane::Mysql(writing(*connection)),
         };
-        let Some(scouts) = Scouts::open(endpoint).await? else { return Ok(()) };
         self.calm = 0;
         self.overlap = Some(Overlap { lane, scouts, flights: VecDeque::new(), is_lame: false });
         Ok(())

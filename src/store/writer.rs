@@ -227,7 +227,7 @@ impl Memory {
 
     pub(super) fn forget(&mut self) {
         self.is_current = false;
-        self.generation += 1;
+        self.answers_are_old();
         self.foreseen = Foreseen::default();
         self.identity.forget();
         self.dictionary.forget();
@@ -235,6 +235,12 @@ impl Memory {
         self.rooms.clear();
         self.progress.clear();
         self.queues.forget();
+    }
+
+    /// What was asked ahead is worth nothing any more.
+    fn answers_are_old(&mut self) {
+        self.generation += 1;
+        self.asked.clear();
     }
 
     async fn store<Q: Queries>(&mut self, db: &mut Q, entries: &[Entry], spool_id: &[u8], next_seq: i64) -> QueryResult<Committed> {

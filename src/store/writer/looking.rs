@@ -19,7 +19,7 @@ impl Memory {
         let nodes: HashSet<i16> = nodes.collect();
         if self.feeds.add(db, nodes).await? {
             self.identity.forget();
-            self.generation += 1;
+            self.answers_are_old();
         }
         Ok(())
     }
