@@ -86,18 +86,19 @@ queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAs
     }
 });
 
-/// One transaction with everything that a batch writes, in one round trip if it is no more than a few megabytes. The server stops at the
-/// first statement that fails, which is the second one unless the transaction is the next one by `guard`.
-pub(super) async fn store(db: &mut AsyncMysqlConnection, guard: &Guard, rows: Recorded) -> QueryResult<()> {
-    for text in texts(guard, rows) {
+/// A transaction for each batch with everything that it writes, all in one round trip if it is no more than a few megabytes. The server stops at the
+/// first statement that fails, which is the second one of a transaction that is not the next one by its guard.
+pub(super) async fn store(db: &mut AsyncMysqlConnection, batches: Vec<(Guard, Recorded)>) -> QueryResult<()> {
+    let mut texts = Texts::default();
+    batches.into_iter().for_each(|(guard, rows)| write(&mut texts, &guard, rows));
+    for text in texts.finish() {
         db.batch_execute(&text).await?;
     }
     Ok(())
 }
 
-fn texts(guard: &Guard, rows: Recorded) -> Vec<String> {
+fn write(texts: &mut Texts, guard: &Guard, rows: Recorded) {
     let (token, spool, before) = (literal::bytes(&guard.token), literal::bytes(&guard.spool_id), guard.before);
-    let mut texts = Texts::default();
     texts.statement("BEGIN;SELECT 1 FROM settings WHERE name='writer' FOR UPDATE");
     // Nothing in the SQL of both MySQL and MariaDB raises an error: a second row of that name does.
     texts.statement(&format!(
@@ -124,7 +125,6 @@ fn texts(guard: &Guard, rows: Recorded) -> Vec<String> {
     texts.insert(&rows.settings);
     texts.insert(&rows.progress);
     texts.statement("COMMIT");
-    texts.finish()
 }
 
 /// Cuts rows into statements of at most [`ROWS_PER_INSERT`] rows and about [`BYTES_PER_INSERT`] bytes.

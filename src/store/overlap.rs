@@ -1,8 +1,8 @@
 //! The servers' way to store: batches are asked for and decided while those before them are on their way, so that nobody waits for an answer.
 //!
 //! Beside the writer's own connection there are two kinds: scouts ask ahead what a batch will want to know ([`Foresight`]), and the lane
-//! writes. On PostgreSQL a transaction is sent as a whole, and the next one behind it; on MySQL a task of its own writes one after
-//! another. Each begins with a check ([`Guard`]) that no other writer came in between and that the one before it is stored. When one
+//! writes. On PostgreSQL a transaction is sent as a whole, and the next one behind it; on MySQL a task of its own writes what has
+//! come since it wrote last. Each begins with a check ([`Guard`]) that no other writer came in between and that the one before it is stored. When one
 //! fails, those behind it fail too: all of it is forgotten, and stored anew one by one under the writers' lock ([`Writer::commit`]),
 //! which is also what writers do that share a database.
 
@@ -25,7 +25,9 @@ use super::writer::Writer;
 use super::{Connection, Endpoint, StoreError, mysql, on_connection, postgres};
 
 /// Most batches on their way: enough that the server always has the next one, whatever a round trip takes.
-pub const MAX_IN_FLIGHT: usize = 4;
+pub const MAX_IN_FLIGHT: usize = 5;
+/// Most batches that MySQL is sent in one text: it executes some while the next are on their way, and waits for none.
+const MOST_TOGETHER: usize = 3;
 /// After a batch failed that was decided ahead, so many go one by one without another writer in between before it is tried again.
 pub(super) const CALM_BATCHES: u32 = 8;
 
@@ -64,7 +66,6 @@ struct Flight {
 
 /// Answers that were asked for ahead of a batch.
 pub struct Foresight {
-    generation: u64,
     since: Arc<Since>,
     answers: oneshot::Receiver<QueryResult<Foreseen>>,
     answered: Option<QueryResult<Foreseen>>,
@@ -139,12 +140,12 @@ impl Writer {
         let questions = memory.questions(entries);
         let since = memory.since();
         let answers = self.overlap.as_ref()?.scouts.ask(questions, memory.keyring().clone(), memory.feeds().clone());
-        Some(Foresight { generation: memory.generation(), since, answers, answered: None })
+        Some(Foresight { since, answers, answered: None })
     }
 
     /// Whether these answers are of use still.
     pub fn is_current(&self, foresight: &Foresight) -> bool {
-        foresight.generation == self.memory.generation()
+        self.memory.remembers(&foresight.since)
     }
 
     /// Decides a batch and sends it off; false if it has to be given to [`Writer::commit`], once what is on its way has landed.
@@ -253,20 +254,29 @@ async fn sent(mut outcome: Outcome) -> Outcome {
     }
 }
 
-/// Starts the task that writes to MySQL; it ends with the first transaction that fails, and its connection with it.
+/// Starts the task that writes to MySQL, together what has come together; it ends with the first transaction that fails, and its connection with it.
 fn writing(mut connection: AsyncMysqlConnection) -> mpsc::UnboundedSender<Job> {
     let (sender, mut jobs) = mpsc::unbounded_channel::<Job>();
     tokio::spawn(async move {
-        while let Some(Job { guard, rows, done }) = jobs.recv().await {
-            let stored = mysql::store(&mut connection, &guard, rows).await;
-            let has_failed = stored.is_err();
-            if has_failed {
-                // The server undoes it when the connection ends; nobody is told before that.
-                drop(connection);
-                let _nobody_waits = done.send(stored);
-                return;
+        while let Some(first) = jobs.recv().await {
+            let mut together = vec![first];
+            while together.len() < MOST_TOGETHER
+                && let Ok(next) = jobs.try_recv()
+            {
+                together.push(next);
             }
-            let _nobody_waits = done.send(stored);
+            let (batches, done): (Vec<_>, Vec<_>) = together.into_iter().map(|job| ((job.guard, job.rows), job.done)).unzip();
+            let stored = mysql::store(&mut connection, batches).await;
+            let Err(error) = stored else {
+                done.into_iter().for_each(|done| drop(done.send(Ok(()))));
+                continue;
+            };
+            // The server undoes it when the connection ends; nobody is told before that. Some of them may be stored all the same: the database is
+            // asked how far it is, before they are stored one by one.
+            drop(connection);
+            let errors = std::iter::once(error).chain(std::iter::repeat_with(|| Error::RollbackTransaction));
+            done.into_iter().zip(errors).for_each(|(done, error)| drop(done.send(Err(error))));
+            return;
         }
     });
     sender

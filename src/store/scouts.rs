@@ -14,7 +14,7 @@ use super::{Connection, Endpoint, StoreError};
 use crate::identity::keys::Keyring;
 
 /// How many connections ask ahead on MySQL.
-const MYSQL_SCOUTS: usize = 3;
+const MYSQL_SCOUTS: usize = 5;
 
 /// Those who ask ahead.
 pub(super) enum Scouts {

@@ -75,12 +75,10 @@ pub(super) struct Memory {
     stored: Since,
     /// Since when nothing is forgotten: what is stored, or what was when the oldest answers were asked for that are still to be used.
     horizon: Since,
-    /// The moments at which answers were asked for that may still be used, the oldest first.
+    /// The moments at which answers were asked for that may still be used, the oldest first. Others are worth nothing.
     asked: Vec<Weak<Since>>,
     /// What was asked for the batch that is being decided, before it was its turn.
     foreseen: Foreseen,
-    /// How often everything was forgotten: answers from before that are worth nothing.
-    generation: u64,
     progress: HashMap<Vec<u8>, i64>,
     queues: Queues,
     packer: Packer,
@@ -111,7 +109,6 @@ impl Writer {
             horizon: Since::default(),
             asked: Vec::new(),
             foreseen: Foreseen::default(),
-            generation: 0,
             progress: HashMap::new(),
             queues: Queues::default(),
             packer: Packer::default(),
@@ -227,7 +224,7 @@ impl Memory {
 
     pub(super) fn forget(&mut self) {
         self.is_current = false;
-        self.answers_are_old();
+        self.asked.clear();
         self.foreseen = Foreseen::default();
         self.identity.forget();
         self.dictionary.forget();
@@ -235,12 +232,6 @@ impl Memory {
         self.rooms.clear();
         self.progress.clear();
         self.queues.forget();
-    }
-
-    /// What was asked ahead is worth nothing any more.
-    fn answers_are_old(&mut self) {
-        self.generation += 1;
-        self.asked.clear();
     }
 
     async fn store<Q: Queries>(&mut self, db: &mut Q, entries: &[Entry], spool_id: &[u8], next_seq: i64) -> QueryResult<Committed> {

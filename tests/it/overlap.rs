@@ -1,9 +1,13 @@
 //! Batches that are decided while those before them are on their way to the server: what comes in between, and what goes wrong.
 
+use std::time::Duration;
+
 use xmpp_archiver::node::Kind;
 use xmpp_archiver::time::SECOND;
 
 use crate::support::archiver::StoreKind;
+use crate::support::capture::{Capture, FOLDERS};
+use crate::support::ledger::Ledger;
 use crate::support::mirrored::{Written, node};
 use crate::support::pipe::{Pipe, START};
 
@@ -26,6 +30,9 @@ on_servers! {
     copies_of_what_is_on_its_way_are_recognised,
     a_writer_between_two_batches_is_noticed,
     a_connection_that_is_lost_loses_nothing,
+    nobody_who_asks_ahead_is_missed,
+    a_long_way_to_the_server_changes_no_row,
+    a_long_way_that_breaks_again_and_again_loses_nothing,
 }
 
 /// A message between two people who never wrote to each other before, `n` seconds after the start.
@@ -110,4 +117,69 @@ fn a_connection_that_is_lost_loses_nothing(store: StoreKind) {
     take(&mut pipe, MESSAGES - 1, 1);
     assert_complete(&mut pipe, MESSAGES);
     assert!(pipe.overlapped > 5 && pipe.undone > 0, "{} batches were decided ahead, {} of them in vain", pipe.overlapped, pipe.undone);
+}
+
+/// The connections that ask ahead are cut.
+fn nobody_who_asks_ahead_is_missed(store: StoreKind) {
+    let mut pipe = Pipe::new(store, &[node("a", "h", Kind::Ejabberd)]);
+    const MESSAGES: i64 = 60;
+    for n in 0..MESSAGES {
+        take(&mut pipe, n, 0);
+        if n > 0 {
+            take(&mut pipe, n - 1, 1);
+        }
+        pipe.send();
+        if n % 25 == 12 {
+            pipe.cut_scouts();
+        }
+    }
+    take(&mut pipe, MESSAGES - 1, 1);
+    assert_complete(&mut pipe, MESSAGES);
+    assert!(pipe.overlapped > 10, "only {} batches were decided ahead", pipe.overlapped);
+}
+
+/// What real servers mirrored, in batches of a few stanzas, while memory keeps next to nothing of what is stored.
+fn mirrored(pipe: &mut Pipe, captures: &[Capture], stanzas: usize) -> Ledger {
+    pipe.keep(2);
+    let lines = captures.iter().flat_map(|capture| &capture.lines);
+    for (n, line) in (0_i64..).zip(lines) {
+        pipe.take(START + n * SECOND / 20, line);
+        if n as usize % stanzas == stanzas - 1 {
+            pipe.send();
+        }
+    }
+    pipe.ledger()
+}
+
+/// Everything that a server mirrored in one long sitting is the same in SQLite and in a server that is 50 ms away.
+fn a_long_way_to_the_server_changes_no_row(store: StoreKind) {
+    for (folder, scenarios) in FOLDERS {
+        let captures: Vec<Capture> = scenarios.iter().map(|scenario| Capture::load(folder, scenario)).collect();
+        let nodes = [captures[0].node().as_ref().clone()];
+        let (mut far, _way) = Pipe::far_from(store, &nodes, Duration::from_millis(25));
+        let in_the_distance = mirrored(&mut far, &captures, 5);
+        let at_hand = mirrored(&mut Pipe::new(StoreKind::Sqlite, &nodes), &captures, 1_000);
+        assert_eq!(in_the_distance, at_hand, "{folder}:\n{in_the_distance}\n{at_hand}");
+        let batches = captures.iter().map(|capture| capture.lines.len()).sum::<usize>() / 5;
+        assert!(far.overlapped * 2 > batches, "{folder}: {} of {batches} batches were decided ahead", far.overlapped);
+    }
+}
+
+/// Connections end in the midst of whatever the server says, with several batches on their way.
+fn a_long_way_that_breaks_again_and_again_loses_nothing(store: StoreKind) {
+    let (mut pipe, way) = Pipe::far_from(store, &[node("a", "h", Kind::Ejabberd)], Duration::from_millis(5));
+    const MESSAGES: i64 = 120;
+    for n in 0..MESSAGES {
+        take(&mut pipe, n, 0);
+        if n > 0 {
+            take(&mut pipe, n - 1, 1);
+        }
+        pipe.send();
+        if n % 30 == 20 {
+            way.cut_after(500 + 333 * (n as u64 / 30));
+        }
+    }
+    take(&mut pipe, MESSAGES - 1, 1);
+    assert_complete(&mut pipe, MESSAGES);
+    assert!(pipe.overlapped > 20 && pipe.undone > 0, "{} batches were decided ahead, {} of them in vain", pipe.overlapped, pipe.undone);
 }

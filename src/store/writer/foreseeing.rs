@@ -17,9 +17,9 @@ impl Memory {
         since
     }
 
-    /// How often everything was forgotten.
-    pub(in crate::store) fn generation(&self) -> u64 {
-        self.generation
+    /// Whether nothing was forgotten since then that was not known to be stored.
+    pub(in crate::store) fn remembers(&self, since: &Arc<Since>) -> bool {
+        self.asked.iter().any(|asked| std::ptr::eq(asked.as_ptr(), Arc::as_ptr(since)))
     }
 
     /// Uses these answers for the batch that is decided next.

@@ -19,7 +19,7 @@ impl Memory {
         let nodes: HashSet<i16> = nodes.collect();
         if self.feeds.add(db, nodes).await? {
             self.identity.forget();
-            self.answers_are_old();
+            self.asked.clear();
         }
         Ok(())
     }
@@ -70,7 +70,11 @@ impl Memory {
     }
 
     /// The entries in the order in which they are to be decided on, with their keys.
-    pub(super) async fn look_up<'e, Q: Queries>(&mut self, db: &mut Q, entries: &[&'e Entry]) -> QueryResult<Vec<(&'e Entry, Option<Keyed>)>> {
+    pub(super) async fn look_up<'e, Q: Queries>(
+        &mut self,
+        db: &mut Q,
+        entries: &[&'e Entry],
+    ) -> QueryResult<Vec<(&'e Entry, Option<Keyed>)>> {
         let mut content = Vec::new();
         let mut exact = Vec::new();
         let mut subjects = HashSet::new();

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use xmpp_archiver::identity::JOIN_WINDOW;
@@ -15,12 +16,13 @@ use xmpp_archiver::pipeline::retry;
 use xmpp_archiver::policy::Policy;
 use xmpp_archiver::store::batch::Entry;
 use xmpp_archiver::store::overlap::{Foresight, MAX_IN_FLIGHT};
-use xmpp_archiver::store::{Connection, Writer, gaps, migrations, tallies};
+use xmpp_archiver::store::{Backend, Connection, Endpoint, StoreError, Writer, gaps, migrations, tallies};
 use xmpp_archiver::time::Micros;
 
 use super::archiver::{Store, StoreKind};
 use super::ledger::Ledger;
 use super::process::Directory;
+use super::proxy::Proxy;
 
 /// When the tests' clock starts: 2026-11-22 07:28:55 UTC.
 pub(crate) const START: Micros = 1_795_332_535_000_000;
@@ -37,6 +39,8 @@ pub(crate) struct Pipe {
     /// Shared by the processes that write to one store.
     _directory: Arc<Directory>,
     store: Store,
+    /// How the store is reached, which may be by a long way.
+    endpoint: Endpoint,
     nodes: Vec<Arc<Node>>,
     records: RecordReader,
     writer: Writer,
@@ -65,24 +69,41 @@ impl Pipe {
         if let Store::Sqlite(path) = &store {
             std::fs::write(path, migrated()).expect("an empty archive");
         }
-        Pipe::open(directory, store, nodes, 1, Arc::default())
+        let endpoint = store.endpoint();
+        Pipe::open(directory, store, endpoint, nodes, 1, Arc::default())
+    }
+
+    /// The same on a server that is so far away, in each direction; and the way to it.
+    pub(crate) fn far_from(kind: StoreKind, nodes: &[Node], delay: Duration) -> (Pipe, Proxy) {
+        let near = Pipe::new(kind, nodes);
+        let port = near.store.port().expect("a server");
+        let proxy = Proxy::to(port);
+        let mut endpoint = near.store.endpoint();
+        if let Backend::Postgres(url) | Backend::Mysql(url) = &mut endpoint.backend {
+            *url = url.replacen(&format!(":{port}/"), &format!(":{}/", proxy.port), 1);
+        }
+        proxy.delay(delay);
+        let far = Pipe::open(near._directory.clone(), near.store.clone(), endpoint, nodes, 1, Arc::default());
+        (far, proxy)
     }
 
     /// Another process, with a spool of its own, that writes to the same store.
     pub(crate) fn beside(&self, nodes: &[Node]) -> Pipe {
         self.has_company.store(true, Ordering::Relaxed);
-        Pipe::open(Arc::clone(&self._directory), self.store.clone(), nodes, self.spool_id[0] + 1, Arc::clone(&self.has_company))
+        let (directory, company) = (Arc::clone(&self._directory), Arc::clone(&self.has_company));
+        Pipe::open(directory, self.store.clone(), self.endpoint.clone(), nodes, self.spool_id[0] + 1, company)
     }
 
-    fn open(directory: Arc<Directory>, store: Store, nodes: &[Node], spool: u8, has_company: Arc<AtomicBool>) -> Pipe {
+    fn open(directory: Arc<Directory>, store: Store, endpoint: Endpoint, nodes: &[Node], spool: u8, has_company: Arc<AtomicBool>) -> Pipe {
         let runtime = Runtime::new().expect("a runtime");
         let nodes: Vec<Arc<Node>> = nodes.iter().cloned().map(Arc::new).collect();
-        let writer = runtime.block_on(writer(&store));
+        let writer = runtime.block_on(writer(&endpoint));
         let records = RecordReader::new(&nodes, Policy::default());
         Pipe {
             runtime,
             _directory: directory,
             store,
+            endpoint,
             nodes,
             records,
             writer,
@@ -159,7 +180,7 @@ impl Pipe {
             self.land_one();
         }
         self.store_alone(&batch.0, batch.1);
-        self.runtime.block_on(self.writer.open_lane(&self.store.endpoint())).expect("further connections");
+        self.runtime.block_on(self.writer.open_lane(&self.endpoint)).expect("further connections");
     }
 
     /// Waits until everything is stored.
@@ -177,20 +198,36 @@ impl Pipe {
         self.writer.keep(most);
     }
 
-    /// Ends the connection that was opened last, from the server's side.
+    /// Ends the connection that writes, which was opened last, from the server's side.
     pub(crate) fn cut_lane(&self) {
-        match &self.store {
-            Store::Sqlite(_) => {}
-            Store::Postgres(database) => {
-                let newest = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'xmpp-archiver' \
-                              ORDER BY backend_start DESC LIMIT 1";
-                database.query(&format!("SELECT pg_terminate_backend(({newest}))"));
+        self.cut("DESC", 1, 0);
+    }
+
+    /// Ends those that ask ahead: all but the first and the last.
+    pub(crate) fn cut_scouts(&self) {
+        self.cut("ASC", 100, 1);
+    }
+
+    /// Ends so many connections in this order of their begin, but not so many of the first, and never the newest unless that is asked for.
+    fn cut(&self, order: &str, most: usize, skipped: usize) {
+        let (begin, list) = match &self.store {
+            Store::Sqlite(_) => return,
+            Store::Postgres(_) => (
+                "backend_start",
+                "SELECT pid, backend_start FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'xmpp-archiver'",
+            ),
+            Store::MariaDb(_) => {
+                ("id", "SELECT id AS pid, id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
             }
-            Store::MariaDb(database) => {
-                let newest = "SELECT MAX(id) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()";
-                let newest = database.query(newest);
-                database.query(&format!("KILL {}", newest.trim()));
-            }
+        };
+        let listed = self.store.query(&format!("SELECT pid FROM ({list}) AS open ORDER BY {begin} {order}"));
+        let listed: Vec<&str> = listed.split_whitespace().collect();
+        let last = if skipped > 0 { listed.len().saturating_sub(1) } else { listed.len() };
+        for pid in listed[..last].iter().skip(skipped).take(most) {
+            match &self.store {
+                Store::Postgres(_) => self.store.query(&format!("SELECT pg_terminate_backend({pid})")),
+                _ => self.store.query(&format!("KILL {pid}")),
+            };
         }
     }
 
@@ -209,9 +246,17 @@ impl Pipe {
         }
     }
 
+    /// Stores it as the pipeline does: by a new connection should this one be lost.
     fn store_alone(&mut self, batch: &[Entry], next_seq: u64) {
-        let stored = self.runtime.block_on(self.writer.commit(batch, &self.spool_id, next_seq));
-        stored.expect("the store takes it");
+        let mut attempts = 0;
+        loop {
+            match self.runtime.block_on(self.writer.commit(batch, &self.spool_id, next_seq)) {
+                Ok(_committed) => return,
+                Err(StoreError::Unreachable(_)) if attempts < 3 => self.writer = self.runtime.block_on(writer(&self.endpoint)),
+                Err(error) => panic!("the store takes it: {error}"),
+            }
+            attempts += 1;
+        }
     }
 
     /// The store refuses the last record that came, and it is set aside.
@@ -232,7 +277,7 @@ impl Pipe {
     /// The process ends and starts again: all that it knew only in memory is gone.
     pub(crate) fn restart(&mut self) {
         self.land();
-        self.writer = self.runtime.block_on(writer(&self.store));
+        self.writer = self.runtime.block_on(writer(&self.endpoint));
         self.records = RecordReader::new(&self.nodes, Policy::default());
         let occupants = self.runtime.block_on(self.writer.occupants()).expect("the occupants");
         for (room, nick, jid) in occupants {
@@ -260,9 +305,9 @@ impl Pipe {
     }
 }
 
-async fn writer(store: &Store) -> Writer {
-    let mut connection = Connection::open(&store.endpoint()).await.expect("the store");
-    if !matches!(store, Store::Sqlite(_)) {
+async fn writer(endpoint: &Endpoint) -> Writer {
+    let mut connection = Connection::open(endpoint).await.expect("the store");
+    if !matches!(endpoint.backend, Backend::Sqlite(_)) {
         migrations::up(&mut connection, None).await.expect("the migrations");
     }
     Writer::new(connection, JOIN_WINDOW).await.expect("a migrated store")
