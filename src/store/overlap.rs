@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use diesel::QueryResult;
+use diesel::dsl::sql;
 use diesel::result::Error;
-use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
+use diesel::sql_types::Text;
+use diesel_async::{AsyncMysqlConnection, AsyncPgConnection, RunQueryDsl};
 use tokio::sync::{mpsc, oneshot};
 
 use super::ahead::{Ahead, Guard, Recorded};
@@ -117,8 +119,9 @@ impl Writer {
         }
         // Should it fail, it is tried again later.
         self.calm = CALM_BATCHES;
-        let Some(scouts) = Scouts::open(endpoint).await? else { return Ok(()) };
-        let lane = match Connection::open(endpoint).await? {
+        let server = identity_of(&mut self.connection).await?;
+        let Some(scouts) = Scouts::open(endpoint, &server).await? else { return Ok(()) };
+        let lane = match open_on(endpoint, &server).await? {
             Connection::Sqlite(_) => return Ok(()),
             Connection::Postgres(connection) => {
                 postgres::prepare(&connection).await.map_err(|error| StoreError::of(&error))?;
@@ -226,6 +229,27 @@ impl Writer {
             }
         }
     }
+}
+
+/// Another connection to the very server: one that is a moment behind, as a cluster's others may be, would not know what this writer has forgotten.
+pub(super) async fn open_on(endpoint: &Endpoint, server: &str) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(endpoint).await?;
+    if identity_of(&mut connection).await? != server {
+        return Err(StoreError::Unreachable("the address leads to several servers: batches are stored one by one".to_owned()));
+    }
+    Ok(connection)
+}
+
+/// What tells a server from every other one.
+async fn identity_of(connection: &mut Connection) -> Result<String, StoreError> {
+    const POSTGRES: &str = "concat_ws(' ', pg_postmaster_start_time(), inet_server_addr(), inet_server_port(), current_setting('data_directory', true))";
+    const MYSQL: &str = "CONCAT_WS(' ', @@hostname, @@port, @@server_id, @@datadir)";
+    let identity = match connection {
+        Connection::Sqlite(_) => Ok(String::new()),
+        Connection::Postgres(db) => diesel::select(sql::<Text>(POSTGRES)).get_result(&mut **db).await,
+        Connection::Mysql(db) => diesel::select(sql::<Text>(MYSQL)).get_result(&mut **db).await,
+    };
+    identity.map_err(|error| StoreError::of(&error))
 }
 
 impl Lane {

@@ -35,9 +35,10 @@ pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncPgConnec
         };
         drop(connection);
         let milliseconds = endpoint.statement_timeout.as_millis();
+        // A plan that was made while a table was small reads the whole of it, every time, until somebody analyses it: each plan is made anew.
         let setup = format!(
             "SET statement_timeout = {milliseconds}; SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET jit = off; \
-             SET default_transaction_isolation = 'read committed'"
+             SET default_transaction_isolation = 'read committed'; SET plan_cache_mode = force_custom_plan"
         );
         client.batch_execute(&setup).await.map_err(|error| unreachable(&error))?;
         AsyncPgConnection::try_from(client).await.map_err(|error| StoreError::unreachable("PostgreSQL", &error))

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::feeds::Feeds;
 use super::foresight::{Foreseen, Questions};
+use super::overlap::open_on;
 use super::{Connection, Endpoint, StoreError};
 use crate::identity::keys::Keyring;
 
@@ -31,15 +32,15 @@ pub(super) struct Errand {
 }
 
 impl Scouts {
-    /// Connects; none where nothing is to be gained.
-    pub(super) async fn open(endpoint: &Endpoint) -> Result<Option<Self>, StoreError> {
-        Ok(match Connection::open(endpoint).await? {
+    /// Connects to this server; none where nothing is to be gained.
+    pub(super) async fn open(endpoint: &Endpoint, server: &str) -> Result<Option<Self>, StoreError> {
+        Ok(match open_on(endpoint, server).await? {
             Connection::Sqlite(_) => None,
             Connection::Postgres(connection) => Some(Self::Postgres(Arc::from(connection))),
             Connection::Mysql(first) => {
                 let mut scouts = vec![asking(*first)];
                 while scouts.len() < MYSQL_SCOUTS {
-                    let Connection::Mysql(further) = Connection::open(endpoint).await? else { break };
+                    let Connection::Mysql(further) = open_on(endpoint, server).await? else { break };
                     scouts.push(asking(*further));
                 }
                 Some(Self::Mysql { scouts, next: AtomicUsize::new(0) })
