@@ -1,7 +1,8 @@
 //! From the spool to the store, one pipeline for each store.
 //!
 //! Two threads: one reads records and normalises them, which is pure work; the other decides and writes, which waits for the
-//! database. The next batch is ready in the hands of the reader when the last is committed. A record is released to the spool
+//! database. The next batch is ready in the hands of the reader when the last is taken; on a server
+//! some are asked for and some on their way meanwhile (`work`). A record is released to the spool
 //! only after the commit that holds it. When the store is away the batch waits, and is given again; when the store refuses a
 //! batch it is halved until the record is found that it refuses, which is set aside.
 
@@ -66,7 +67,7 @@ pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
 pub const AHEAD_BATCHES: usize = 6;
 
 /// Most bytes of the records in all batches that the writer of a server has in hand, beyond one batch.
-pub const AHEAD_BYTES: usize = 16 * 1024 * 1024;
+pub const AHEAD_BYTES: usize = 10 * 1024 * 1024;
 
 /// Waits between attempts to reach a store: short at first, since most outages are restarts.
 pub const RETRY_WAITS: [Duration; 5] =

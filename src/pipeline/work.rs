@@ -186,7 +186,7 @@ impl Work {
         let endpoint = &shared.settings.endpoint;
         match tokio::time::timeout(endpoint.statement_timeout, writer.open_lane(endpoint)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => log::debug!("store {}: no further connections: {error}", endpoint.name),
+            Ok(Err(error)) => log::info!("store {}: no further connections, batches are stored one by one: {error}", endpoint.name),
             Err(_elapsed) => log::debug!("store {}: no further connections in {:?}", endpoint.name, endpoint.statement_timeout),
         }
         Ok(Step::Stored)

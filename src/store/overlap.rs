@@ -242,7 +242,7 @@ pub(super) async fn open_on(endpoint: &Endpoint, server: &str) -> Result<Connect
 
 /// What tells a server from every other one.
 async fn identity_of(connection: &mut Connection) -> Result<String, StoreError> {
-    const POSTGRES: &str = "concat_ws(' ', pg_postmaster_start_time(), inet_server_addr(), inet_server_port(), current_setting('data_directory', true))";
+    const POSTGRES: &str = "concat_ws(' ', pg_postmaster_start_time(), inet_server_addr(), inet_server_port())";
     const MYSQL: &str = "CONCAT_WS(' ', @@hostname, @@port, @@server_id, @@datadir)";
     let identity = match connection {
         Connection::Sqlite(_) => Ok(String::new()),

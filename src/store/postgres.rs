@@ -35,10 +35,9 @@ pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncPgConnec
         };
         drop(connection);
         let milliseconds = endpoint.statement_timeout.as_millis();
-        // A plan that was made while a table was small reads the whole of it, every time, until somebody analyses it: each plan is made anew.
         let setup = format!(
             "SET statement_timeout = {milliseconds}; SET TIME ZONE 'UTC'; SET client_min_messages = warning; SET jit = off; \
-             SET default_transaction_isolation = 'read committed'; SET plan_cache_mode = force_custom_plan"
+             SET default_transaction_isolation = 'read committed'"
         );
         client.batch_execute(&setup).await.map_err(|error| unreachable(&error))?;
         AsyncPgConnection::try_from(client).await.map_err(|error| StoreError::unreachable("PostgreSQL", &error))
@@ -239,6 +238,12 @@ async fn commit(db: &AsyncPgConnection, check: unnest::Check) -> QueryResult<()>
     let (mut one, mut other) = (db, db);
     let (checked, committed) = tokio::join!(biased; check.execute(&mut one), unnest::COMMIT.execute(&mut other));
     checked.and(committed).map(drop)
+}
+
+/// Has each question planned when it is asked: a plan that was made while the tables were nearly empty reads the whole of them, and would be kept.
+pub(super) async fn plan_anew(mut db: &AsyncPgConnection) -> QueryResult<()> {
+    use diesel_async::SimpleAsyncConnection as _;
+    db.batch_execute("SET plan_cache_mode = force_custom_plan").await
 }
 
 /// Has every statement of [`store`] prepared, so that none of them costs a round trip later.

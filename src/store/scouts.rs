@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::feeds::Feeds;
 use super::foresight::{Foreseen, Questions};
 use super::overlap::open_on;
-use super::{Connection, Endpoint, StoreError};
+use super::{Connection, Endpoint, StoreError, postgres};
 use crate::identity::keys::Keyring;
 
 /// How many connections ask ahead on MySQL.
@@ -36,7 +36,10 @@ impl Scouts {
     pub(super) async fn open(endpoint: &Endpoint, server: &str) -> Result<Option<Self>, StoreError> {
         Ok(match open_on(endpoint, server).await? {
             Connection::Sqlite(_) => None,
-            Connection::Postgres(connection) => Some(Self::Postgres(Arc::from(connection))),
+            Connection::Postgres(connection) => {
+                postgres::plan_anew(&connection).await.map_err(|error| StoreError::of(&error))?;
+                Some(Self::Postgres(Arc::from(connection)))
+            }
             Connection::Mysql(first) => {
                 let mut scouts = vec![asking(*first)];
                 while scouts.len() < MYSQL_SCOUTS {
