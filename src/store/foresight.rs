@@ -76,17 +76,7 @@ pub(crate) struct Foreseen {
 }
 
 impl Questions {
-    /// Asks all of it, one question after another.
-    pub(crate) async fn ask<Q: Queries>(mut self, db: &mut Q, keyring: &Keyring, feeds: &Feeds) -> QueryResult<Foreseen> {
-        let mut seen = Foreseen::default();
-        let (content, exact) = (std::mem::take(&mut self.content), std::mem::take(&mut self.exact));
-        self.ask_names(db, &mut seen).await?;
-        self.ask_rest(db, keyring, feeds, &mut seen).await?;
-        seen.take_messages(ask_messages(db, keyring, feeds, content, exact).await?);
-        Ok(seen)
-    }
-
-    /// The same, asking for names and for messages at once.
+    /// Asks all of it, for names and for messages at once.
     pub(crate) async fn ask_at_once<Q: Queries>(
         mut self,
         (one, other): (&mut Q, &mut Q),

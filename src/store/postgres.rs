@@ -162,7 +162,7 @@ queries!(&AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyn
 });
 
 /// Waits for all of them, asking all of them first.
-async fn all<F: Future>(asked: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(super) async fn all<F: Future>(asked: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut asked: Vec<_> = asked.map(|one| (Box::pin(one), None)).collect();
     std::future::poll_fn(|context| {
         let mut waits = false;

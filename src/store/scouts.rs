@@ -11,16 +11,17 @@ use tokio::sync::{mpsc, oneshot};
 use super::feeds::Feeds;
 use super::foresight::{Foreseen, Questions};
 use super::overlap::open_on;
+use super::postgres::all;
 use super::{Connection, Endpoint, StoreError, postgres};
 use crate::identity::keys::Keyring;
 
-/// How many connections ask ahead on MySQL.
-const MYSQL_SCOUTS: usize = 5;
+/// How many ask ahead on MySQL, each with two connections: one for names, one for messages.
+const MYSQL_SCOUTS: usize = 3;
 
 /// Those who ask ahead.
 pub(super) enum Scouts {
     Postgres(Arc<AsyncPgConnection>),
-    Mysql { scouts: Vec<mpsc::UnboundedSender<Errand>>, next: AtomicUsize },
+    Mysql { scouts: Vec<mpsc::UnboundedSender<Box<Errand>>>, next: AtomicUsize },
 }
 
 /// What one of them is asked to ask.
@@ -41,10 +42,16 @@ impl Scouts {
                 Some(Self::Postgres(Arc::from(connection)))
             }
             Connection::Mysql(first) => {
-                let mut scouts = vec![asking(*first)];
-                while scouts.len() < MYSQL_SCOUTS {
-                    let Connection::Mysql(further) = open_on(endpoint, server).await? else { break };
-                    scouts.push(asking(*further));
+                let further = (1..2 * MYSQL_SCOUTS).map(|_| open_on(endpoint, server));
+                let mut open = vec![first];
+                for connection in all(further).await {
+                    if let Connection::Mysql(connection) = connection? {
+                        open.push(connection);
+                    }
+                }
+                let mut scouts = Vec::with_capacity(MYSQL_SCOUTS);
+                while let (Some(one), Some(other)) = (open.pop(), open.pop()) {
+                    scouts.push(asking(*one, *other));
                 }
                 Some(Self::Mysql { scouts, next: AtomicUsize::new(0) })
             }
@@ -64,8 +71,10 @@ impl Scouts {
             }
             Self::Mysql { scouts, next } => {
                 let turn = next.fetch_add(1, Ordering::Relaxed) % scouts.len().max(1);
-                let errand = Errand { questions, keyring, feeds, done };
-                let _fails_where_it_is_waited_for = scouts.get(turn).map(|scout| scout.send(errand));
+                let errand = Box::new(Errand { questions, keyring, feeds, done });
+                if let Some(scout) = scouts.get(turn) {
+                    let _fails_where_it_is_waited_for = scout.send(errand);
+                }
             }
         }
         answers
@@ -73,11 +82,12 @@ impl Scouts {
 }
 
 /// Starts a task that asks MySQL; it ends with the first question that fails.
-fn asking(mut connection: AsyncMysqlConnection) -> mpsc::UnboundedSender<Errand> {
-    let (sender, mut errands) = mpsc::unbounded_channel::<Errand>();
+fn asking(mut one: AsyncMysqlConnection, mut other: AsyncMysqlConnection) -> mpsc::UnboundedSender<Box<Errand>> {
+    let (sender, mut errands) = mpsc::unbounded_channel::<Box<Errand>>();
     tokio::spawn(async move {
-        while let Some(Errand { questions, keyring, feeds, done }) = errands.recv().await {
-            let seen = questions.ask(&mut connection, &keyring, &feeds).await;
+        while let Some(errand) = errands.recv().await {
+            let Errand { questions, keyring, feeds, done } = *errand;
+            let seen = questions.ask_at_once((&mut one, &mut other), &keyring, &feeds).await;
             let has_failed = seen.is_err();
             let _nobody_waits = done.send(seen);
             if has_failed {

@@ -305,28 +305,38 @@ impl QueryFragment<Pg> for Check {
     }
 }
 
-/// Prepares all of them, by running them without rows.
-pub(super) async fn prepare(mut connection: &AsyncPgConnection) -> QueryResult<()> {
-    BEGIN.execute(&mut connection).await?;
-    Nodes::default().execute(&mut connection).await?;
-    Jids::default().execute(&mut connection).await?;
-    Conversations::default().execute(&mut connection).await?;
-    Rooms::default().execute(&mut connection).await?;
-    Messages::default().execute(&mut connection).await?;
-    Deliveries::default().execute(&mut connection).await?;
-    Keys::default().execute(&mut connection).await?;
-    Bounces::default().execute(&mut connection).await?;
-    Occupancies::default().execute(&mut connection).await?;
-    Sightings::default().execute(&mut connection).await?;
-    Senders::default().execute(&mut connection).await?;
-    Recipients::default().execute(&mut connection).await?;
-    SenderNicks::default().execute(&mut connection).await?;
-    RecipientNicks::default().execute(&mut connection).await?;
-    Settings::default().execute(&mut connection).await?;
-    Progress::default().execute(&mut connection).await?;
-    Tallies::default().execute(&mut connection).await?;
-    QUEUE.execute(&mut connection).await?;
-    LOCK.execute(&mut connection).await?;
-    COMMIT.execute(&mut connection).await?;
-    Ok(())
+/// Prepares all of them, by running them without rows, in one go.
+pub(super) async fn prepare(connection: &AsyncPgConnection) -> QueryResult<()> {
+    let all: [Outcome<'_>; 20] = [
+        run(connection, BEGIN),
+        run(connection, Nodes::default()),
+        run(connection, Jids::default()),
+        run(connection, Conversations::default()),
+        run(connection, Rooms::default()),
+        run(connection, Messages::default()),
+        run(connection, Deliveries::default()),
+        run(connection, Keys::default()),
+        run(connection, Bounces::default()),
+        run(connection, Occupancies::default()),
+        run(connection, Sightings::default()),
+        run(connection, Senders::default()),
+        run(connection, Recipients::default()),
+        run(connection, SenderNicks::default()),
+        run(connection, RecipientNicks::default()),
+        run(connection, Settings::default()),
+        run(connection, Progress::default()),
+        run(connection, Tallies::default()),
+        run(connection, QUEUE),
+        run(connection, LOCK),
+    ];
+    for outcome in super::postgres::all(all.into_iter()).await {
+        outcome?;
+    }
+    run(connection, COMMIT).await
+}
+
+type Outcome<'c> = std::pin::Pin<Box<dyn Future<Output = QueryResult<()>> + Send + 'c>>;
+
+fn run(mut connection: &AsyncPgConnection, statement: impl QueryFragment<Pg> + QueryId + Send + 'static) -> Outcome<'_> {
+    Box::pin(async move { statement.execute(&mut connection).await.map(drop) })
 }

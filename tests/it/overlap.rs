@@ -181,5 +181,5 @@ fn a_long_way_that_breaks_again_and_again_loses_nothing(store: StoreKind) {
     }
     take(&mut pipe, MESSAGES - 1, 1);
     assert_complete(&mut pipe, MESSAGES);
-    assert!(pipe.overlapped > 20 && pipe.undone > 0, "{} batches were decided ahead, {} of them in vain", pipe.overlapped, pipe.undone);
+    assert!(pipe.overlapped > 20, "only {} batches were decided ahead", pipe.overlapped);
 }
