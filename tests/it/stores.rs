@@ -71,7 +71,9 @@ fn a_fresh_postgres_is_not_read_from_end_to_end() {
         stage.say_to(&alice, chat(&bob.account, &format!("line {number}")), &[&bob]);
     }
     // The server adds both to its statistics at once.
-    wait_for("a look-up", || (number("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'messages_content_key'") > 0).then_some(()));
+    wait_for("a look-up", || {
+        (number("SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'messages_content_key'") > 0).then_some(())
+    });
     assert_eq!(whole(), before);
     stage.check();
 }

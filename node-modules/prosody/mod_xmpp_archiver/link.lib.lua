@@ -5,10 +5,17 @@
 -- loses nothing. After a reconnect everything that was not acknowledged is sent again.
 
 local add_task = require "util.timer".add_task;
-local find, match, sub = string.find, string.match, string.sub;
+local match = string.match;
+local t_concat = table.concat;
 
 -- A copy without an answer on so many streams on which later ones were answered is one that the archiver can't take: it is set aside.
 local MAX_STRIKES = 3;
+-- With more copies than this under way nobody waits for one of them, and several go into one write.
+local GATHER_FROM = 48;
+-- So many are gathered at most.
+local MAX_GATHERED = 32;
+-- What waits on the disk goes on when this part of the window is free, so that it goes in large pieces.
+local REFILL_PART = 16;
 
 local link = {};
 local link_mt = { __index = link };
@@ -17,14 +24,25 @@ local function has_room(self)
 	return self.count < self.options.window and self.bytes < self.options.window_bytes;
 end
 
+-- Each write costs the server a system call and a timer.
+local function flush(self)
+	local gathered, count = self.gathered, self.gathered_count;
+	if count == 0 then return; end
+	self.gathered_count = 0;
+	self.session.send(count == 1 and gathered[1] or t_concat(gathered, "", 1, count));
+end
+
 local function take_off(self, index, payload, at)
-	self.in_flight[index] = #payload;
+	local size, count = #payload, self.count;
+	self.in_flight[index] = size;
 	self.times[index] = at;
-	if self.count == 0 then self.heard_at = self.options.now(); end
-	self.count = self.count + 1;
-	self.bytes = self.bytes + #payload;
-	-- The server joins what is sent in one round of its loop.
-	self.session.send(payload);
+	if count == 0 then self.heard_at = self.options.now(); end
+	self.count = count + 1;
+	self.bytes = self.bytes + size;
+	local gathered = self.gathered_count + 1;
+	self.gathered[gathered] = payload;
+	self.gathered_count = gathered;
+	if count < GATHER_FROM or gathered >= MAX_GATHERED then flush(self); else self:schedule(); end
 end
 
 -- Sends what is in the queue, as far as the window allows.
@@ -38,6 +56,7 @@ local function pump(self)
 			take_off(self, index, payload, match(payload, " at='([^']*)'"));
 		end
 	end
+	flush(self);
 end
 
 local function round(self)
@@ -45,12 +64,12 @@ local function round(self)
 	if self.session then pump(self); end
 end
 
--- `options`: wrap (makes the text of a copy with its number), result (what stands in the archiver's answer around the id), window (copies), window_bytes,
+-- `options`: wrap (makes the text of a copy with its number), result_pattern (what an answer of the archiver looks like), window (copies), window_bytes,
 -- log, now, guard (calls a function and survives its errors), on_finished (called with the index of each copy that is acknowledged).
 local function new(queue, options)
 	local self;
 	self = { queue = queue, options = options, in_flight = {}, times = {}, count = 0, bytes = 0, highest = 0, strikes = {}, is_live = false,
-		down_since = options.now() };
+		gathered = {}, gathered_count = 0, answers = {}, down_since = options.now() };
 	self.run = function () options.guard(round, self); end;
 	return setmetatable(self, link_mt);
 end
@@ -79,40 +98,48 @@ function link:push(copy)
 	return index;
 end
 
--- The archiver has said that the copy with this id is durable. False when that is no id of ours.
-function link:acknowledge(id)
-	local epoch, seq = match(id, "^([%w%-]+):(%d+)$");
-	local index = epoch and self.queue:index_of(epoch, tonumber(seq));
+-- The archiver has said that a copy is durable. False when that is none of ours.
+local function acknowledge(self, epoch, seq)
+	local index = self.queue:index_of(epoch, tonumber(seq));
 	if not index then return false; end
 	local bytes = self.in_flight[index];
 	if not bytes then return true; end
 	self.in_flight[index], self.times[index] = nil, nil;
 	self.count = self.count - 1;
 	self.bytes = self.bytes - bytes;
-	self.heard_at = self.options.now();
 	if index > self.highest then self.highest = index; end
 	self.queue:finish(index);
 	self.options.on_finished(index);
-	if not self.is_live then self:schedule(); end
+	return true;
+end
+
+-- Answers make room: what waits on the disk goes on.
+local function go_on(self)
+	self.heard_at = self.options.now();
+	local window = self.options.window;
+	if not self.is_live and window - self.count >= window / REFILL_PART then pump(self); end
+end
+
+-- The archiver has answered with this id. False when that is no id of ours.
+function link:acknowledge(id)
+	local epoch, seq = match(id, "^([%w%-]+):(%d+)$");
+	if not epoch or not acknowledge(self, epoch, seq) then return false; end
+	go_on(self);
 	return true;
 end
 
 -- Takes what came over the stream if it is nothing but the answers that we wait for, in the very words of the archiver: false if it is anything else,
 -- which then takes the long way through the server. One or two answers come for each message, and this is ten times cheaper.
 local function take_results(self, data)
-	local before, after = self.options.result[1], self.options.result[2];
-	local position, ids = 1, {};
+	local pattern, answers, count, position = self.options.result_pattern, self.answers, 0, 1;
 	while position <= #data do
-		local id_at = position + #before;
-		local quote = find(data, "'", id_at, true);
-		if not quote or sub(data, position, id_at - 1) ~= before or sub(data, quote, quote + #after - 1) ~= after then return false; end
-		ids[#ids + 1] = sub(data, id_at, quote - 1);
-		position = quote + #after;
+		local epoch, seq, after = match(data, pattern, position);
+		if not epoch then return false; end
+		answers[count + 1], answers[count + 2], position = epoch, seq, after;
+		count = count + 2;
 	end
-	for i = 1, #ids do
-		if not match(ids[i], "^%x+:%d+$") then return false; end
-	end
-	for i = 1, #ids do self:acknowledge(ids[i]); end
+	for i = 1, count, 2 do acknowledge(self, answers[i], answers[i + 1]); end
+	go_on(self);
 	return true;
 end
 
@@ -154,7 +181,7 @@ function link:disconnected()
 	if not self.session then return; end
 	self.session, self.is_live, self.down_since = nil, false, self.options.now();
 	strike(self);
-	self.in_flight, self.times, self.count, self.bytes, self.highest = {}, {}, 0, 0, 0;
+	self.in_flight, self.times, self.count, self.bytes, self.highest, self.gathered_count = {}, {}, 0, 0, 0, 0;
 	self.queue:rewind();
 end
 
