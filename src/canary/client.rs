@@ -168,7 +168,8 @@ impl Stream {
     async fn bind(&mut self, features: &[u8]) -> Result<(), LogInError> {
         let resource = fresh_id().map_err(|error| LogInError::NoSession(error.to_string()))?;
         self.ask("bind", &format!("<bind xmlns='{BIND_NS}'><resource>canary-{resource}</resource></bind>")).await?;
-        let wants_session = parse(features)?.root().child("session", SESSION_NS).is_some_and(|session| session.child("optional", SESSION_NS).is_none());
+        let wants_session =
+            parse(features)?.root().child("session", SESSION_NS).is_some_and(|session| session.child("optional", SESSION_NS).is_none());
         if wants_session {
             self.ask("session", &format!("<session xmlns='{SESSION_NS}'/>")).await?;
         }
@@ -248,7 +249,8 @@ mod tests {
 
     #[test]
     fn what_a_server_offers_and_refuses_is_read() {
-        let features = b"<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism> SCRAM-SHA-1\n\
+        let features =
+            b"<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>PLAIN</mechanism><mechanism> SCRAM-SHA-1\n\
             </mechanism></mechanisms><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls></stream:features>";
         let document = parse(features).unwrap();
         assert_eq!(mechanisms(document.root()), ["PLAIN", "SCRAM-SHA-1"]);

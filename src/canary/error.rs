@@ -44,7 +44,9 @@ impl LogInError {
             Self::NoStarttls => {
                 "let the node offer it (a certificate is needed there); or, with a node on this machine, set `tls = \"none\"` of the canary"
             }
-            Self::Stream(_) => "check that `address` of the canary is the node's port for clients, and that its `jid` is of a domain of the node",
+            Self::Stream(_) => {
+                "check that `address` of the canary is the node's port for clients, and that its `jid` is of a domain of the node"
+            }
             Self::Mechanisms(_) => {
                 "SCRAM-SHA-256, SCRAM-SHA-1 or, with TLS only, PLAIN is needed: see what the node allows, and how it keeps passwords"
             }

@@ -67,7 +67,7 @@ pub enum Progress {
     Sent,
     /// The intake took it.
     Mirrored,
-    /// It came with something in it that we did not write, so that it is archived like any message: this.
+    /// It came with something that we did not write, so that it is archived like any message: this.
     Altered(String),
     /// What tells of it was committed, so long after it was written.
     Returned(Duration),
@@ -151,7 +151,11 @@ impl Canaries {
     pub fn recognise(&self, node: &str, stanza: Element<'_, '_>) -> Option<Probe> {
         let id = probe::claimed_id(stanza)?;
         let account = |account: &&Arc<Account>| account.signed(stanza);
-        let account = self.0.accounts.read().unwrap_or_else(PoisonError::into_inner).iter().find(account).cloned()?;
+        let signer = self.0.accounts.read().unwrap_or_else(PoisonError::into_inner).iter().find(account).cloned();
+        let Some(account) = signer else {
+            self.advance(node, id, Progress::Altered("other addresses or another signature".to_owned()));
+            return None;
+        };
         let id = match account.see(stanza) {
             Seen::Probe => Some(id.to_owned()),
             Seen::Error => None,
@@ -291,7 +295,11 @@ mod tests {
         let (canaries, account) = canaries();
         canaries.sent("main", ID);
         let error = mirrored(&account).replacen("type='chat'", "type='error'", 1);
-        let error = error.replacen("</message>", "<error type='cancel'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>", 1);
+        let error = error.replacen(
+            "</message>",
+            "<error type='cancel'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>",
+            1,
+        );
         recognise(&canaries, "main", &error).unwrap().stored();
         assert_eq!(canaries.report("main").unwrap().returned, 0);
     }

@@ -73,8 +73,10 @@ impl Account {
 
     /// Whether a stanza from the right sender to the right recipient bears the account's signature.
     pub(super) fn signed(&self, stanza: Element<'_, '_>) -> bool {
-        let bare = |end: &str| stanza.attribute(end).map(|written| Address::parse(written).bare).unwrap_or_default();
-        let (from, to) = (bare("from"), bare("to"));
+        let bare = |end: &str| stanza.attribute(end).map(|written| Address::parse(written).bare);
+        let from = bare("from").unwrap_or_default();
+        // Without a recipient it is to the account itself (RFC 6120 section 10.3.1), and Prosody takes out one that says so.
+        let to = bare("to").unwrap_or_else(|| from.clone());
         let is_right = (from == self.jid && to == self.to) || (is_error(stanza) && from == self.to && to == self.jid);
         let Some(marker) = stanza.child("canary", NAMESPACE).filter(|_| is_right) else { return false };
         let (Some(id), Some(token)) = (marker.attribute("id"), marker.attribute("token").and_then(unhex)) else { return false };
@@ -178,9 +180,11 @@ mod tests {
     #[test]
     fn a_probe_is_known_again_with_what_servers_add() {
         assert!(is_probe(&mirrored()));
-        let more = "<stanza-id xmlns='urn:xmpp:sid:0' by='canary@h' id='7'/><delay xmlns='urn:xmpp:delay' stamp='x'>Offline</delay></message>";
+        let more =
+            "<stanza-id xmlns='urn:xmpp:sid:0' by='canary@h' id='7'/><delay xmlns='urn:xmpp:delay' stamp='x'>Offline</delay></message>";
         assert!(is_probe(&mirrored().replacen("</message>", more, 1)));
         assert!(is_probe(&mirrored().replacen("to='canary@h'", "to='canary@h/phone'", 1)));
+        assert!(is_probe(&mirrored().replacen("to='canary@h'", "", 1)));
     }
 
     #[test]
@@ -190,7 +194,6 @@ mod tests {
             // From or to somebody else.
             ("from='Canary@H/desk'", "from='mallory@h/desk'"),
             ("to='canary@h'", "to='mallory@h'"),
-            ("to='canary@h'", ""),
             // With a text of one's own: in the body, beside it, in other elements or in text between them.
             ("safe to ignore", "the deal is on"),
             ("<body>", "<body>the deal is on</body><body>"),

@@ -176,7 +176,9 @@ impl Watch {
         let CanaryConfig { jid, timeout, .. } = &self.config;
         let (to, seconds, node) = (self.config.to(), timeout.as_secs_f64(), &self.node);
         match missing {
-            Missing::LogIn(error) => format!("no probe could be written, so nobody knows whether users' messages are archived: {}", error.advice(&self.config)),
+            Missing::LogIn(error) => {
+                format!("no probe could be written, so nobody knows whether users' messages are archived: {}", error.advice(&self.config))
+            }
             Missing::Lost(error) => format!("no probe could be written: the session of {jid} ended ({error}); see the node's log"),
             Missing::Refused(condition) => format!(
                 "the node refused the probe from {jid} to {to} ({condition}): see that {to} is there and that {jid} may write to it"
@@ -191,8 +193,8 @@ impl Watch {
                  came waits in the spool"
             ),
             Missing::Altered(what) => format!(
-                "a probe from {jid} came back with {what} in it, which was not written, so that it is archived like any message: see which module of \
-                 the node adds that, and keep it from this account"
+                "a probe from {jid} came back with {what}, which was not written, so that it is archived like any message: see which module of \
+                 the node does that, and keep it from this account"
             ),
         }
     }
@@ -237,7 +239,8 @@ mod tests {
 
     #[test]
     fn an_error_for_the_probe_is_a_refusal() {
-        let error = "<message id='1' type='error'><error type='auth'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>";
+        let error =
+            "<message id='1' type='error'><error type='auth'><forbidden xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>";
         assert_eq!(heard(error).refused.as_deref(), Some("forbidden"));
         assert!(heard("<message id='1' type='chat'/>").is_delivered);
         for other in [error.replacen("'1'", "'2'", 1).as_str(), "<iq id='1' type='get'/>", "<<", ""] {

@@ -120,7 +120,10 @@ pub(super) fn read_canary(mut section: Section<'_>, place: CanaryPlace<'_>, rema
         check_protection(&mut section, tls, address.as_deref(), tls_ca.is_some() || tls_name.is_some());
         if timeout > every {
             let key = section.key("timeout");
-            section.push(Mistake::at(key, format!("is {} s; must not be longer than every, {} s", timeout.as_secs_f64(), every.as_secs_f64())));
+            section.push(Mistake::at(
+                key,
+                format!("is {} s; must not be longer than every, {} s", timeout.as_secs_f64(), every.as_secs_f64()),
+            ));
         }
     }
     section.finish();

@@ -64,7 +64,11 @@ async fn canary(node: &NodeConfig, offline: bool, about: &mut About<'_>) {
         Ok(password) => password,
         Err(error) => {
             let found = format!("`{}` of the canary {error}", canary.password_key());
-            return about.fail("canary", found, format!("make it readable for the user that runs the archiver, with the password of {jid}"));
+            return about.fail(
+                "canary",
+                found,
+                format!("make it readable for the user that runs the archiver, with the password of {jid}"),
+            );
         }
     };
     if offline {

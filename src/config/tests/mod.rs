@@ -111,7 +111,8 @@ fn a_canary_logs_in_where_the_node_is() {
 
 #[test]
 fn a_canary_from_the_environment() {
-    let variables = [("XMPP_ARCHIVER__NODE__0__CANARY__JID", "c@example.com"), ("XMPP_ARCHIVER__NODE__0__CANARY__PASSWORD_ENV", "NOT_SET_ANYWHERE")];
+    let variables =
+        [("XMPP_ARCHIVER__NODE__0__CANARY__JID", "c@example.com"), ("XMPP_ARCHIVER__NODE__0__CANARY__PASSWORD_ENV", "NOT_SET_ANYWHERE")];
     let config = load_with(&node(CANARY), &variables).unwrap();
     assert_eq!(config.nodes[0].canary.as_ref().unwrap().jid, "c@example.com");
     let errors = config.require_nodes().unwrap_err().to_string();
