@@ -329,6 +329,7 @@ async fn keep_watching(shown: Shown, config: watch::Receiver<Arc<Config>>) {
         while tests.try_join_next().is_some() {}
         if Instant::now() >= next_status {
             reporter.write("running");
+            systemd::doing(&reporter.line());
             next_status = Instant::now() + settings.run.status_interval;
         }
         if signs.is_some() && Instant::now() >= next_sign && shown.illness().is_empty() {

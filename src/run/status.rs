@@ -46,6 +46,15 @@ impl Reporter {
         }
     }
 
+    /// The same in a line.
+    pub(super) fn line(&self) -> String {
+        let view = self.shown.view();
+        let online = view.nodes.iter().filter(|node| matches!(node.status.state(), State::Online { .. })).count();
+        let waiting: u64 = view.stores.iter().map(|store| store.spool.depth().records).sum();
+        let alarms = self.shown.alarms().raised().len();
+        format!("nodes online: {online} of {}; records waiting for a store: {waiting}; alarms: {alarms}", view.nodes.len())
+    }
+
     fn snapshot(&self, state: &str) -> Snapshot {
         let view = self.shown.view();
         json!({
