@@ -142,7 +142,7 @@ impl Canaries {
 
     /// The intake of `node` has this stanza in hands, which may be a probe.
     pub fn mirrored(&self, node: &str, stanza: Element<'_, '_>) {
-        if let Some(id) = probe::claimed_id(stanza) {
+        if let Some(id) = probe::claimed_id(stanza).filter(|_| !probe::is_error(stanza)) {
             self.advance(node, id, Progress::Mirrored);
         }
     }
@@ -301,6 +301,7 @@ mod tests {
             1,
         );
         recognise(&canaries, "main", &error).unwrap().stored();
+        assert_eq!(canaries.progress("main", ID), Progress::Sent);
         assert_eq!(canaries.report("main").unwrap().returned, 0);
     }
 }

@@ -120,7 +120,7 @@ pub(super) fn fresh_id() -> Result<String, getrandom::Error> {
     Ok(hex(&bytes))
 }
 
-fn is_error(stanza: Element<'_, '_>) -> bool {
+pub(super) fn is_error(stanza: Element<'_, '_>) -> bool {
     stanza.attribute("type") == Some("error")
 }
 
