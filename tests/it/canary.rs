@@ -12,7 +12,7 @@ use crate::support::sink::get;
 
 const NAMESPACE: &str = "urn:xmpp-archiver:canary:0";
 const ALARM: &str = "canary-missing";
-const HTTP: &str = "[http]\nlisten = '127.0.0.1:0'\n";
+const WATCHED: &str = "[http]\nlisten = '127.0.0.1:0'\n[alarm]\nnode_down_after = '1s'\n";
 /// The first probe must come back, however busy the machine is.
 const PATIENT: &str = "every = '60s'\ntimeout = '60s'";
 /// Nothing will come back, so it is soon told.
@@ -27,7 +27,7 @@ struct Scene {
 impl Scene {
     fn set(node: &Node) -> Scene {
         let archiver = Archiver::new(StoreKind::Sqlite, &[node]);
-        let mut scene = Scene { settings: format!("{HTTP}{}", archiver.settings()), archiver };
+        let mut scene = Scene { settings: format!("{WATCHED}{}", archiver.settings()), archiver };
         scene.configure(node, PATIENT, "pass", "tls = 'none'");
         scene.archiver.start();
         scene
