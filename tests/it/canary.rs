@@ -156,7 +156,8 @@ fn by_the_stock_mirror_of_prosody() {
     let authority = node.certify();
     let encrypted = |text: &str, directory: &str| {
         let text = text
-            .replace("modules_disabled = { \"tls\"; }", "modules_disabled = { }")
+            .replace("modules_disabled = { \"tls\"; }", "")
+            .replace("\"roster\";", "\"roster\"; \"tls\";")
             .replace("c2s_require_encryption = false", "c2s_require_encryption = true");
         let text = text.replace("allow_unencrypted_plain_auth = true", "allow_unencrypted_plain_auth = false");
         format!("ssl = {{ certificate = \"{directory}/node.crt\"; key = \"{directory}/node.key\" }}\n{text}")
