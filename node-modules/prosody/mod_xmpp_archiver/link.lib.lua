@@ -6,14 +6,9 @@
 
 local add_task = require "util.timer".add_task;
 local match, sub = string.match, string.sub;
-local t_concat = table.concat;
 
 -- A copy without an answer on so many streams on which later ones were answered is one that the archiver can't take: it is set aside.
 local MAX_STRIKES = 3;
--- With more copies than this under way nobody waits for one of them, and several go into one write.
-local GATHER_FROM = 48;
--- So many are gathered at most.
-local MAX_GATHERED = 32;
 -- What looks like the start of a tag and is longer than this is none of ours.
 local MAX_TAG_BYTES = 1024;
 -- What waits on the disk goes on when this part of the window is free, so that it goes in large pieces.
@@ -26,14 +21,6 @@ local function has_room(self)
 	return self.count < self.options.window and self.bytes < self.options.window_bytes;
 end
 
--- Each write costs the server a system call and a timer.
-local function flush(self)
-	local gathered, count = self.gathered, self.gathered_count;
-	if count == 0 then return; end
-	self.gathered_count = 0;
-	self.session.send(count == 1 and gathered[1] or t_concat(gathered, "", 1, count));
-end
-
 local function take_off(self, index, payload, at)
 	local size, count = #payload, self.count;
 	self.in_flight[index] = size;
@@ -41,10 +28,8 @@ local function take_off(self, index, payload, at)
 	if count == 0 then self.heard_at = self.options.now(); end
 	self.count = count + 1;
 	self.bytes = self.bytes + size;
-	local gathered = self.gathered_count + 1;
-	self.gathered[gathered] = payload;
-	self.gathered_count = gathered;
-	if count < GATHER_FROM or gathered >= MAX_GATHERED then flush(self); else self:schedule(); end
+	-- The server joins what is sent in one round of its loop.
+	self.session.send(payload);
 end
 
 -- Sends what is in the queue, as far as the window allows.
@@ -58,7 +43,6 @@ local function pump(self)
 			take_off(self, index, payload, match(payload, " at='([^']*)'"));
 		end
 	end
-	flush(self);
 end
 
 local function round(self)
@@ -71,7 +55,7 @@ end
 local function new(queue, options)
 	local self;
 	self = { queue = queue, options = options, in_flight = {}, times = {}, count = 0, bytes = 0, highest = 0, strikes = {}, is_live = false,
-		gathered = {}, gathered_count = 0, answers = {}, down_since = options.now() };
+		answers = {}, down_since = options.now() };
 	self.run = function () options.guard(round, self); end;
 	return setmetatable(self, link_mt);
 end
@@ -190,7 +174,7 @@ function link:disconnected()
 	if not self.session then return; end
 	self.session, self.is_live, self.down_since = nil, false, self.options.now();
 	strike(self);
-	self.in_flight, self.times, self.count, self.bytes, self.highest, self.gathered_count = {}, {}, 0, 0, 0, 0;
+	self.in_flight, self.times, self.count, self.bytes, self.highest = {}, {}, 0, 0, 0;
 	self.queue:rewind();
 end
 
