@@ -78,7 +78,7 @@ impl Report {
         let trouble = |error: StoreError| connect::failure(store, &error);
         let mut connection = gaps::open(store).await?;
         let since = tallies::counted_since(&mut connection).await.map_err(trouble)?;
-        let found = tallies::days(&mut connection, self.first, self.last).await.map_err(trouble)?;
+        let found = tallies::days(&mut connection, self.first, self.last, since).await.map_err(trouble)?;
         let wanted = found.into_iter().filter(|((of, _), _)| node.is_none_or(|node| of == node));
         self.days.extend(wanted.map(|((node, day), numbers)| {
             let is_counted = since == 0 || day > day_of(since);

@@ -202,6 +202,12 @@ impl Identity {
         }
     }
 
+    /// What is known of a message in memory.
+    pub fn known(&self, verdict: &Verdict, keyed: &Keyed) -> Option<&Known> {
+        let hash = keyed.exact.iter().find_map(|key| self.exact.get(key)).map_or(keyed.hash, |(hash, _)| *hash);
+        self.groups.get(&hash)?.iter().find(|known| known.id == verdict.message_id)
+    }
+
     /// Decides on one copy; a message that is new gets the id `next_id`.
     pub fn decide(&mut self, message: &Message, keyed: &Keyed, next_id: i64) -> Verdict {
         self.notice_step(keyed.step, next_id);
