@@ -108,6 +108,8 @@ names! {
     StanzasDropped = "stanzas-dropped", Critical, Happened;
     /// Messages may be missing from an interval of time, and nobody has seen to it yet.
     GapOpened = "gap-opened", Warning, Lasts;
+    /// What was counted, the rows and the node's own archive do not agree.
+    ReconcileMismatch = "reconcile-mismatch", Warning, Lasts;
     /// A probe message did not come back into the archive.
     CanaryMissing = "canary-missing", Critical, Lasts;
     /// The system's clock was set.

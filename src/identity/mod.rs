@@ -202,6 +202,11 @@ impl Identity {
         }
     }
 
+    /// Whether a message that was stored under this hash is in memory.
+    pub fn remembers(&self, hash: u64, id: i64) -> bool {
+        self.groups.get(&hash).is_some_and(|group| group.binary_search_by_key(&id, |known| known.id).is_ok())
+    }
+
     /// What is known of a message in memory.
     pub fn known(&self, verdict: &Verdict, keyed: &Keyed) -> Option<&Known> {
         let hash = keyed.exact.iter().find_map(|key| self.exact.get(key)).map_or(keyed.hash, |(hash, _)| *hash);

@@ -167,10 +167,13 @@ impl Finder {
         Keyed { hash: keyring.content(message), exact, channel: Channel(0), shape: entry.shape, feed: None, step: None }
     }
 
-    /// Puts back into memory what is known to be missing.
+    /// Puts back into memory what is known to be missing, if it was forgotten there.
     fn remind(&mut self, keyed: &Keyed) {
-        for (known, exact) in self.missing.get(&keyed.hash).into_iter().flatten() {
-            self.identity.found(known.clone(), exact.iter().copied());
+        let group = self.missing.get(&keyed.hash).map(Vec::as_slice).unwrap_or_default();
+        if group.last().is_some_and(|(last, _)| !self.identity.remembers(last.hash, last.id)) {
+            for (known, exact) in group {
+                self.identity.found(known.clone(), exact.iter().copied());
+            }
         }
     }
 
@@ -185,12 +188,13 @@ impl Finder {
         }
         let known = self.identity.known(&verdict, keyed).cloned();
         let group = self.missing.entry(keyed.hash).or_default();
-        match (group.iter_mut().find(|(one, _)| one.id == id), known) {
+        let place = group.binary_search_by_key(&id, |(one, _)| one.id);
+        match (place.ok().and_then(|index| group.get_mut(index)), known) {
             (Some((one, exact)), Some(known)) => {
                 *one = known;
                 exact.extend(&keyed.exact);
             }
-            (None, Some(known)) if self.remembered < MAX_MISSING => {
+            (None, Some(known)) if self.remembered < MAX_MISSING && verdict.is_new => {
                 group.push((known, keyed.exact.clone()));
                 self.remembered += 1;
             }
