@@ -14,6 +14,7 @@ use crate::history::compare::{self, Plan};
 use crate::history::{Interval, Source, SourceError};
 use crate::reconcile::{Compared, OwnDay};
 use crate::store::finder::Finder;
+use crate::store::gaps::Gap;
 use crate::tally::DAY;
 use crate::time::{Micros, SECOND, now, parse_stamp, rfc3339};
 
@@ -41,7 +42,12 @@ pub(super) struct Own {
 }
 
 /// Compares these days.
-pub(super) fn compare(config: &Config, args: &ReconcileArgs, (first, last): (i32, i32)) -> Result<Option<Own>, Failure> {
+pub(super) fn compare(
+    config: &Config,
+    args: &ReconcileArgs,
+    (first, last): (i32, i32),
+    gaps: &[(String, Gap)],
+) -> Result<Option<Own>, Failure> {
     let Some(source) = args.source else {
         return match args.place.flags().into_iter().chain(args.mam.flags()).next() {
             None => Ok(None),
@@ -60,8 +66,15 @@ pub(super) fn compare(config: &Config, args: &ReconcileArgs, (first, last): (i32
     let job = Job::new(config, args.node.as_deref(), &args.place, interval, errand)?;
     let mut own = job.backfill(source, &args.mam)?;
     own.source = source.word();
-    own.command = own.compared.missing_between.map(|between| own.command(config.file.as_deref(), args, between));
+    own.command = own.compared.missing_between.map(|between| own.command(config.file.as_deref(), args, with_gaps(between, gaps, &own.node)));
     Ok(Some(own))
+}
+
+/// The time with all of the node's gaps in it: only a backfill of a whole gap closes it.
+fn with_gaps((first, last): (Micros, Micros), gaps: &[(String, Gap)], node: &str) -> (Micros, Micros) {
+    let ended = gaps.iter().filter(|(_, gap)| gap.node.as_deref() == Some(node)).filter_map(|(_, gap)| Some((gap.from, gap.to?)));
+    let around = ended.filter(|(from, to)| *from <= last && *to >= first);
+    around.fold((first, last), |(first, last), (from, to)| (first.min(from), last.max(to)))
 }
 
 /// Until when everything that was said is stored, if it ever is. What waits in a spool or on a node is not missing.

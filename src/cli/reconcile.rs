@@ -38,7 +38,7 @@ pub fn execute(config: &Config, args: &ReconcileArgs) -> Result<(), Failure> {
         }
         Ok(report)
     })?;
-    let compared = comparing::compare(config, args, (first, last));
+    let compared = comparing::compare(config, args, (first, last), &report.gaps);
     let failure = match compared {
         Ok(own) => {
             report.own = own;
@@ -143,6 +143,7 @@ impl Report {
                 last: self.last,
                 missing: own.map(Own::wrong),
                 wrong,
+                at: now(),
             };
             if let Err(error) = alarms::ask_for(config, |token| outcome.file(token)) {
                 log::warn!("the running archiver can't be told the result: {error}");

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::alarm::{Alarms, Name};
 use crate::tally::DAY;
-use crate::time::rfc3339;
+use crate::time::{Micros, rfc3339};
 
 /// The directory's name beside the spools.
 const DIRECTORY: &str = "requests";
@@ -59,13 +59,15 @@ pub struct Reconciled {
     pub missing: Option<u64>,
     /// Numbers that do not add up.
     pub wrong: u64,
+    /// When it was found: the last word counts.
+    pub at: Micros,
 }
 
 impl Reconciled {
     /// The file's name of the request; `token` tells it from others.
     pub fn file(&self, token: &str) -> String {
         let missing = self.missing.map_or_else(|| NOT_COMPARED.to_owned(), |missing| missing.to_string());
-        format!("reconciled.{}.{}.{}.{missing}.{}.{token}", self.node, self.first, self.last, self.wrong)
+        format!("reconciled.{}.{}.{}.{missing}.{}.{}.{token}", self.node, self.first, self.last, self.wrong, self.at)
     }
 
     fn is_well(&self) -> bool {
@@ -158,6 +160,7 @@ pub(super) fn take(directory: &Path, alarms: &Alarms) -> Vec<Request> {
             other => others.push(other),
         }
     }
+    others.sort_by_key(|request| if let Request::Reconciled(found) = request { found.at } else { 0 });
     others
 }
 
@@ -174,12 +177,13 @@ fn parse(directory: &Path, file: &str) -> Option<Request> {
             let subject = (*subject != ANY).then(|| (*subject).to_owned());
             Some(Request::Acknowledge { name, subject })
         }
-        ["reconciled", node, first, last, missing, wrong, _token] => Some(Request::Reconciled(Reconciled {
+        ["reconciled", node, first, last, missing, wrong, at, _token] => Some(Request::Reconciled(Reconciled {
             node: (*node).to_owned(),
             first: day(first)?,
             last: day(last)?,
             missing: if *missing == NOT_COMPARED { None } else { Some(missing.parse().ok()?) },
             wrong: wrong.parse().ok()?,
+            at: at.parse().ok()?,
         })),
         ["test", token] => Some(Request::Test { answer: directory.join(answer(token)) }),
         _ => None,
@@ -216,7 +220,7 @@ mod tests {
         let (alarms, mut mismatches) = (Alarms::default(), Mismatches::default());
         let place = tempfile::tempdir().unwrap();
         let mut tell = |first, last, missing, wrong| {
-            let found = Reconciled { node: mark("main"), first, last, missing, wrong };
+            let found = Reconciled { node: mark("main"), first, last, missing, wrong, at: 7 };
             fs::write(place.path().join(found.file("7")), "").unwrap();
             let Some(Request::Reconciled(taken)) = take(place.path(), &alarms).pop() else { panic!("no request") };
             assert_eq!(taken, found);
