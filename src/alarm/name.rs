@@ -100,6 +100,8 @@ names! {
     SpoolFull = "spool-full", Critical, Lasts;
     /// Records of a spool were damaged on disk.
     SpoolDamaged = "spool-damaged", Critical, Happened;
+    /// The files of a spool were removed by somebody else.
+    SpoolRemoved = "spool-removed", Critical, Lasts;
     /// A disk has little room left.
     DiskLow = "disk-low", Critical, Lasts;
     /// A stanza was larger than the limit and is lost.
