@@ -67,7 +67,7 @@ impl<'c, E: Errand> Job<'c, E> {
     ) -> Result<Self, Failure> {
         let node = self::node(config, node)?;
         let store = config.store(Some(&node.store))?;
-        let facts = Arc::new(crate::run::facts(node));
+        let facts = Arc::new(crate::run::facts(node, &crate::run::canaries(config)));
         Ok(Self { config, node, store, facts, interval, began_at: time::now(), source, errand })
     }
 
