@@ -214,7 +214,9 @@ impl Listener for Notifier {
         if !self.0.settings.borrow().jids.iter().any(|known| known == jid) {
             return;
         }
-        log::warn!("an alarm did not reach {jid}, and is not sent again: the server says {why}; see that the account exists, or mend alarm.jids");
+        log::warn!(
+            "an alarm did not reach {jid}, and is not sent again: the server says {why}; see that the account exists, or mend alarm.jids"
+        );
         self.0.queues.iter().filter(|(way, _)| *way == Way::Xmpp).for_each(|(_, queue)| queue.refused());
     }
 }

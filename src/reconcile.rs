@@ -201,7 +201,10 @@ mod tests {
 
     #[test]
     fn a_comparison_is_well_only_when_all_was_read_and_is_here() {
-        let with = |day| Compared { days: [(1, OwnDay { entries: 4, messages: 2, here: 2, ..OwnDay::default() }), (2, day)].into(), ..Compared::default() };
+        let with = |day| Compared {
+            days: [(1, OwnDay { entries: 4, messages: 2, here: 2, ..OwnDay::default() }), (2, day)].into(),
+            ..Compared::default()
+        };
         assert!(with(OwnDay { left_out: 1, set_aside: 1, only_here: 7, ..OwnDay::default() }).is_well());
         assert!(!with(OwnDay { missing: 1, ..OwnDay::default() }).is_well());
         assert!(!with(OwnDay { unreadable: 1, ..OwnDay::default() }).is_well());

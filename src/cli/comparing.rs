@@ -66,7 +66,8 @@ pub(super) fn compare(
     let job = Job::new(config, args.node.as_deref(), &args.place, interval, errand)?;
     let mut own = job.backfill(source, &args.mam)?;
     own.source = source.word();
-    own.command = own.compared.missing_between.map(|between| own.command(config.file.as_deref(), args, with_gaps(between, gaps, &own.node)));
+    own.command =
+        own.compared.missing_between.map(|between| own.command(config.file.as_deref(), args, with_gaps(between, gaps, &own.node)));
     Ok(Some(own))
 }
 
@@ -170,7 +171,8 @@ impl Own {
         }
         text += &self.command.as_ref().map(|command| format!("   fetch them, then compare again: {command}\n")).unwrap_or_default();
         if unreadable > 0 {
-            text += &format!("\n{unreadable} entries of it can't be read: `backfill` puts them into the quarantine, with the reason of each\n");
+            text +=
+                &format!("\n{unreadable} entries of it can't be read: `backfill` puts them into the quarantine, with the reason of each\n");
         }
         text.extend(compared.not_read.iter().map(|archive| format!("not read: {archive}\n")));
         text + &format!("{ONLY_HERE} {}.\n", self.lacks)
@@ -243,7 +245,13 @@ mod tests {
         let mut own = Own { node, store, source, from: NOW, to: NOW, compared, lacks: "nothing", command: None };
         own.command = Some(own.command(Some(Path::new("a b.toml")), &args, (NOW, NOW)));
         let text = own.text();
-        for part in ["2026-11-22", "bob@h", "k1", "the first 1 of 1", "--config 'a b.toml' backfill --node n --source prosody-sql --url-file db.url --from 2026-11-22T"] {
+        for part in [
+            "2026-11-22",
+            "bob@h",
+            "k1",
+            "the first 1 of 1",
+            "--config 'a b.toml' backfill --node n --source prosody-sql --url-file db.url --from 2026-11-22T",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert_eq!((&own.json()["missing"], &own.json()["days"][0]["day"]), (&json!(1), &json!("2026-11-22")));

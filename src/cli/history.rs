@@ -290,4 +290,3 @@ impl Progress for Bar {
         self.0.set_message(format!("({stored} dealt with)"));
     }
 }
-

@@ -170,14 +170,17 @@ pub struct MamArgs {
 impl MamArgs {
     /// The same arguments for another command line.
     pub(super) fn flags(&self) -> Vec<String> {
-        let named = [
-            ("--component", self.component.clone()),
-            ("--secret-file", self.secret_file.as_ref().map(|file| file.display().to_string())),
-        ];
+        let named =
+            [("--component", self.component.clone()), ("--secret-file", self.secret_file.as_ref().map(|file| file.display().to_string()))];
         let mut words = flags(named.into_iter().filter_map(|(name, value)| Some((name, value?))));
         words.extend(flags(self.room.iter().map(|room| ("--room", room.to_string()))));
         words.extend(flags(self.account.iter().map(|account| ("--account", account.to_string()))));
-        words.extend([("--all-rooms", self.all_rooms), ("--all-accounts", self.all_accounts)].iter().filter(|(_, is_given)| *is_given).map(|(name, _)| (*name).to_owned()));
+        words.extend(
+            [("--all-rooms", self.all_rooms), ("--all-accounts", self.all_accounts)]
+                .iter()
+                .filter(|(_, is_given)| *is_given)
+                .map(|(name, _)| (*name).to_owned()),
+        );
         words
     }
 }

@@ -87,7 +87,8 @@ impl<'p> Counting<'p> {
     }
 
     fn count(&mut self, item: &Item, fate: Fate) -> Result<(), SourceError> {
-        let full = |_: Full| SourceError::Mistaken("that are more messages than can be compared at once: compare a shorter time".to_owned());
+        let full =
+            |_: Full| SourceError::Mistaken("that are more messages than can be compared at once: compare a shorter time".to_owned());
         if let Fate::Here { id, said_at: Some(at) } = fate
             && self.interval.holds(at)
             && self.marks.insert(id).map_err(full)?
@@ -111,7 +112,8 @@ impl<'p> Counting<'p> {
             Fate::Here { .. } => day.here += u64::from(is_first),
             Fate::Missing { .. } if is_first => {
                 day.missing += 1;
-                let missing = Missing { at, archive: item.archive.clone().unwrap_or_default(), stanza_id: item.id.clone().unwrap_or_default() };
+                let missing =
+                    Missing { at, archive: item.archive.clone().unwrap_or_default(), stanza_id: item.id.clone().unwrap_or_default() };
                 self.compared.miss(missing, self.plan.most_named);
             }
             Fate::Missing { .. } => {}
@@ -140,7 +142,9 @@ mod tests {
         let plan = plan();
         let mut counting = Counting::new(&plan);
         let here = Fate::Here { id: 4, said_at: Some(DAY + 1) };
-        for (archive, fate) in [("a@h", here), ("b@h", here), ("a@h", Fate::Missing { id: 1 << 62 }), ("b@h", Fate::Missing { id: 1 << 62 })] {
+        for (archive, fate) in
+            [("a@h", here), ("b@h", here), ("a@h", Fate::Missing { id: 1 << 62 }), ("b@h", Fate::Missing { id: 1 << 62 })]
+        {
             counting.count(&item(DAY + 5, archive), fate).unwrap();
         }
         let day = OwnDay { entries: 4, messages: 2, here: 1, missing: 1, ..OwnDay::default() };

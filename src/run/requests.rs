@@ -81,7 +81,10 @@ impl Reconciled {
         let own = missing.map(|missing| format!("{missing} messages of the node's own archive are missing here or can't be read"));
         let rows = (self.wrong > 0).then(|| format!("{} numbers do not add up", self.wrong));
         let found: Vec<String> = own.into_iter().chain(rows).collect();
-        format!("of {days}, {}: see what `xmpp-archiver reconcile` says of these days, do what it advises, then run it again", found.join(" and "))
+        format!(
+            "of {days}, {}: see what `xmpp-archiver reconcile` says of these days, do what it advises, then run it again",
+            found.join(" and ")
+        )
     }
 }
 
@@ -94,7 +97,8 @@ impl Mismatches {
     pub(super) fn note(&mut self, found: Reconciled, node: &str, alarms: &Alarms) {
         if !found.is_well() {
             alarms.raise(Name::ReconcileMismatch, node, &found.text());
-            let (first, last, missing) = self.0.get(node).map_or((found.first, found.last, None), |before| (before.first, before.last, before.missing));
+            let (first, last, missing) =
+                self.0.get(node).map_or((found.first, found.last, None), |before| (before.first, before.last, before.missing));
             // Both are looked at again before it is well.
             let known = Reconciled {
                 first: first.min(found.first),

@@ -27,7 +27,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 const REMOVED_ADVICE: &str = "do not stop the archiver, which still holds what it wrote last: put the spool's directory back (mount its disk, or make it \
                               anew for the archiver's user), and it is written there again";
 /// What to do when those are gone that nobody holds open.
-const LOST_ADVICE: &str = "put them back if you can, else fetch the messages of that time from the node's own archive with `xmpp-archiver backfill`";
+const LOST_ADVICE: &str =
+    "put them back if you can, else fetch the messages of that time from the node's own archive with `xmpp-archiver backfill`";
 /// The bytes that are copied at a time.
 const COPY_BYTES: usize = 1024 * 1024;
 /// The `released` file is at most this much behind.
@@ -203,7 +204,9 @@ impl Writer {
             Err(error) => {
                 self.awaits_name = true;
                 self.retry_at = Some(Instant::now() + RETRY_DELAY);
-                self.tell_removed(Some(format!("the file that is written to was removed, and can't be written anew ({error}); {REMOVED_ADVICE}")));
+                self.tell_removed(Some(format!(
+                    "the file that is written to was removed, and can't be written anew ({error}); {REMOVED_ADVICE}"
+                )));
             }
         }
     }

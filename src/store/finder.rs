@@ -119,7 +119,9 @@ impl Finder {
         for (fate, entry) in fates.iter_mut().zip(entries) {
             match fate {
                 Fate::Here { id, said_at } => *said_at = said.get(id).copied(),
-                _ if matches!(entry.item, Item::Unreadable(_)) => *fate = Fate::Unreadable { is_set_aside: self.is_set_aside(entry).await? },
+                _ if matches!(entry.item, Item::Unreadable(_)) => {
+                    *fate = Fate::Unreadable { is_set_aside: self.is_set_aside(entry).await? }
+                }
                 _ => {}
             }
         }
@@ -230,7 +232,8 @@ impl Finder {
         let counted = async {
             let of_node = self.node(node).await?;
             let said = messages::sent_at.ge(from).and(messages::sent_at.lt(to));
-            let count: i64 = run!(&mut self.connection, get_result, messages::table.filter(said.and(messages::node_id.eq(of_node))).count())?;
+            let count: i64 =
+                run!(&mut self.connection, get_result, messages::table.filter(said.and(messages::node_id.eq(of_node))).count())?;
             QueryResult::Ok(u64::try_from(count).unwrap_or(0))
         };
         counted.await.map_err(|error| StoreError::of(&error))

@@ -73,7 +73,9 @@ fn grow(archiver: &Archiver, store: StoreKind) {
     }
     match store {
         StoreKind::Sqlite => drop(archiver.store.query("ANALYZE")),
-        StoreKind::Postgres => ["messages", "deliveries"].iter().for_each(|table| drop(archiver.store.query(&format!("VACUUM ANALYZE {table}")))),
+        StoreKind::Postgres => {
+            ["messages", "deliveries"].iter().for_each(|table| drop(archiver.store.query(&format!("VACUUM ANALYZE {table}"))))
+        }
         StoreKind::MariaDb => drop(archiver.store.query("ANALYZE TABLE messages, deliveries")),
     }
 }
@@ -88,7 +90,9 @@ fn counted(archiver: &Archiver) -> (Vec<String>, Value) {
 
 fn is_bounded(store: StoreKind, plan: &str) -> bool {
     match store {
-        StoreKind::Sqlite => plan.contains("SEARCH messages USING INTEGER PRIMARY KEY") || plan.contains("SEARCH deliveries USING PRIMARY KEY"),
+        StoreKind::Sqlite => {
+            plan.contains("SEARCH messages USING INTEGER PRIMARY KEY") || plan.contains("SEARCH deliveries USING PRIMARY KEY")
+        }
         StoreKind::Postgres => plan.contains("messages_received_at") || plan.contains("deliveries_at"),
         StoreKind::MariaDb => plan.contains("\trange\t") && plan.contains("\tPRIMARY\t"),
     }
