@@ -177,6 +177,8 @@ impl Writer {
 
     /// Writes what was appended; answers whether all that was taken is durable now.
     pub(crate) fn commit(&mut self) -> bool {
+        // A file that was given up meanwhile, since all before was released, is not waited for.
+        self.awaits_name &= self.active.is_some();
         if !self.awaits_name {
             self.take_pending();
             if self.in_flight.is_empty() {
