@@ -49,8 +49,18 @@ pub(super) fn stored(shared: &Shared, committed: &Committed, part: &[Entry], nex
     }
     let newest = part.last().map_or(0, |entry| entry.arrived_at);
     shared.settings.stats.committed(committed, next, newest);
+    tell_canaries(part);
     shared.stored.store(next, Ordering::Release);
     shared.news.notify_one();
+}
+
+/// Probes that were in a transaction have come back.
+fn tell_canaries(part: &[Entry]) {
+    for entry in part {
+        if let Item::Canary(probe) = &entry.item {
+            probe.stored();
+        }
+    }
 }
 
 /// Says that records were set aside because they could not be read.

@@ -51,7 +51,7 @@ pub(crate) struct Guard {
 /// Whether these records can be decided ahead: the rare ones look at what was written a moment ago.
 pub(crate) fn is_possible(entries: &[Entry]) -> bool {
     entries.iter().all(|entry| match &entry.item {
-        Item::Message(_) | Item::Bounce(_) | Item::Occupancy(_) | Item::Skipped(_) | Item::Tally(_) => true,
+        Item::Message(_) | Item::Bounce(_) | Item::Occupancy(_) | Item::Canary(_) | Item::Skipped(_) | Item::Tally(_) => true,
         Item::RoomKind { .. } | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) => false,
     })
 }

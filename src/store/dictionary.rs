@@ -155,6 +155,17 @@ impl Dictionary {
         if new.is_empty() { Ok(()) } else { db.insert_jids(new).await }
     }
 
+    /// Looks up the numbers of JIDs that may have one.
+    pub(crate) async fn know_jids<Q: Queries>(&mut self, db: &mut Q, mut wanted: Vec<String>) -> QueryResult<()> {
+        wanted.retain(|jid| !self.jids.contains_key(jid));
+        wanted.sort_unstable();
+        wanted.dedup();
+        if !wanted.is_empty() {
+            self.jids.extend(db.jid_ids(&wanted).await?.into_iter().map(|row| (row.jid, row.id)));
+        }
+        Ok(())
+    }
+
     /// Makes sure that each of these conversations has a number; their JIDs must have one already.
     pub(crate) async fn need_conversations<Q: Queries>(
         &mut self,

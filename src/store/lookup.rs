@@ -9,7 +9,7 @@ use super::queries::Queries;
 use super::rows::{CountedRow, KeyRow, KnownRow};
 use crate::identity::keys::{self, KEY_BYTES, Key, Keyring};
 use crate::identity::known::{Count, exact_hashes_of};
-use crate::identity::{Channel, Known, Seen};
+use crate::identity::{Channel, Identity, Known, Seen};
 use crate::message::IdKind;
 use crate::message::address::Address;
 
@@ -72,6 +72,20 @@ pub(crate) async fn ask<Q: Queries>(
     }
     let messages = if rows.is_empty() { Vec::new() } else { whole(db, keyring, feeds, rows).await? };
     Ok(Found { messages, subjects: latest })
+}
+
+/// The same, brought into memory.
+pub(crate) async fn known<Q: Queries>(
+    db: &mut Q,
+    identity: &mut Identity,
+    feeds: &Feeds,
+    content: Vec<Key>,
+    exact: Vec<Key>,
+    subjects: HashSet<i32>,
+) -> QueryResult<()> {
+    let found = ask(db, &identity.keyring().clone(), feeds, content, exact, subjects).await?;
+    found.messages.into_iter().for_each(|message| identity.found(message.known, message.exact));
+    Ok(())
 }
 
 /// The messages of these rows, with everything that identity needs of them.

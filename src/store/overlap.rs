@@ -237,6 +237,7 @@ pub(super) async fn open_on(endpoint: &Endpoint, server: &str) -> Result<Connect
     if identity_of(&mut connection).await? != server {
         return Err(StoreError::Unreachable("the address leads to several servers: batches are stored one by one".to_owned()));
     }
+    connection.go_by_indexes().await.map_err(|error| StoreError::of(&error))?;
     Ok(connection)
 }
 

@@ -240,12 +240,6 @@ async fn commit(db: &AsyncPgConnection, check: unnest::Check) -> QueryResult<()>
     checked.and(committed).map(drop)
 }
 
-/// Has each question planned when it is asked: a plan that was made while the tables were nearly empty reads the whole of them, and would be kept.
-pub(super) async fn plan_anew(mut db: &AsyncPgConnection) -> QueryResult<()> {
-    use diesel_async::SimpleAsyncConnection as _;
-    db.batch_execute("SET plan_cache_mode = force_custom_plan").await
-}
-
 /// Has every statement of [`store`] prepared, so that none of them costs a round trip later.
 pub(super) async fn prepare(mut db: &AsyncPgConnection) -> QueryResult<()> {
     unnest::prepare(db).await?;

@@ -12,7 +12,7 @@ use super::feeds::Feeds;
 use super::foresight::{Foreseen, Questions};
 use super::overlap::open_on;
 use super::postgres::all;
-use super::{Connection, Endpoint, StoreError, postgres};
+use super::{Connection, Endpoint, StoreError};
 use crate::identity::keys::Keyring;
 
 /// How many ask ahead on MySQL, each with two connections: one for names, one for messages.
@@ -37,10 +37,7 @@ impl Scouts {
     pub(super) async fn open(endpoint: &Endpoint, server: &str) -> Result<Option<Self>, StoreError> {
         Ok(match open_on(endpoint, server).await? {
             Connection::Sqlite(_) => None,
-            Connection::Postgres(connection) => {
-                postgres::plan_anew(&connection).await.map_err(|error| StoreError::of(&error))?;
-                Some(Self::Postgres(Arc::from(connection)))
-            }
+            Connection::Postgres(connection) => Some(Self::Postgres(Arc::from(connection))),
             Connection::Mysql(first) => {
                 let further = (1..2 * MYSQL_SCOUTS).map(|_| open_on(endpoint, server));
                 let mut open = vec![first];

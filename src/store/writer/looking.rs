@@ -53,7 +53,7 @@ impl Memory {
                     );
                 }
                 Item::RoomKind { room, .. } => jids.push(room.clone()),
-                Item::Skipped(_) | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) | Item::Tally(_) => {}
+                Item::Canary(_) | Item::Skipped(_) | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) | Item::Tally(_) => {}
             }
         }
         nodes.sort_unstable();
@@ -127,8 +127,7 @@ impl Memory {
         let is_open = |subject: &i32| *subject <= horizon.ids.conversation && !foreseen.subjects.contains_key(subject);
         let subjects: HashSet<i32> = subjects.into_iter().filter(is_open).collect();
         if !content.is_empty() || !exact.is_empty() || !subjects.is_empty() {
-            let found = lookup::ask(db, &identity.keyring().clone(), feeds, content, exact, subjects).await?;
-            found.messages.into_iter().for_each(|message| identity.found(message.known, message.exact));
+            lookup::known(db, identity, feeds, content, exact, subjects).await?;
         }
         Ok(())
     }
