@@ -197,7 +197,6 @@ impl Identity {
                     groups.get(hash).and_then(|group| group.get(group.binary_search_by_key(id, |known| known.id).ok()?))
                 };
                 self.exact.retain(|_, (hash, id)| changed(hash, id).is_some_and(|known| known.changed > stored));
-                self.groups.values_mut().for_each(Group::forget_places);
             }
         }
     }
@@ -223,7 +222,8 @@ impl Identity {
     pub fn pin(&mut self, keyed: &Keyed) {
         let hashes = keyed.exact.iter().filter_map(|key| self.exact.get(key)).map(|(hash, _)| *hash);
         for hash in std::iter::once(keyed.hash).chain(hashes) {
-            for known in self.groups.get_mut(&hash).into_iter().flat_map(|group| group.iter_mut()) {
+            // A group is forgotten as a whole, so that one of it is enough.
+            if let Some(known) = self.groups.get_mut(&hash).and_then(|group| group.last_mut()) {
                 known.changed = known.changed.max(self.batch + 1);
             }
         }
@@ -289,12 +289,16 @@ impl Identity {
             None => (keyed.hash, self.create(message, keyed, next_id), true),
         };
         let keyring = self.keyring.clone();
-        let Some(known) = self.groups.get_mut(&hash).and_then(|group| group.get_mut(index)) else {
+        let group = self.groups.get_mut(&hash);
+        let Some((verdict, group)) = group.and_then(|group| Some((group.get_mut(index)?.take(message, keyed, is_new, &keyring), group)))
+        else {
             unreachable_group(hash);
             return Verdict::alone(message, next_id);
         };
-        known.changed = self.batch;
-        let verdict = known.take(message, keyed, is_new, &keyring);
+        verdict.new_ids.iter().for_each(|id| group.learnt(known::exact_hashes(id, &keyring)));
+        if let Some(known) = group.get_mut(index) {
+            known.changed = self.batch;
+        }
         for key in &keyed.exact {
             self.exact.entry(*key).or_insert((hash, verdict.message_id));
         }

@@ -157,10 +157,10 @@ fn a_long_way_to_the_server_changes_no_row(store: StoreKind) {
         let captures: Vec<Capture> = scenarios.iter().map(|scenario| Capture::load(folder, scenario)).collect();
         let nodes = [captures[0].node().as_ref().clone()];
         let (mut far, _way) = Pipe::far_from(store, &nodes, Duration::from_millis(25));
-        let in_the_distance = mirrored(&mut far, &captures, 5);
+        let in_the_distance = mirrored(&mut far, &captures, 8);
         let at_hand = mirrored(&mut Pipe::new(StoreKind::Sqlite, &nodes), &captures, 1_000);
         assert_eq!(in_the_distance, at_hand, "{folder}:\n{in_the_distance}\n{at_hand}");
-        let batches = captures.iter().map(|capture| capture.lines.len()).sum::<usize>() / 5;
+        let batches = captures.iter().map(|capture| capture.lines.len()).sum::<usize>() / 8;
         assert!(far.overlapped * 2 > batches, "{folder}: {} of {batches} batches were decided ahead", far.overlapped);
     }
 }
