@@ -56,6 +56,7 @@ pub mod metrics;
 
 pub mod run;
 
+pub mod access;
 pub mod demo;
 pub mod reconcile;
 pub mod retrieve;
