@@ -88,6 +88,11 @@ pub enum Command {
     /// A built-in node mirrors a week of a small firm's conversation into the real archiver and a SQLite file. What was archived is
     /// compared with what was said, and shown. Needs no configuration and reads none; its files stay, for you to try the other commands on.
     Demo(DemoArgs),
+    /// Serve the console for people and the API, until stopped
+    ///
+    /// A process of its own: whatever becomes of it, archiving goes on. It listens where `[web]` of the configuration says, on this machine
+    /// alone unless told otherwise. Make the first account with `xmpp-archiver user add` before.
+    Web,
     /// Print the configuration in force as TOML, secrets hidden
     Config,
     /// Print a completion script for a shell

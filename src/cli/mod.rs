@@ -31,7 +31,7 @@ mod reading;
 pub mod reconcile;
 mod render;
 mod render_csv;
-mod render_json;
+pub(crate) mod render_json;
 mod render_table;
 pub mod run;
 pub mod search;
@@ -39,6 +39,7 @@ pub mod show;
 pub mod status;
 mod table;
 mod transcript;
+pub mod web;
 pub mod when;
 mod words;
 
@@ -111,6 +112,7 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Import(args) => import::execute(load_quietly(&global)?, args),
         Command::Gaps(args) => gaps::execute(&load_quietly(&global)?, args),
         Command::Reconcile(args) => reconcile::execute(&load_quietly(&global)?, &args),
+        Command::Web => web::execute(load(&global, LevelFilter::Trace)?),
         Command::Config => config::execute(&load_quietly(&global)?),
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),

@@ -25,6 +25,11 @@ impl Render for JsonLines {
     }
 }
 
+/// A message as every program gets it, be it from the command line or from the API.
+pub(crate) fn value(found: &Found) -> Result<Value, serde_json::Error> {
+    serde_json::to_value(Message::of(found))
+}
+
 fn line(found: &Found) -> Result<String, Failure> {
     serde_json::to_string(&Message::of(found)).map_err(|error| Failure::Runtime(format!("message {}: {error}", found.id)))
 }

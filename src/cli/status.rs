@@ -52,6 +52,13 @@ pub(crate) fn running(config: &Config) -> Option<Value> {
     report.why_not.is_none().then_some(report.status)
 }
 
+/// What the archiver with this configuration said of itself last, and why that is no news of the present, if it is none.
+pub(crate) fn look(config: &Config) -> (Value, Option<String>) {
+    let file = config.spool.path.join(STATUS_FILE);
+    let report = Report::read(&file, MOST_AGE.max(config.run.status_interval * 3), now());
+    (report.status, report.why_not)
+}
+
 /// What the file says, and whether it can be taken for the present.
 struct Report {
     status: Value,

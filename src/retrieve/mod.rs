@@ -5,6 +5,7 @@
 //! order of time cheap on the one that has no ordered index of it.
 
 mod found;
+mod lists;
 pub mod names;
 mod pool;
 mod query;
@@ -21,6 +22,7 @@ use std::collections::HashMap;
 #[cfg(test)]
 pub(crate) use found::sample;
 pub use found::{Bounce, Delivery, Found, StanzaId, Stay};
+pub use lists::{Busy, DayCount, Room};
 pub use query::{Cursor, CursorError, MAX_PAGE, MAX_PARTICIPANTS, MAX_WORD_BYTES, MAX_WORDS, Order, Query};
 
 use self::pool::Pool;

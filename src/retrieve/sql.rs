@@ -34,7 +34,7 @@ pub(crate) enum Bind {
 /// A statement with its values.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     pub(crate) text: String,
     pub(crate) binds: Vec<Bind>,
 }
