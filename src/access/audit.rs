@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::role::{Permission, Roles};
 use super::viewer::{Denied, Viewer, Way};
 use super::{Access, AccessError};
-use crate::time::Micros;
+use crate::store::access::audit as store;
+use crate::store::access::rows::EntryRow;
+use crate::time::{Micros, rfc3339};
 
 /// The most rows of one page.
 pub const MAX_AUDIT_PAGE: u32 = 1_000;
@@ -17,6 +19,9 @@ pub const MAX_AUDIT_PAGE: u32 = 1_000;
 pub const MAX_TARGET_BYTES: usize = 64 * 1024;
 /// The most bytes of a reason.
 pub const MAX_REASON_BYTES: usize = 4 * 1024;
+
+/// The most bytes of an actor's name.
+const MAX_ACTOR_BYTES: usize = 120;
 
 /// Makes the enumeration and its words, so that none can be forgotten.
 macro_rules! actions {
@@ -282,8 +287,8 @@ impl Access {
     /// # Errors
     /// When it can't be written: then nothing may be shown.
     pub async fn record(&self, viewer: &Viewer, event: Event) -> Result<i64, AccessError> {
-        let _ = (viewer, event);
-        Err(AccessError::unready())
+        let row = entry(&Actor::from(viewer), event, self.now())?;
+        self.change(async move |connection| Ok(store::append(connection, row).await?)).await
     }
 
     /// Gives a value out once its row is written.
@@ -314,7 +319,123 @@ impl Access {
     /// # Errors
     /// When it is not allowed, or the store fails.
     pub async fn audit(&self, viewer: &Viewer, filter: &AuditFilter) -> Result<Vec<AuditRow>, AccessError> {
-        let _ = (viewer, filter);
-        Err(AccessError::unready())
+        let target = target_of(filter);
+        self.require(viewer, Permission::ViewAudit, Action::ViewAudit, &target).await?;
+        let (wanted, actor, now) = (wanted(filter), Actor::from(viewer), self.now());
+        self.change(async move |connection| {
+            let rows = store::page(connection, &wanted).await?;
+            let event = Event::new(Action::ViewAudit, target).of(rows.len() as u64);
+            store::append(connection, entry(&actor, event, now)?).await?;
+            Ok(rows.into_iter().map(AuditRow::from).collect())
+        })
+        .await
+    }
+}
+
+/// The filter as the audit trail names it.
+fn target_of(filter: &AuditFilter) -> Value {
+    let mut target = serde_json::Map::new();
+    let mut put = |name: &str, value: Option<Value>| target.extend(value.map(|value| (name.to_owned(), value)));
+    put("from", filter.from.map(|at| rfc3339(at).into()));
+    put("to", filter.to.map(|at| rfc3339(at).into()));
+    put("actor", filter.actor.clone().map(Value::from));
+    put("actions", (!filter.actions.is_empty()).then(|| filter.actions.iter().map(|action| action.word()).collect()));
+    put("outcome", filter.outcome.map(|outcome| outcome.word().into()));
+    put("address", filter.address.clone().map(Value::from));
+    put("text", filter.text.clone().map(Value::from));
+    put("after", filter.after.map(Value::from));
+    Value::Object(target)
+}
+
+fn wanted(filter: &AuditFilter) -> store::Wanted {
+    let limit = if filter.limit == 0 { MAX_AUDIT_PAGE } else { filter.limit.min(MAX_AUDIT_PAGE) };
+    store::Wanted {
+        from: filter.from.unwrap_or(Micros::MIN),
+        to: filter.to.unwrap_or(Micros::MAX),
+        actor: filter.actor.clone(),
+        actions: filter.actions.iter().map(|action| action.word().to_owned()).collect(),
+        outcome: filter.outcome.map(Outcome::number),
+        address: filter.address.clone(),
+        text: filter.text.clone(),
+        after: filter.after,
+        oldest_first: filter.oldest_first,
+        limit: i64::from(limit),
+    }
+}
+
+/// The row of an event; its number is given when it is added.
+pub(super) fn entry(actor: &Actor, event: Event, now: Micros) -> Result<EntryRow, AccessError> {
+    let mut target = event.target.to_string();
+    if target.len() > MAX_TARGET_BYTES {
+        target = Value::from(cut(&target, MAX_TARGET_BYTES / 2)).to_string();
+    }
+    if event.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON_BYTES) {
+        return Err(AccessError::Invalid(format!("a reason has at most {MAX_REASON_BYTES} bytes")));
+    }
+    Ok(EntryRow {
+        id: 0,
+        at: now,
+        account_id: actor.account,
+        count: event.count.map(|count| i64::try_from(count).unwrap_or(i64::MAX)),
+        roles: actor.roles.number(),
+        outcome: event.outcome.number(),
+        actor: cut(&actor.name, MAX_ACTOR_BYTES).to_owned(),
+        action: event.action.word().to_owned(),
+        way: actor.way.to_owned(),
+        address: actor.address.clone(),
+        target,
+        reason: event.reason,
+    })
+}
+
+/// The beginning of a text, at most so many bytes.
+fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
+}
+
+impl From<EntryRow> for AuditRow {
+    fn from(row: EntryRow) -> Self {
+        Self {
+            id: row.id,
+            at: row.at,
+            account: row.account_id,
+            actor: row.actor,
+            roles: Roles::of_number(row.roles),
+            way: row.way,
+            address: row.address,
+            action: row.action,
+            target: serde_json::from_str(&row.target).unwrap_or(Value::String(row.target)),
+            reason: row.reason,
+            outcome: Outcome::of_number(row.outcome),
+            count: row.count.and_then(|count| u64::try_from(count).ok()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_unique_and_found_again() {
+        for action in Action::ALL {
+            assert_eq!(Action::of_word(action.word()), Some(*action));
+            assert!(action.word().len() < 60);
+        }
+        assert_eq!(Action::of_word("nothing"), None);
+        assert_eq!(Outcome::of_number(2), Some(Outcome::Denied));
+        assert_eq!(Outcome::of_number(9), None);
+    }
+
+    #[test]
+    fn a_row_is_never_too_large() {
+        let actor = Actor { name: "é".repeat(1_000), ..Actor::from(&Viewer::console("root")) };
+        let event = Event::new(Action::Search, Value::from("é".repeat(MAX_TARGET_BYTES)));
+        let row = entry(&actor, event, 5).unwrap();
+        assert!(row.actor.len() <= MAX_ACTOR_BYTES && row.target.len() <= MAX_TARGET_BYTES);
+        assert!(serde_json::from_str::<Value>(&row.target).is_ok());
+        let long = Event::new(Action::Export, Value::Null).because(Some("x".repeat(MAX_REASON_BYTES + 1)));
+        assert!(entry(&actor, long, 5).is_err());
+        assert_eq!(Event::new(Action::Export, Value::Null).because(Some("  ".to_owned())).reason, None);
     }
 }

@@ -9,16 +9,23 @@
 
 pub mod account;
 pub mod audit;
+mod change;
+mod crypt;
+mod desk;
+mod limit;
 pub mod oidc;
+mod oidc_http;
+pub mod password;
 pub mod role;
 pub mod scope;
 pub mod session;
 pub mod signin;
 pub mod token;
+mod totp;
 pub mod viewer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 pub use account::{Account, AccountChange, NewAccount, Recovery, TotpOffer};
@@ -31,7 +38,14 @@ pub use signin::{Attempt, NewSession, SignIn, SignInError};
 pub use token::{NewToken, Token};
 pub use viewer::{Denied, Viewer, Way};
 
-use crate::store::{Endpoint, StoreError};
+use self::crypt::Key;
+use self::desk::Desk;
+use self::limit::Gate;
+use self::password::Hasher;
+use crate::alarm::Alarms;
+use crate::config::{Config, StoreChoiceError};
+use crate::store::access::changing;
+use crate::store::{Connection, Endpoint, StoreError};
 use crate::time::Micros;
 
 /// Tells the time; tests have their own.
@@ -52,8 +66,30 @@ pub struct Settings {
     pub public_url: String,
     /// The company's provider, if there is one.
     pub oidc: Option<crate::config::OidcConfig>,
+    /// Whom to tell when an account is locked.
+    pub alarms: Alarms,
     /// The time.
     pub clock: Clock,
+}
+
+impl Settings {
+    /// The settings of a configuration.
+    ///
+    /// # Errors
+    /// When it names a store that it does not have; reading it sees to that.
+    pub fn from_config(config: &Config, alarms: Alarms) -> Result<Self, StoreChoiceError> {
+        let web = &config.web;
+        Ok(Self {
+            store: Endpoint::from_config(config.store(Some(&web.store))?),
+            key_file: web.key_file.clone(),
+            session_idle: web.session_idle,
+            session_lifetime: web.session_lifetime,
+            public_url: web.public_url.clone(),
+            oidc: web.oidc.clone(),
+            alarms,
+            clock: Arc::new(crate::time::now),
+        })
+    }
 }
 
 /// Why something was not done, by what the caller can do.
@@ -76,12 +112,6 @@ pub enum AccessError {
     Broken(String),
 }
 
-impl AccessError {
-    fn unready() -> Self {
-        Self::Broken("not made yet".to_owned())
-    }
-}
-
 /// The one way to accounts, sessions, tokens, groups and the audit trail. Clones share it.
 #[derive(Clone)]
 pub struct Access {
@@ -90,6 +120,11 @@ pub struct Access {
 
 struct Inner {
     settings: Settings,
+    desk: Desk,
+    key: OnceLock<Key>,
+    hasher: Hasher,
+    gate: Gate,
+    provider: oidc::Provider,
 }
 
 impl std::fmt::Debug for Access {
@@ -99,12 +134,58 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    /// Opens the store, whose tables must be those of this version, and reads the key file.
+    /// Makes ready to work with a store, which the first question contacts. Its tables must be those of this version then.
     ///
     /// # Errors
-    /// When the store can't be reached or is not migrated, or when there is no usable key.
-    pub async fn open(settings: Settings) -> Result<Self, AccessError> {
-        Ok(Self { inner: Arc::new(Inner { settings }) })
+    /// When a thread can't be started.
+    pub fn open(settings: Settings) -> Result<Self, AccessError> {
+        let desk = Desk::open(settings.store.clone())?;
+        let hasher = Hasher::new()?;
+        let provider = oidc::Provider::default();
+        Ok(Self { inner: Arc::new(Inner { settings, desk, key: OnceLock::new(), hasher, gate: Gate::default(), provider }) })
+    }
+
+    /// Contacts the store and reads the key file, or makes it, so that what is wrong with them shows at the start.
+    ///
+    /// # Errors
+    /// When the store can't be reached or is not migrated, or there is no usable key.
+    pub async fn ready(&self) -> Result<(), AccessError> {
+        self.key()?;
+        self.ask(async |_| Ok(())).await
+    }
+
+    /// Whether the database itself refuses to change rows of the audit trail.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn is_audit_guarded(&self) -> Result<bool, AccessError> {
+        self.ask(async |connection| Ok(crate::store::access::audit::is_guarded(connection).await)).await
+    }
+
+    /// The key, which is read when it is first needed: most of what the command line does needs none.
+    fn key(&self) -> Result<&Key, AccessError> {
+        if let Some(key) = self.inner.key.get() {
+            return Ok(key);
+        }
+        let key = Key::load(&self.inner.settings.key_file)?;
+        Ok(self.inner.key.get_or_init(|| key))
+    }
+
+    async fn ask<T, W>(&self, work: W) -> Result<T, AccessError>
+    where
+        T: Send + 'static,
+        W: AsyncFnOnce(&mut Connection) -> Result<T, AccessError> + Send + 'static,
+    {
+        self.inner.desk.ask(work).await
+    }
+
+    /// In a transaction that overlaps no other change of accounts.
+    async fn change<T, W>(&self, work: W) -> Result<T, AccessError>
+    where
+        T: Send + 'static,
+        W: AsyncFnOnce(&mut Connection) -> Result<T, AccessError> + Send + 'static,
+    {
+        self.ask(async move |connection| changing(connection, work).await).await
     }
 
     /// The time as this module sees it.

@@ -49,6 +49,8 @@ pub struct Viewer {
     pub(super) address: Option<IpAddr>,
     pub(super) way: Way,
     pub(super) must_change: bool,
+    /// The hash of the session's cookie, so that the own session can be told from others.
+    pub(super) session: Option<[u8; 32]>,
 }
 
 /// Something is not allowed.
@@ -75,6 +77,7 @@ impl Viewer {
             address: None,
             way: Way::Console,
             must_change: false,
+            session: None,
         }
     }
 
