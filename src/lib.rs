@@ -29,6 +29,7 @@ pub mod stats;
 pub mod tally;
 pub mod time;
 pub mod tls;
+pub mod words;
 pub mod xml;
 
 pub mod component;

@@ -9,7 +9,7 @@ use super::{Backend, Connection, Endpoint};
 use crate::time::Micros;
 
 /// The tables, each with what an INSERT of whole rows names (MySQL computes some columns itself).
-const TABLES: [(&str, &str); 15] = [
+const TABLES: [(&str, &str); 19] = [
     ("jids", "id, jid"),
     ("nodes", "id, name"),
     ("conversation_names", "id, kind, first_id, second_id, name"),
@@ -25,16 +25,25 @@ const TABLES: [(&str, &str); 15] = [
     ("gaps", "*"),
     ("tallies", "*"),
     ("sightings", "*"),
+    ("search_index", "*"),
+    ("participations", "*"),
+    ("search_late", "*"),
+    ("search_progress", "*"),
 ];
 
 /// What the writer does beyond reading and adding.
-const CHANGES: [(&str, &str); 6] = [
+const CHANGES: [(&str, &str); 11] = [
     ("UPDATE on rooms", "UPDATE rooms SET kind = kind WHERE 1 = 0"),
     ("UPDATE on progress", "UPDATE progress SET next_seq = next_seq WHERE 1 = 0"),
     ("UPDATE on settings", "UPDATE settings SET value = value WHERE 1 = 0"),
     ("UPDATE on gaps", "UPDATE gaps SET state = state WHERE 1 = 0"),
     ("UPDATE on tallies", "UPDATE tallies SET count = count WHERE 1 = 0"),
     ("DELETE on quarantine", "DELETE FROM quarantine WHERE 1 = 0"),
+    ("UPDATE on participations", "UPDATE participations SET roles = roles WHERE 1 = 0"),
+    ("UPDATE on search_progress", "UPDATE search_progress SET next_id = next_id WHERE 1 = 0"),
+    ("DELETE on search_late", "DELETE FROM search_late WHERE 1 = 0"),
+    ("DELETE on search_index", "DELETE FROM search_index WHERE 1 = 0"),
+    ("DELETE on participations", "DELETE FROM participations WHERE 1 = 0"),
 ];
 
 /// The database's software.

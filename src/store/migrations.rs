@@ -81,7 +81,8 @@ migrations![
     "2026-11-22-000001_create_archive",
     "2026-11-22-000002_create_views",
     "2026-11-22-000003_create_gaps",
-    "2026-11-22-000005_create_sightings"
+    "2026-11-22-000005_create_sightings",
+    "2026-11-22-000010_create_search"
 ];
 
 impl Dialect {
