@@ -60,5 +60,6 @@ pub mod run;
 pub mod demo;
 pub mod reconcile;
 pub mod retrieve;
+pub mod indexer;
 
 pub mod cli;

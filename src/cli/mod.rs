@@ -20,6 +20,8 @@ pub mod gaps;
 mod history;
 pub mod history_args;
 pub mod import;
+pub mod index;
+mod index_args;
 mod mam;
 pub mod man;
 mod memory;
@@ -111,6 +113,7 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Import(args) => import::execute(load_quietly(&global)?, args),
         Command::Gaps(args) => gaps::execute(&load_quietly(&global)?, args),
         Command::Reconcile(args) => reconcile::execute(&load_quietly(&global)?, &args),
+        Command::Index(args) => index::execute(&load_quietly(&global)?, &args),
         Command::Config => config::execute(&load_quietly(&global)?),
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),
