@@ -25,7 +25,9 @@ use crate::words::Words;
 /// Rows read at a time where only we can tell whether a text holds what is searched for.
 const SCAN_ROWS: usize = 500;
 /// Messages that are read in the order of time before the database's full text is asked.
-const WALK_ROWS: usize = 12_000;
+pub(super) const WALK_ROWS: usize = 12_000;
+/// Places that are asked of the index at first.
+pub(super) const FIRST_CHUNK: usize = 250;
 /// The most places asked for at once.
 const MAX_CHUNK: usize = 5_000;
 /// More messages than this are not kept in mind as changed since they were indexed: then the index is not asked for people.
@@ -128,7 +130,10 @@ impl Archive {
             (None, Some(candidates)) => (Source::Conversations, Some(Source::Words(candidates))),
             (None, None) => return Ok(None),
         };
-        Ok(Some(Plan { first, budget: then.is_some().then_some(WALK_ROWS), then, tail }))
+        Ok(Some(match then {
+            Some(words) if self.tuning.walk == 0 => Plan { first: words, budget: None, then: None, tail },
+            then => Plan { first, budget: then.is_some().then_some(self.tuning.walk), then, tail },
+        }))
     }
 
     /// What the index does not tell; none where it tells nothing.
@@ -173,7 +178,7 @@ impl Archive {
         let mut budget = plan.budget;
         let mut after = query.after.map(|after| Cursor { rank: None, ..after });
         let mut rows: Vec<R> = Vec::new();
-        let mut chunk = (limit + 1).clamp(SCAN_ROWS / 2, MAX_CHUNK);
+        let mut chunk = (limit + 1).max(self.tuning.chunk).min(MAX_CHUNK);
         loop {
             let places: Vec<PlaceRow> = self.pool.load(sources::places(self.dialect(), source, scope, slice, after, chunk)).await?;
             let mut places: Vec<Cursor> = places.iter().map(PlaceRow::cursor).collect();
@@ -204,7 +209,7 @@ impl Archive {
             budget = budget.map(|budget| budget.saturating_sub(read));
             if let (Some(0), Some(then)) = (budget, &plan.then) {
                 (source, budget) = (then, None);
-                chunk = (limit + 1).clamp(SCAN_ROWS, MAX_CHUNK);
+                chunk = (limit + 1).max(self.tuning.chunk).min(MAX_CHUNK);
             }
         }
     }

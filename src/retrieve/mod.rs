@@ -55,6 +55,22 @@ pub const MAX_CONVERSATIONS: usize = 1_000;
 pub struct Archive {
     pool: Pool,
     restriction: Restriction,
+    tuning: Tuning,
+}
+
+/// How a search goes about it; what it finds does not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Messages that are read in the order of time before the database's full text is asked.
+    pub walk: usize,
+    /// Places that are asked of the index at first.
+    pub chunk: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { walk: engine::WALK_ROWS, chunk: engine::FIRST_CHUNK }
+    }
 }
 
 /// Messages in order.
@@ -73,13 +89,19 @@ impl Archive {
     /// When a SQLite file is not there or none. Servers are contacted by the first query.
     pub async fn open(endpoint: &Endpoint, pool_size: u32) -> Result<Self, StoreError> {
         let pool = Pool::open(endpoint, pool_size).await?;
-        Ok(Self { pool, restriction: Restriction::default() })
+        Ok(Self { pool, restriction: Restriction::default(), tuning: Tuning::default() })
     }
 
     /// The same store for somebody who may see only this part of it, whatever they ask.
     #[must_use]
     pub fn restricted(&self, restriction: Restriction) -> Self {
-        Self { pool: self.pool.clone(), restriction }
+        Self { restriction, ..self.clone() }
+    }
+
+    /// The same store, searched in another way.
+    #[must_use]
+    pub fn tuned(&self, tuning: Tuning) -> Self {
+        Self { tuning, ..self.clone() }
     }
 
     /// The messages that a query asks for.

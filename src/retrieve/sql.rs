@@ -28,7 +28,6 @@ pub(crate) enum Dialect {
 pub(crate) enum Bind {
     Big(i64),
     Int(i32),
-    Small(i16),
     Text(String),
 }
 

@@ -5,7 +5,7 @@ mod corpus;
 mod naive;
 mod random;
 
-use xmpp_archiver::retrieve::{Archive, Order, Page, Pattern, People, Query, Reach, Restriction, Side};
+use xmpp_archiver::retrieve::{Archive, Order, Page, Pattern, People, Query, Reach, Restriction, Side, Tuning};
 use xmpp_archiver::store::{Connection, search};
 
 use self::corpus::Corpus;
@@ -14,7 +14,7 @@ use crate::support::archiver::{Store, StoreKind};
 use crate::support::process::Directory;
 
 /// Queries for each state of the index.
-const QUERIES: usize = 120;
+const QUERIES: usize = 60;
 /// More than any message holds, so that everything is found on one page or a few.
 const ALL: usize = 500;
 
@@ -38,13 +38,22 @@ async fn ids(archive: &Archive, query: &Query) -> Vec<i64> {
     }
 }
 
+/// Small enough for every way of searching to be gone in a small archive.
+fn tuning(random: &mut Random) -> Tuning {
+    Tuning { walk: *random.of(&[0, 5, 60, 12_000]), chunk: *random.of(&[1, 7, 250]) }
+}
+
 async fn same_answers(archive: &Archive, corpus: &Corpus, random: &mut Random, state: &str) {
     for number in 0..QUERIES {
         let query = corpus.query(random);
+        let archive = &archive.tuned(tuning(random));
         let expected = naive::find(corpus, &query, None);
         assert_eq!(ids(archive, &query).await, expected, "{state}, query {number}: {query:?}");
         let count = archive.count(&query, ALL).await.expect("a count");
         assert_eq!((count.messages as usize, count.is_exact), (expected.len(), true), "{state}: {query:?}");
+        let some = archive.count(&query, 10).await.expect("a count");
+        assert_eq!(some.is_exact, expected.len() <= 10, "{state}: {query:?}");
+        assert!(some.is_exact || some.messages > 10, "{state}: {query:?}");
         if query.words.as_ref().is_some_and(|text| !text.is_empty()) {
             let best = Query { by_relevance: true, ..query.clone() };
             let mut found = ids(archive, &best).await;
@@ -61,7 +70,7 @@ async fn nothing_leaks(archive: &Archive, corpus: &Corpus, random: &mut Random, 
     for _ in 0..QUERIES / 4 {
         let restriction = corpus.restriction(random);
         let inside = naive::inside(corpus, &restriction);
-        let restricted = archive.restricted(restriction.clone());
+        let restricted = archive.restricted(restriction.clone()).tuned(tuning(random));
         for _ in 0..4 {
             let query = corpus.query(random);
             let expected = naive::find(corpus, &query, Some(&restriction));
