@@ -29,6 +29,7 @@ pub mod stats;
 pub mod tally;
 pub mod time;
 pub mod tls;
+pub mod words;
 pub mod xml;
 
 pub mod component;
@@ -60,6 +61,7 @@ pub mod access;
 pub mod demo;
 pub mod reconcile;
 pub mod retrieve;
+pub mod indexer;
 
 pub mod web;
 

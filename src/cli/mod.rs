@@ -20,6 +20,8 @@ pub mod gaps;
 mod history;
 pub mod history_args;
 pub mod import;
+pub mod index;
+mod index_args;
 mod mam;
 pub mod man;
 mod memory;
@@ -35,7 +37,9 @@ pub(crate) mod render_json;
 mod render_table;
 pub mod run;
 pub mod search;
+pub mod search_args;
 pub mod show;
+mod show_message;
 pub mod status;
 mod table;
 mod transcript;
@@ -113,6 +117,7 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Gaps(args) => gaps::execute(&load_quietly(&global)?, args),
         Command::Reconcile(args) => reconcile::execute(&load_quietly(&global)?, &args),
         Command::Web => web::execute(load(&global, LevelFilter::Trace)?),
+        Command::Index(args) => index::execute(&load_quietly(&global)?, &args),
         Command::Config => config::execute(&load_quietly(&global)?),
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),

@@ -8,6 +8,7 @@ use super::connect::block_on;
 use super::output::{Output, tell};
 use super::reading::{failure, open, pages, placed, tell_more};
 use super::render::renderer;
+use super::show_message;
 use super::transcript::{self, AMENDMENTS, Transcript};
 use crate::config::Config;
 use crate::message::address::Address;
@@ -18,6 +19,9 @@ const MAX_SUGGESTED: usize = 10;
 
 /// Runs the command.
 pub fn execute(config: Config, args: ShowArgs) -> Result<(), Failure> {
+    if let Some(id) = args.id {
+        return show_message::execute(&config, id, &args);
+    }
     let query = placed(Query { all: args.all, with_xml: args.xml, ..Query::default() }, &args.time, &args.page)?;
     let is_table = args.format == MessageFormat::Table;
     if args.occupants && !is_table {

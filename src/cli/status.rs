@@ -119,6 +119,9 @@ impl Report {
         report.push('\n');
         let stores = ["Store", "Waiting", "Spool", "Limit", "Lag", "Messages", "Copies", "Bounces", "Set aside"];
         report += &table::render(stores, list(status, "stores").iter().map(store_row));
+        for store in list(status, "stores") {
+            report += &index_line(store).map(|line| format!("   {}: {line}\n", text(store, "name"))).unwrap_or_default();
+        }
         report.push('\n');
         let alarms = list(status, "alarms");
         if alarms.is_empty() {
@@ -192,6 +195,13 @@ fn store_row(store: &Value) -> [String; 9] {
         text(counts, "bounces"),
         text(counts, "quarantined"),
     ]
+}
+
+/// How far the index for searches is behind; nothing where it is not.
+fn index_line(store: &Value) -> Option<String> {
+    let index = store.get("index")?;
+    let behind = number(index, "behind");
+    (behind > 0).then(|| format!("{behind} messages are not indexed yet: searches find them, but slower"))
 }
 
 fn alarm_row(alarm: &Value) -> [String; 6] {

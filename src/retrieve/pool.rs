@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use diesel::connection::SimpleConnection;
 use diesel::r2d2::ConnectionManager;
-use diesel::sql_types::{BigInt, Integer, SmallInt, Text};
+use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::{Connection as _, ConnectionError, QueryResult, QueryableByName, SqliteConnection};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, deadpool};
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection, SimpleAsyncConnection};
@@ -36,7 +36,6 @@ macro_rules! load {
             query = match value {
                 Bind::Big(value) => query.bind::<BigInt, _>(value),
                 Bind::Int(value) => query.bind::<Integer, _>(value),
-                Bind::Small(value) => query.bind::<SmallInt, _>(value),
                 Bind::Text(value) => query.bind::<Text, _>(value),
             };
         }

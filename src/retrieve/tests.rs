@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection as _, SqliteConnection};
-use diesel_async::SimpleAsyncConnection;
 
 use super::*;
 use crate::message::address::Address;
-use crate::store::{Backend, Connection};
+use crate::store::{Backend, Connection, migrations, search};
 use crate::time::SECOND;
 
 /// When message 0 would have been sent: message n is n seconds later.
@@ -180,7 +179,7 @@ async fn rooms(archive: &Archive) {
     assert!(!archive.has_conversation("room@muc.a.example ").await.unwrap());
 }
 
-async fn contract(archive: &Archive) {
+async fn answers(archive: &Archive) {
     every_filter(archive).await;
     people(archive).await;
     words(archive).await;
@@ -190,21 +189,38 @@ async fn contract(archive: &Archive) {
     rooms(archive).await;
 }
 
+/// The same answers without an index, with half of one, and with a whole one.
+async fn contract(endpoint: &Endpoint) {
+    let archive = Archive::open(endpoint, 2).await.unwrap();
+    let mut connection = Connection::open(endpoint).await.unwrap();
+    for batch in [0, 7, 100] {
+        if batch > 0 {
+            search::index(&mut connection, batch).await.unwrap();
+        }
+        answers(&archive).await;
+    }
+    assert_eq!(search::progress(&mut connection).await.unwrap().behind(), 0);
+}
+
+async fn fill(endpoint: &Endpoint, rows: impl Iterator<Item = String>) {
+    let mut connection = Connection::open(endpoint).await.unwrap();
+    migrations::up(&mut connection, None).await.unwrap();
+    for sql in rows {
+        connection.batch(&sql).await.unwrap();
+    }
+}
+
 fn sqlite() -> (tempfile::TempDir, Endpoint) {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("archive.db");
-    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    let tables = include_str!("../../migrations/sqlite/2026-11-22-000001_create_archive/up.sql");
-    for sql in [tables, ROWS, MORE_ROWS] {
-        connection.batch_execute(sql).unwrap();
-    }
-    (directory, endpoint(Backend::Sqlite(path)))
+    let endpoint = endpoint(Backend::Sqlite(directory.path().join("archive.db")));
+    block_on(fill(&endpoint, [ROWS, MORE_ROWS].into_iter().map(str::to_owned)));
+    (directory, endpoint)
 }
 
 #[test]
 fn sqlite_answers() {
     let (_directory, endpoint) = sqlite();
-    block_on(async { contract(&Archive::open(&endpoint, 2).await.unwrap()).await });
+    block_on(contract(&endpoint));
 }
 
 #[test]
@@ -213,12 +229,8 @@ fn postgres_answers() {
     let url = std::env::var("XMPP_ARCHIVER_TEST_POSTGRES").unwrap();
     let endpoint = endpoint(Backend::Postgres(url));
     block_on(async {
-        let Connection::Postgres(mut connection) = Connection::open(&endpoint).await.unwrap() else { panic!("not PostgreSQL") };
-        connection.batch_execute(include_str!("../../migrations/postgres/2026-11-22-000001_create_archive/up.sql")).await.unwrap();
-        for sql in [ROWS, MORE_ROWS] {
-            connection.batch_execute(&sql.replace("X'", "'\\x")).await.unwrap();
-        }
-        contract(&Archive::open(&endpoint, 2).await.unwrap()).await;
+        fill(&endpoint, [ROWS, MORE_ROWS].into_iter().map(|sql| sql.replace("X'", "'\\x"))).await;
+        contract(&endpoint).await;
     });
 }
 
@@ -228,16 +240,11 @@ fn mysql_answers() {
     let url = std::env::var("XMPP_ARCHIVER_TEST_MYSQL").unwrap();
     let endpoint = endpoint(Backend::Mysql(url));
     block_on(async {
-        let Connection::Mysql(mut connection) = Connection::open(&endpoint).await.unwrap() else { panic!("not MySQL") };
-        let tables = include_str!("../../migrations/mysql/2026-11-22-000001_create_archive/up.sql");
-        for sql in [tables, ROWS, MORE_ROWS] {
-            let sql = sql.replace(",key,", ",`key`,").replace(",condition,", ",`condition`,");
-            let code: Vec<&str> = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
-            for statement in code.join("\n").split(";\n").filter(|statement| !statement.trim().is_empty()) {
-                connection.batch_execute(statement).await.unwrap();
-            }
-        }
-        contract(&Archive::open(&endpoint, 2).await.unwrap()).await;
+        let rows = [ROWS, MORE_ROWS].map(|sql| sql.replace(",key,", ",`key`,").replace(",condition,", ",`condition`,"));
+        let code = rows.map(|sql| sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n"));
+        let statements = code.iter().flat_map(|code| code.split(";\n")).filter(|statement| !statement.trim().is_empty());
+        fill(&endpoint, statements.map(str::to_owned)).await;
+        contract(&endpoint).await;
     });
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::alarm::Alarms;
 use crate::component;
 use crate::component::status::State;
+use crate::indexer::IndexStats;
 use crate::notify::Notifier;
 use crate::pipeline::drain::Pulse;
 use crate::spool::Appender;
@@ -54,6 +55,8 @@ pub struct StoreView {
     pub ages: Arc<Mutex<Ages>>,
     /// The directories whose disks it fills.
     pub disks: Vec<PathBuf>,
+    /// How far its index for searches is.
+    pub index: Arc<IndexStats>,
 }
 
 impl StoreView {

@@ -9,7 +9,7 @@ use super::{Backend, Connection, Endpoint};
 use crate::time::Micros;
 
 /// The tables, each with what an INSERT of whole rows names (MySQL computes some columns itself).
-const TABLES: [(&str, &str); 21] = [
+const TABLES: [(&str, &str); 25] = [
     ("jids", "id, jid"),
     ("nodes", "id, name"),
     ("conversation_names", "id, kind, first_id, second_id, name"),
@@ -31,10 +31,14 @@ const TABLES: [(&str, &str); 21] = [
     ("sessions", "*"),
     ("tokens", "*"),
     ("audit", "*"),
+    ("search_index", "*"),
+    ("participations", "*"),
+    ("search_late", "*"),
+    ("search_progress", "*"),
 ];
 
-/// What is done beyond reading and adding, by the writer and for the console.
-const CHANGES: [(&str, &str); 13] = [
+/// What is done beyond reading and adding, by the writer, the indexer and for the console.
+const CHANGES: [(&str, &str); 18] = [
     ("UPDATE on rooms", "UPDATE rooms SET kind = kind WHERE 1 = 0"),
     ("UPDATE on progress", "UPDATE progress SET next_seq = next_seq WHERE 1 = 0"),
     ("UPDATE on settings", "UPDATE settings SET value = value WHERE 1 = 0"),
@@ -48,6 +52,11 @@ const CHANGES: [(&str, &str); 13] = [
     ("DELETE on account_codes", "DELETE FROM account_codes WHERE 1 = 0"),
     ("DELETE on people_groups", "DELETE FROM people_groups WHERE 1 = 0"),
     ("DELETE on sessions", "DELETE FROM sessions WHERE 1 = 0"),
+    ("UPDATE on participations", "UPDATE participations SET roles = roles WHERE 1 = 0"),
+    ("UPDATE on search_progress", "UPDATE search_progress SET next_id = next_id WHERE 1 = 0"),
+    ("DELETE on search_late", "DELETE FROM search_late WHERE 1 = 0"),
+    ("DELETE on search_index", "DELETE FROM search_index WHERE 1 = 0"),
+    ("DELETE on participations", "DELETE FROM participations WHERE 1 = 0"),
 ];
 
 /// The database's software.

@@ -86,6 +86,7 @@ migrations![
     "2026-11-22-000002_create_views",
     "2026-11-22-000003_create_gaps",
     "2026-11-22-000005_create_sightings",
+    "2026-11-22-000010_create_search",
     "2026-11-22-000020_create_access"
 ];
 

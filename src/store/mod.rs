@@ -29,6 +29,7 @@ mod references;
 pub mod rooms;
 mod rows;
 pub mod schema;
+pub mod search;
 mod sqlite;
 mod statement;
 pub mod tallies;

@@ -465,6 +465,29 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    /// Messages of which more became known after they were stored.
+    search_late (id) {
+        /// Number of the note.
+        id -> BigInt,
+        /// messages.id.
+        message_id -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// How far the index for searches is. Its other tables are written and read as text (`store::search`), for one of their columns has
+    /// another type in each database.
+    search_progress (part) {
+        /// 1, for there is one index.
+        part -> SmallInt,
+        /// First messages.id that is not indexed yet.
+        next_id -> BigInt,
+        /// By which version of the rules its words were cut.
+        words_version -> Integer,
+    }
+}
+
 diesel::joinable!(messages -> conversation_names (conversation_id));
 diesel::joinable!(messages -> nodes (node_id));
 diesel::joinable!(deliveries -> messages (message_id));

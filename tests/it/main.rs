@@ -17,6 +17,7 @@ mod operation;
 mod outages;
 mod replays;
 mod rooms;
+mod search;
 mod servers;
 mod stores;
 mod support;
