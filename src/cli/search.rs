@@ -1,11 +1,12 @@
 //! `search`: searches the archive.
 
-use super::Failure;
 use super::args::{MessageFormat, SearchArgs};
 use super::connect::block_on;
 use super::output::{Output, tell};
-use super::reading::{open, pages, query, tell_more};
+use super::reading::{described, open, pages, query, tell_more};
 use super::render::renderer;
+use super::{Failure, access};
+use crate::access::{Action, Event};
 use crate::config::Config;
 
 /// Runs the command.
@@ -16,6 +17,7 @@ pub fn execute(config: Config, args: SearchArgs) -> Result<(), Failure> {
     let limit = args.limit.get();
     block_on(async {
         let archive = open(&config, args.store.as_deref()).await?;
+        access::note(&config, Event::new(Action::Search, described(&query, args.store.as_deref()))).await;
         let mut output = Output::stdout();
         render.begin(&mut output)?;
         let mut count = 0;
