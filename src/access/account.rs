@@ -1,9 +1,7 @@
-//! Accounts and groups: adding and changing them, passwords and second factors.
+//! Accounts: adding and changing them, passwords and second factors.
 //!
 //! Each change and its row in the audit trail are one transaction. Accounts are disabled and never removed, since the audit trail
 //! names them.
-
-use std::collections::BTreeSet;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -13,7 +11,7 @@ use super::audit::{Action, Event, Outcome};
 use super::change::{self, By, account_of, folded, named, words, written};
 use super::crypt::Purpose;
 use super::role::{Permission, Roles};
-use super::scope::{self, Groups, MAX_ENTRIES, Scope};
+use super::scope::Scope;
 use super::session::SessionInfo;
 use super::signin::Who;
 use super::viewer::{CONSOLE_ACCOUNT, Viewer, Way};
@@ -391,63 +389,6 @@ impl Access {
             let ended = sessions::remove_all(connection, row.id, None).await?;
             by.note(connection, Event::new(Action::SessionsEnd, json!({ "account": name })).of(ended)).await?;
             Ok(ended)
-        })
-        .await
-    }
-
-    /// All groups.
-    ///
-    /// # Errors
-    /// As [`Access::accounts`].
-    pub async fn groups(&self, viewer: &Viewer) -> Result<Groups, AccessError> {
-        viewer.require(Permission::ManageAccounts)?;
-        self.ask(async |connection| change::groups(connection).await).await
-    }
-
-    /// Makes a group, or gives it other members (as [`Scope::who`]).
-    ///
-    /// # Errors
-    /// As [`Access::add_account`].
-    pub async fn set_group(
-        &self,
-        viewer: &Viewer,
-        name: &str,
-        members: BTreeSet<String>,
-        reason: Option<String>,
-    ) -> Result<(), AccessError> {
-        self.require(viewer, Permission::ManageAccounts, Action::GroupSet, &json!({ "group": name })).await?;
-        let name = scope::group_name(name).map_err(AccessError::Invalid)?;
-        if members.len() > MAX_ENTRIES {
-            return Err(AccessError::Invalid(format!("a group has {MAX_ENTRIES} members at most")));
-        }
-        let members =
-            members.iter().map(|text| scope::person(text)).collect::<Result<BTreeSet<String>, _>>().map_err(AccessError::Invalid)?;
-        let text = serde_json::to_string(&members).map_err(|error| AccessError::Broken(error.to_string()))?;
-        let by = By::viewer(viewer, reason, self.now());
-        self.change(async move |connection| {
-            let before = change::groups(connection).await?.remove(&name).unwrap_or_default();
-            accounts::set_group(connection, &name, &text, by.now).await?;
-            let added: Vec<&String> = members.difference(&before).collect();
-            let removed: Vec<&String> = before.difference(&members).collect();
-            let target = json!({ "group": name, "added": added, "removed": removed });
-            by.note(connection, Event::new(Action::GroupSet, target).of(members.len() as u64)).await
-        })
-        .await
-    }
-
-    /// Removes a group. Scopes that name it reach nobody by it from then on.
-    ///
-    /// # Errors
-    /// As [`Access::account`].
-    pub async fn remove_group(&self, viewer: &Viewer, name: &str, reason: Option<String>) -> Result<(), AccessError> {
-        self.require(viewer, Permission::ManageAccounts, Action::GroupRemove, &json!({ "group": name })).await?;
-        let name = folded(name);
-        let by = By::viewer(viewer, reason, self.now());
-        self.change(async move |connection| {
-            if !accounts::remove_group(connection, &name).await? {
-                return Err(AccessError::Missing(format!("there is no group \"{name}\"")));
-            }
-            by.note(connection, Event::new(Action::GroupRemove, json!({ "group": name }))).await
         })
         .await
     }

@@ -12,6 +12,7 @@ pub mod audit;
 mod change;
 mod crypt;
 mod desk;
+mod group;
 mod limit;
 pub mod oidc;
 mod oidc_http;

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jid::{BareJid, Jid};
 
+pub use super::access_args::{AuditArgs, GroupArgs, TokenArgs, UserArgs};
 pub use super::account_args::{GapState, GapsAction, GapsArgs, ReconcileArgs};
 pub use super::alarm_args::{AlarmsAction, AlarmsArgs};
 use super::history_args::{BackfillArgs, ImportArgs};
@@ -121,6 +122,14 @@ pub enum Command {
     ///
     /// By node and UTC day of arrival. Exits with 3 if something does not add up, or if a gap of that time is still open.
     Reconcile(ReconcileArgs),
+    /// Say who may look at the archive: accounts, their roles and scopes, passwords
+    User(UserArgs),
+    /// Name several people at once, for scopes
+    Group(GroupArgs),
+    /// Make and revoke tokens of the API
+    Token(TokenArgs),
+    /// Read who did what with the archive
+    Audit(AuditArgs),
 }
 
 /// `check`.

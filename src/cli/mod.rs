@@ -3,10 +3,13 @@
 //! [`args`] defines every command; [`dispatch`] loads the configuration, sets the log up and hands over to the command's
 //! `execute`. A command ends with a [`Failure`] named by what the caller can do about it, which is also the exit code.
 
+mod access;
+pub mod access_args;
 mod account_args;
 mod alarm_args;
 pub mod alarms;
 pub mod args;
+pub mod audit;
 pub mod backfill;
 pub mod check;
 pub mod completions;
@@ -42,7 +45,9 @@ pub mod show;
 mod show_message;
 pub mod status;
 mod table;
+pub mod token;
 mod transcript;
+pub mod user;
 pub mod web;
 pub mod when;
 mod words;
@@ -118,6 +123,10 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Reconcile(args) => reconcile::execute(&load_quietly(&global)?, &args),
         Command::Web => web::execute(load(&global, LevelFilter::Trace)?),
         Command::Index(args) => index::execute(&load_quietly(&global)?, &args),
+        Command::User(args) => user::execute(&load_quietly(&global)?, args),
+        Command::Group(args) => user::execute_group(&load_quietly(&global)?, args),
+        Command::Token(args) => token::execute(&load_quietly(&global)?, args),
+        Command::Audit(args) => audit::execute(&load_quietly(&global)?, args),
         Command::Config => config::execute(&load_quietly(&global)?),
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),

@@ -1,6 +1,7 @@
 //! What `search`, `show` and `export` share: from arguments to a query, and page after page to whoever writes them.
 
 use jiff::Zoned;
+use serde_json::{Value, json};
 
 use super::args::{Filter, Has, Order, PageArgs, TimeArgs};
 use super::output::tell;
@@ -9,6 +10,7 @@ use crate::config::Config;
 use crate::message::address::Address;
 use crate::retrieve::{self, Archive, Cursor, Found, People, Query, Side};
 use crate::store::{Endpoint, StoreError};
+use crate::time::rfc3339;
 use crate::words::Text;
 
 /// Opens the store of this name for reading.
@@ -92,6 +94,26 @@ pub(super) fn placed(mut query: Query, time: &TimeArgs, page: &PageArgs) -> Resu
     };
     query.check().map_err(|mistake| Failure::Usage(format!("the command line {mistake}")))?;
     Ok(query)
+}
+
+/// A query as the audit trail names it, without what was not said.
+pub(super) fn described(query: &Query, store: Option<&str>) -> Value {
+    let mut target = json!({
+        "text": query.text,
+        "participants": query.participants.iter().map(|address| address.bare.as_str()).collect::<Vec<_>>(),
+        "kinds": query.kinds,
+        "room": query.room,
+        "conversation": query.conversation,
+        "id": query.id,
+        "from": query.from.map(rfc3339),
+        "to": query.to.map(rfc3339),
+        "xml": query.with_xml.then_some(true),
+        "store": store,
+    });
+    if let Some(map) = target.as_object_mut() {
+        map.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|array| !array.is_empty()));
+    }
+    target
 }
 
 /// Hands page after page to `each`, at most `limit` messages, and returns where to go on if there are more.

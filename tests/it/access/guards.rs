@@ -1,0 +1,79 @@
+//! The audit trail can't be changed: neither by the program's own connection nor by the database's own client. And a database that refuses the guards.
+
+use diesel_async::SimpleAsyncConnection;
+
+use xmpp_archiver::store::{Connection, migrations};
+
+use super::stage::{Stage, on_each};
+use crate::support::archiver::StoreKind;
+
+async fn run(connection: &mut Connection, sql: &str) -> Result<(), String> {
+    let outcome = match connection {
+        Connection::Sqlite(inner) => diesel::connection::SimpleConnection::batch_execute(inner, sql),
+        Connection::Postgres(inner) => inner.batch_execute(sql).await,
+        Connection::Mysql(inner) => inner.batch_execute(sql).await,
+    };
+    outcome.map_err(|error| error.to_string())
+}
+
+#[test]
+fn no_row_is_changed_or_removed() {
+    on_each(async |stage| {
+        let before = stage.audit().await;
+        let mut connection = Connection::open(&stage.store.endpoint()).await.unwrap();
+        let mut statements = vec![
+            "UPDATE audit SET actor = 'nobody'",
+            "UPDATE audit SET outcome = outcome WHERE id = 1",
+            "DELETE FROM audit",
+            "DELETE FROM audit WHERE id = 1",
+        ];
+        statements.extend(match connection {
+            Connection::Sqlite(_) => vec![
+                "INSERT OR REPLACE INTO audit SELECT * FROM audit",
+                "REPLACE INTO audit (id, at, roles, outcome, actor, action, way, target) VALUES (1, 0, 0, 1, '', '', '', '{}')",
+                "INSERT INTO audit SELECT * FROM audit WHERE id = 1 ON CONFLICT (id) DO UPDATE SET actor = 'nobody'",
+            ],
+            Connection::Postgres(_) => {
+                vec!["TRUNCATE audit", "INSERT INTO audit SELECT * FROM audit WHERE id = 1 ON CONFLICT (id) DO UPDATE SET actor = 'nobody'"]
+            }
+            Connection::Mysql(_) => vec![
+                "REPLACE INTO audit SELECT * FROM audit",
+                "INSERT INTO audit SELECT * FROM audit WHERE id = 1 ON DUPLICATE KEY UPDATE actor = 'nobody'",
+            ],
+        });
+        for sql in statements {
+            let refused = run(&mut connection, sql).await.unwrap_err();
+            assert!(refused.contains("rows of audit are only added"), "{sql}: {refused}");
+        }
+        let after = stage.audit().await;
+        assert_eq!(after[..before.len()], before);
+        assert!(stage.access.is_audit_guarded().await.unwrap());
+    });
+}
+
+#[test]
+fn the_tables_are_not_undone_once_there_is_a_trail() {
+    on_each(async |stage| {
+        stage.audit().await;
+        let mut connection = Connection::open(&stage.store.endpoint()).await.unwrap();
+        let refused = migrations::down(&mut connection, 1).await.unwrap_err().to_string();
+        assert!(refused.contains("rows of audit are only added"), "{refused}");
+        assert!(!stage.audit().await.is_empty());
+    });
+}
+
+/// With the binary log on, MariaDB lets only SUPER make triggers.
+#[test]
+fn an_archive_without_guards_says_so_and_gets_them_later() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let stage = Stage::new(StoreKind::MariaDb).await;
+        let mut connection = Connection::open(&stage.store.endpoint()).await.unwrap();
+        for trigger in ["audit_no_update", "audit_no_delete"] {
+            run(&mut connection, &format!("DROP TRIGGER {trigger}")).await.unwrap();
+        }
+        assert!(!stage.access.is_audit_guarded().await.unwrap());
+        migrations::up(&mut connection, None).await.unwrap();
+        assert!(stage.access.is_audit_guarded().await.unwrap());
+    });
+}
