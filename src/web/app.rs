@@ -10,10 +10,10 @@ use tokio::sync::OnceCell;
 
 use super::trouble::Trouble;
 use crate::access::{Access, AccessError, Settings};
+use crate::alarm::Alarms;
 use crate::config::Config;
 use crate::retrieve::Archive;
 use crate::store::{Connection, Endpoint, StoreError};
-use crate::time::now;
 
 /// Handed to every request. Clones share it.
 #[derive(Clone)]
@@ -42,19 +42,10 @@ impl Deref for App {
 
 impl App {
     pub(super) async fn open(config: &Config) -> Result<Self, AccessError> {
-        let web = &config.web;
-        let stores: BTreeMap<String, Store> = config.stores.iter().map(|store| (store.name.clone(), Store::of(store))).collect();
-        let endpoint = stores.get(&web.store).map(|store| store.endpoint.clone());
-        let settings = Settings {
-            store: endpoint.ok_or_else(|| AccessError::Broken(format!("there is no store {}", web.store)))?,
-            key_file: web.key_file.clone(),
-            session_idle: web.session_idle,
-            session_lifetime: web.session_lifetime,
-            public_url: web.public_url.clone(),
-            oidc: web.oidc.clone(),
-            clock: Arc::new(now),
-        };
-        let access = Access::open(settings).await?;
+        let stores = config.stores.iter().map(|store| (store.name.clone(), Store::of(store))).collect();
+        let settings = Settings::from_config(config, Alarms::default()).map_err(|error| AccessError::Broken(error.to_string()))?;
+        let access = Access::open(settings)?;
+        access.ready().await?;
         Ok(Self(Arc::new(Inner { access, config: config.clone(), stores })))
     }
 }

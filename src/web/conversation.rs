@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::caller::Caller;
 use super::desk::Desk;
+use super::find::Hits;
 use super::frame::{Frame, Place, page};
 use super::params::link;
 use super::search::{links, store};
@@ -68,7 +69,7 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     let shown = json!({ "store": store, "conversation": name, "first": ends.0.map(|found| found.id), "last": ends.1.map(|found| found.id) });
     caller.record(Event::new(Action::ViewConversation, shown).of((part.messages.len() + amendments.len()) as u64)).await?;
     let links = links(caller, &store);
-    let loom = Loom { clock: &caller.clock, links: &links, terms: &[], sought };
+    let loom = Loom { clock: &caller.clock, links: &links, hits: &Hits::None, sought };
     let title = text::conversation(&name);
     page(&ConversationPage {
         frame: caller.frame(Place::Search, title.clone()),

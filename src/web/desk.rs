@@ -7,11 +7,9 @@ use super::app::App;
 use super::trouble::Trouble;
 use crate::access::{Limits, Permission, Reach, Viewer};
 use crate::message::content::Kind;
-use crate::retrieve::{Archive, Busy, Found, MAX_PAGE, Order, Page, Query, Room, Stay};
+use crate::retrieve::{self, Archive, Busy, Count, EXACT_COUNT, Found, Order, Page, Pattern, Query, Restriction, Room, Stay};
 use crate::time::Micros;
 
-/// The most messages that are looked at for one page of those that may be seen; the page then goes on from there.
-const MAX_SCANNED: usize = 20_000;
 /// The most rooms that are looked at for one page of those that may be seen.
 const MAX_ROOMS_SCANNED: usize = 2_000;
 /// The most records that refer to the messages of one page and are told.
@@ -24,7 +22,6 @@ pub(super) const AMENDMENTS: [i16; 4] = [Kind::Correction as i16, Kind::Retracti
 pub(super) struct Desk {
     archive: Archive,
     reach: Reach,
-    pub(super) store: String,
 }
 
 /// A page of rooms.
@@ -38,7 +35,8 @@ impl Desk {
     /// The desk of somebody who may read.
     pub(super) async fn open(app: &App, viewer: &Viewer, store: &str) -> Result<Self, Trouble> {
         let reach = viewer.reach(Permission::ViewContent)?.clone();
-        Ok(Self { archive: app.archive(store).await?, reach, store: store.to_owned() })
+        let archive = app.archive(store).await?.restricted(restriction(&reach));
+        Ok(Self { archive, reach })
     }
 
     /// Whether the reader sees everything.
@@ -46,34 +44,25 @@ impl Desk {
         self.reach == Reach::Everything
     }
 
-    /// A page of what may be seen of what a query finds. It may be short, or empty, and yet have a next one.
+    /// A page of what may be seen of what a query finds.
     pub(super) async fn search(&self, query: &Query) -> Result<Page, Trouble> {
         match &self.reach {
             Reach::Nothing => Ok(Page::default()),
             Reach::Everything => Ok(self.archive.search(query).await?),
-            Reach::Within(limits) => self.search_within(limits, query).await,
+            Reach::Within(limits) => {
+                let mut page = self.archive.search(query).await?;
+                // The store leaves out what is beyond. Should it ever be wrong, this is the second look.
+                page.messages.retain(|found| sees(limits, found));
+                Ok(page)
+            }
         }
     }
 
-    async fn search_within(&self, limits: &Limits, query: &Query) -> Result<Page, Trouble> {
-        let limit = query.limit.clamp(1, MAX_PAGE);
-        let mut query = Query { from: query.from.max(limits.from), to: earlier(query.to, limits.to), limit: MAX_PAGE, ..query.clone() };
-        let mut messages: Vec<Found> = Vec::new();
-        let mut scanned = 0;
-        loop {
-            let page = self.archive.search(&query).await?;
-            scanned += page.messages.len();
-            for found in page.messages.into_iter().filter(|found| sees(limits, found)) {
-                if messages.len() == limit {
-                    let next = messages.last().map(Found::cursor);
-                    return Ok(Page { messages, next });
-                }
-                messages.push(found);
-            }
-            if page.next.is_none() || scanned >= MAX_SCANNED {
-                return Ok(Page { messages, next: page.next });
-            }
-            query.after = page.next;
+    /// How many messages that may be seen a query finds on all its pages: counted, or an estimate where there are very many.
+    pub(super) async fn count(&self, query: &Query) -> Result<Count, Trouble> {
+        match &self.reach {
+            Reach::Nothing => Ok(Count { messages: 0, is_exact: true }),
+            Reach::Everything | Reach::Within(_) => Ok(self.archive.count(query, EXACT_COUNT).await?),
         }
     }
 
@@ -178,6 +167,24 @@ impl Desk {
         match self.reach {
             Reach::Everything => Ok(self.archive.busiest(rooms, since, limit).await?),
             Reach::Within(_) | Reach::Nothing => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The reach as the store takes it.
+fn restriction(reach: &Reach) -> Restriction {
+    let only = |people, rooms| retrieve::Reach::Only { people, rooms };
+    match reach {
+        Reach::Everything => Restriction::default(),
+        Reach::Nothing => Restriction { reach: only(Vec::new(), Vec::new()), ..Restriction::default() },
+        Reach::Within(limits) => {
+            let domain = |domain: &String| match domain.starts_with("*.") {
+                // No local part ends with a dot and a domain, so this is every address of a domain below that one.
+                true => Pattern::Wildcard(domain.clone()),
+                false => Pattern::Domain(domain.clone()),
+            };
+            let people = limits.jids.iter().cloned().map(Pattern::Jid).chain(limits.domains.iter().map(domain)).collect();
+            Restriction { reach: only(people, limits.rooms.clone()), from: limits.from, to: limits.to }
         }
     }
 }

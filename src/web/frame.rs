@@ -86,7 +86,8 @@ impl Frame {
             menu: allowed.map(|(_, _, href, label)| Entry { href, label, is_here: false }).collect(),
             who: Some(viewer.display_name().to_owned()),
             roles: viewer.roles().to_string(),
-            csrf: session.csrf_token(),
+            // Without a token no form is taken.
+            csrf: session.csrf_token().unwrap_or_default(),
             zone: zone.to_owned(),
             notice: None,
         }

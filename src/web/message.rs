@@ -8,6 +8,7 @@ use serde_json::json;
 use super::caller::Caller;
 use super::clock::Shown;
 use super::desk::Desk;
+use super::find::Hits;
 use super::frame::{Frame, Place, page};
 use super::params::link;
 use super::search::{links, store};
@@ -91,7 +92,7 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
     };
     caller.record(Event::new(action, target).of(1)).await?;
     let links = links(caller, &store);
-    let loom = Loom { clock: &caller.clock, links: &links, terms: &[], sought: None };
+    let loom = Loom { clock: &caller.clock, links: &links, hits: &Hits::None, sought: None };
     page(&MessagePage {
         frame: caller.frame(Place::Search, format!("Message {}", found.id)),
         id: found.id,

@@ -6,7 +6,7 @@ use axum::response::Response;
 use super::caller::Caller;
 use super::clock::Shown;
 use super::desk::Desk;
-use super::find::{self, Asked};
+use super::find::{self, Asked, Hits};
 use super::frame::{Frame, Place, page};
 use super::params::Params;
 use super::text::{self, Body};
@@ -14,10 +14,13 @@ use super::thread::{self, Links, Mark, Who};
 use super::trouble::Trouble;
 use crate::access::{Action, Event, Permission};
 use crate::message::content::Kind;
-use crate::retrieve::Found;
+use crate::retrieve::{Count, Found};
 
 /// Parameters that begin a search. A page without any shows the form alone.
-const BEGINNERS: [&str; 9] = ["q", "who", "room", "from", "to", "kind", "id", "after", "go"];
+const BEGINNERS: [&str; 13] = ["q", "who", "sender", "recipient", "room", "from", "to", "kind", "has", "direction", "id", "after", "go"];
+
+/// Fields that are folded away as long as nothing stands in them.
+const MORE: [&str; 8] = ["sender", "recipient", "kind", "has", "direction", "order", "id", "reason"];
 
 /// A hit.
 struct Hit {
@@ -51,8 +54,12 @@ struct Form {
     to: String,
     id: String,
     reason: String,
-    is_oldest: bool,
+    order: String,
+    sender: String,
+    recipient: String,
     kinds: Vec<Choice>,
+    has: Vec<Choice>,
+    directions: Vec<Choice>,
     has_more: bool,
 }
 
@@ -66,15 +73,19 @@ struct SearchPage {
     hits: Vec<Hit>,
     next: Option<String>,
     first: Option<String>,
+    /// How many there are on all pages.
+    count: Option<String>,
 }
 
 impl Form {
     fn of(caller: &Caller, store: &str) -> Self {
         let params = &caller.params;
-        let chosen: Vec<&str> = params.all("kind").collect();
-        let kinds: Vec<Choice> = Kind::NAMES.iter().map(|(_, word)| Choice { word, is_chosen: chosen.contains(word) }).collect();
+        let choices = |name: &str, words: &[&'static str]| -> Vec<Choice> {
+            words.iter().map(|word| Choice { word, is_chosen: params.all(name).any(|chosen| chosen == *word) }).collect()
+        };
+        let kinds = choices("kind", &Kind::NAMES.map(|(_, word)| word));
         let stores: Vec<String> = caller.app.store_names().map(str::to_owned).collect();
-        let has_more = !chosen.is_empty() || ["id", "reason", "order"].iter().any(|name| params.get(name).is_some());
+        let has_more = MORE.iter().any(|name| params.get(name).is_some());
         Self {
             store: store.to_owned(),
             stores: if stores.len() > 1 { stores } else { Vec::new() },
@@ -85,8 +96,12 @@ impl Form {
             to: params.text("to"),
             id: params.text("id"),
             reason: params.text("reason"),
-            is_oldest: params.get("order") == Some("oldest"),
+            order: params.text("order"),
+            sender: params.words("sender").join(", "),
+            recipient: params.words("recipient").join(", "),
             kinds,
+            has: choices("has", &["file", "link", "encryption"]),
+            directions: choices("direction", &["incoming", "outgoing", "internal"]),
             has_more,
         }
     }
@@ -123,11 +138,12 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         hits: Vec::new(),
         next: None,
         first: None,
+        count: None,
     };
     if !is_asked {
         return page(&shown);
     }
-    let Asked { query, terms } = match find::asked(&caller.params, &caller.clock) {
+    let Asked { query, hits } = match find::asked(&caller.params, &caller.clock) {
         Ok(asked) => asked,
         Err(Trouble::Wrong(said)) => {
             (shown.mistake, shown.is_asked) = (Some(said), false);
@@ -136,20 +152,31 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         Err(other) => return Err(other),
     };
     let found = desk.search(&query).await?;
+    if query.after.is_none() {
+        shown.count = Some(counted(desk.count(&query).await?));
+    }
     let reason = caller.params.get("reason").map(str::to_owned);
     caller.record(Event::new(Action::Search, target).because(reason).of(found.messages.len() as u64)).await?;
     let links = links(caller, &store);
-    shown.hits = found.messages.iter().map(|message| hit(caller, &links, &terms, message)).collect();
+    shown.hits = found.messages.iter().map(|message| hit(caller, &links, &hits, message)).collect();
     shown.next = found.next.map(|next| more(&caller.params, Some(&next.to_string())));
     shown.first = query.after.map(|_| more(&caller.params, None));
     page(&shown)
+}
+
+fn counted(count: Count) -> String {
+    match (count.messages, count.is_exact) {
+        (1, true) => "1 message".to_owned(),
+        (messages, true) => format!("{messages} messages"),
+        (messages, false) => format!("About {messages} messages"),
+    }
 }
 
 fn more(params: &Params, after: Option<&str>) -> String {
     format!("/search?{}", params.query(&["after", "done"], after.map(|after| ("after", after))))
 }
 
-fn hit(caller: &Caller, links: &Links, terms: &[String], found: &Found) -> Hit {
+fn hit(caller: &Caller, links: &Links, hits: &Hits, found: &Found) -> Hit {
     let texts = [found.subject.as_deref(), found.body.as_deref()];
     let said = texts.into_iter().flatten().collect::<Vec<_>>().join(" — ");
     Hit {
@@ -159,7 +186,7 @@ fn hit(caller: &Caller, links: &Links, terms: &[String], found: &Found) -> Hit {
         conversation: text::conversation(&found.conversation),
         kind: found.kind_name(),
         action: if found.kind == Kind::Subject as i16 { "sets the subject".to_owned() } else { thread::action(found) },
-        body: Body::snippet(&said, terms),
+        body: Body::snippet(&said, hits),
         marks: thread::marks(found),
         href: links.conversation(&found.conversation, Some(found.id)),
         evidence: links.message(found.id),

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::find::Hits;
 use crate::message::address::unescape;
 
 /// Longer texts are folded.
@@ -57,9 +58,9 @@ pub(super) struct Body {
 
 impl Body {
     /// A whole text.
-    pub(super) fn of(text: &str, terms: &[String]) -> Self {
+    pub(super) fn of(text: &str, hits: &Hits) -> Self {
         let characters: Vec<char> = text.chars().collect();
-        let hits = hits(&characters, terms);
+        let hits = places(text, hits);
         if characters.len() <= FOLD_CHARS {
             return Self { pieces: pieces(&characters, &hits, 0..characters.len()), ..Self::default() };
         }
@@ -71,9 +72,9 @@ impl Body {
     }
 
     /// The part of a text in which the first hit is.
-    pub(super) fn snippet(text: &str, terms: &[String]) -> Self {
+    pub(super) fn snippet(text: &str, hits: &Hits) -> Self {
         let characters: Vec<char> = text.chars().collect();
-        let hits = hits(&characters, terms);
+        let hits = places(text, hits);
         let first = hits.first().map_or(0, |hit| hit.start);
         let start = if characters.len() <= SNIPPET_CHARS { 0 } else { first.saturating_sub(BEFORE_HIT) };
         let end = characters.len().min(start + SNIPPET_CHARS);
@@ -93,37 +94,16 @@ impl Body {
     }
 }
 
-/// One character stays one, so that places in the folded text are places in the text.
-fn fold(character: char) -> char {
-    let mut lower = character.to_lowercase();
-    match (lower.next(), lower.next()) {
-        (Some(lower), None) => lower,
-        _ => character,
+/// Where the hits stand, in characters, in order, none within another.
+fn places(text: &str, hits: &Hits) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let (mut characters, mut bytes) = (0, 0);
+    for span in hits.spans(text).into_iter().take(MAX_HITS) {
+        let Some((before, hit)) = text.get(bytes..span.start).zip(text.get(span.clone())) else { continue };
+        let start = characters + before.chars().count();
+        (characters, bytes) = (start + hit.chars().count(), span.end);
+        found.push(start..characters);
     }
-}
-
-/// Where the terms stand, in order, none within another.
-fn hits(characters: &[char], terms: &[String]) -> Vec<Range<usize>> {
-    if terms.is_empty() {
-        return Vec::new();
-    }
-    let folded: Vec<char> = characters.iter().copied().map(fold).collect();
-    let mut found: Vec<Range<usize>> = Vec::new();
-    for term in terms {
-        let wanted: Vec<char> = term.chars().map(fold).collect();
-        if wanted.is_empty() {
-            continue;
-        }
-        let starts = folded.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted).map(|(at, _)| at);
-        found.extend(starts.take(MAX_HITS).map(|at| at..at + wanted.len()));
-    }
-    found.sort_unstable_by_key(|hit| (hit.start, usize::MAX - hit.end));
-    let mut end = 0;
-    found.retain(|hit| {
-        let is_free = hit.start >= end;
-        end = if is_free { hit.end } else { end };
-        is_free
-    });
     found
 }
 
@@ -219,32 +199,35 @@ mod tests {
         body.pieces.iter().map(|piece| (piece.text.as_str(), piece.style)).collect()
     }
 
+    fn words(text: &str) -> Hits {
+        Hits::Words(text.parse().unwrap())
+    }
+
     #[test]
     fn hits_are_marked_whatever_their_case() {
-        let terms = ["größe".to_owned(), "öße".to_owned(), "x".to_owned()];
-        let body = Body::of("Die GRÖßE von X", &terms);
+        let body = Body::of("Die GRÖßE von X", &words("größe x"));
         assert_eq!(shown(&body), [("Die ", Style::Plain), ("GRÖßE", Style::Hit), (" von ", Style::Plain), ("X", Style::Hit)]);
-        assert_eq!(shown(&Body::of("", &terms)), []);
-        assert_eq!(shown(&Body::of("a", &["".to_owned()])), [("a", Style::Plain)]);
+        assert_eq!(shown(&Body::of("", &words("a"))), []);
+        assert_eq!(shown(&Body::of("a", &Hits::None)), [("a", Style::Plain)]);
     }
 
     #[test]
     fn targets_stand_out_whole() {
-        let body = Body::of("see https://evil.example/\u{202e}gpj.exe<b> and nohttp://x", &[]);
+        let body = Body::of("see https://evil.example/\u{202e}gpj.exe<b> and nohttp://x", &Hits::None);
         assert_eq!(
             shown(&body),
             [("see ", Style::Plain), ("https://evil.example/⟨U+202E⟩gpj.exe", Style::Target), ("<b> and nohttp://x", Style::Plain)]
         );
-        assert_eq!(shown(&Body::of("http://", &[])), [("http://", Style::Plain)]);
+        assert_eq!(shown(&Body::of("http://", &Hits::None)), [("http://", Style::Plain)]);
     }
 
     #[test]
     fn long_texts_are_folded_and_whole() {
-        let text = "aß".repeat(100_000);
-        let body = Body::of(&text, &["ß".to_owned()]);
+        let text = "aß ".repeat(100_000);
+        let body = Body::of(&text, &words("aß"));
         let all: String = body.pieces.iter().chain(&body.rest).map(|piece| piece.text.as_str()).collect();
-        assert_eq!((body.characters, all == text), (200_000, true));
-        let snippet = Body::snippet(&format!("{}needle{}", "x".repeat(1_000), "y".repeat(1_000)), &["needle".to_owned()]);
+        assert_eq!((body.characters, all == text), (300_000, true));
+        let snippet = Body::snippet(&format!("{} needle {}", "x".repeat(1_000), "y".repeat(1_000)), &words("needle"));
         let text: String = snippet.pieces.iter().map(|piece| piece.text.as_str()).collect();
         assert!(text.starts_with('…') && text.ends_with('…') && text.contains("needle") && text.chars().count() < 330, "{text}");
     }

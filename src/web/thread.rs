@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::clock::{Clock, Shown};
 use super::desk::AMENDMENTS;
+use super::find::Hits;
 use super::params::link;
 use super::text::{self, Body};
 use crate::message::content::{Kind, flags};
@@ -128,7 +129,8 @@ pub(super) struct Line {
 pub(super) struct Loom<'a> {
     pub(super) clock: &'a Clock,
     pub(super) links: &'a Links,
-    pub(super) terms: &'a [String],
+    /// What is marked.
+    pub(super) hits: &'a Hits,
     /// The message for which the page was opened.
     pub(super) sought: Option<i64>,
 }
@@ -193,7 +195,7 @@ impl Loom<'_> {
 
     fn body(&self, found: &Found) -> Body {
         match says_something(found) {
-            true => Body::of(found.body.as_deref().unwrap_or_default(), self.terms),
+            true => Body::of(found.body.as_deref().unwrap_or_default(), self.hits),
             false => Body::default(),
         }
     }
@@ -221,7 +223,7 @@ impl Loom<'_> {
             by: Some(who(change)).filter(|who| change.sender != found.sender || *who != self::who(found)),
             body: match change.kind == Kind::Correction as i16 {
                 true => self.body(change),
-                false => Body::of(&part(&detail(change), "reason"), &[]),
+                false => Body::of(&part(&detail(change), "reason"), &Hits::None),
             },
             href: self.links.message(change.id),
             marks: marks(change),
@@ -411,7 +413,7 @@ mod tests {
 
     fn lines(messages: &[Found], amendments: &[Found]) -> Vec<Line> {
         let (clock, links) = (Clock::default(), Links::default());
-        Loom { clock: &clock, links: &links, terms: &[], sought: Some(3) }.lines(messages, amendments)
+        Loom { clock: &clock, links: &links, hits: &Hits::None, sought: Some(3) }.lines(messages, amendments)
     }
 
     fn plain(body: &Body) -> String {

@@ -22,3 +22,4 @@ mod search;
 mod servers;
 mod stores;
 mod support;
+mod web;
