@@ -51,7 +51,6 @@ struct AccountPage {
     zone: String,
     sessions: Vec<Sitting>,
     tokens: Vec<Pass>,
-    choices: Vec<RoleChoice>,
 }
 
 #[derive(Template)]
@@ -137,7 +136,6 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         zone: caller.clock.name().to_owned(),
         sessions: sessions.into_iter().map(|info| sitting(&caller.clock, info)).collect(),
         tokens: tokens.into_iter().map(|token| pass(&caller.clock, token)).collect(),
-        choices: own_roles(account.roles),
     })
 }
 
@@ -293,7 +291,7 @@ async fn new_token(caller: &Caller, form: &Params) -> Result<SecretString, Troub
 }
 
 /// `POST /account/tokens/{id}/revoke`.
-pub(super) async fn revoke_token(posted: Posted, Path(id): Path<String>) -> Response {
+pub(super) async fn revoke_token(Path(id): Path<String>, posted: Posted) -> Response {
     let caller = &posted.caller;
     let result = match id.parse() {
         Ok(id) => caller.app.access.revoke_token(caller.viewer(), id).await.map_err(Trouble::from),

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
@@ -47,6 +48,19 @@ pub(super) fn router() -> Router<App> {
         .route("/quarantine", get(quarantine_list))
         .route("/accounts", get(accounts))
         .route("/audit", get(audit))
+        .fallback(nothing)
+        .method_not_allowed_fallback(other_method)
+}
+
+async fn nothing() -> Response {
+    Trouble::Missing("There is no such call.".to_owned()).json()
+}
+
+async fn other_method() -> Response {
+    let mut response = Trouble::Wrong("Every call is a GET.".to_owned()).json();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
 }
 
 async fn description() -> Response {

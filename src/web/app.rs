@@ -75,11 +75,10 @@ impl Inner {
     }
 
     /// Does something with a connection of its own to a store. SQLite blocks, so it is done on a thread for such work.
-    pub(super) async fn with_store<T, W, F>(&self, name: &str, work: W) -> Result<T, Trouble>
+    pub(super) async fn with_store<T, W>(&self, name: &str, work: W) -> Result<T, Trouble>
     where
         T: Send + 'static,
-        W: FnOnce(Connection) -> F + Send + 'static,
-        F: Future<Output = Result<T, StoreError>>,
+        W: AsyncFnOnce(Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let store = self.stores.get(name).ok_or_else(|| Trouble::Missing(format!("There is no store “{name}”.")))?;
         let endpoint = store.endpoint.clone();

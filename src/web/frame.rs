@@ -34,7 +34,6 @@ pub(super) enum Place {
     Accounts,
     Audit,
     Account,
-    Elsewhere,
 }
 
 /// An entry of the menu.

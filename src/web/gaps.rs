@@ -102,7 +102,7 @@ fn entry(caller: &Caller, gap: Gap) -> Entry {
 }
 
 /// `POST /gaps/{id}/close`.
-pub(super) async fn close(posted: Posted, Path(id): Path<String>) -> Response {
+pub(super) async fn close(Path(id): Path<String>, posted: Posted) -> Response {
     let result = make_closed(&posted, &id).await;
     posted.caller.answer(result)
 }

@@ -17,7 +17,7 @@ impl Params {
 
     /// The first value of this name, without white space around it; none if that leaves nothing.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
+        self.0.iter().filter(|(other, _)| other == name).map(|(_, value)| value.trim()).find(|value| !value.is_empty())
     }
 
     /// A value as it was given, for secrets.

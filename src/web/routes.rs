@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -73,14 +73,12 @@ async fn icon() -> Response {
     ([(CONTENT_TYPE, "image/svg+xml"), (CACHE_CONTROL, "public, max-age=86400")], ICON).into_response()
 }
 
-async fn nothing(uri: Uri) -> Response {
-    let trouble = Trouble::Missing("There is no such page.".to_owned());
-    if uri.path().starts_with("/api/") { trouble.json() } else { trouble.into_response() }
+async fn nothing() -> Response {
+    Trouble::Missing("There is no such page.".to_owned()).into_response()
 }
 
-async fn other_method(uri: Uri) -> Response {
-    let trouble = Trouble::Wrong("This address can’t be asked that way.".to_owned());
-    let mut response = if uri.path().starts_with("/api/") { trouble.json() } else { trouble.into_response() };
+async fn other_method() -> Response {
+    let mut response = Trouble::Wrong("This address can’t be asked that way.".to_owned()).into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().entry(ALLOW).or_insert(HeaderValue::from_static("GET, POST"));
     response

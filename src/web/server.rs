@@ -147,7 +147,7 @@ fn changed(file: &Path) -> Option<SystemTime> {
 
 fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
     let unreadable = |file: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
-    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(|chain| chain.collect::<Result<Vec<_>, _>>());
     let chain = chain.map_err(|error| unreadable(certificate, &error))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, &error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());

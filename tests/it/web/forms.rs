@@ -124,7 +124,7 @@ fn what_is_too_large_is_refused() {
     let site = Site::new();
     let officer = site.sign_in("officer");
     let token = site.get("/account", &officer).csrf();
-    let answer = site.post("/account/zone", &officer, &[("csrf", &token), ("zone", &"x".repeat(300_000))]);
+    let answer = site.post("/account/zone", &officer, &[("csrf", &token), ("zone", &"x".repeat(262_200))]);
     assert_eq!(answer.status, 413);
     let answer = site.get(&format!("/search?q={}", "x".repeat(100_000)), &officer);
     assert!(answer.status >= 400 && answer.status < 500, "{}", answer.status);
