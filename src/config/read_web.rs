@@ -31,6 +31,7 @@ pub(super) fn read_web(mut section: Section<'_>, stores: &[String], remarks: &mu
     }
     let web = WebConfig {
         listen,
+        with_run: section.truth("with_run", false),
         allow_remote,
         tls_cert,
         tls_key,

@@ -17,6 +17,8 @@ use crate::access::{Role, Roles};
 pub struct WebConfig {
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Whether `run` serves it as well.
+    pub with_run: bool,
     /// Whether that may be an address that other machines reach without TLS of its own, since a proxy before it has that.
     pub allow_remote: bool,
     /// PEM certificates of its own TLS, its own first.
