@@ -59,9 +59,9 @@ pub mod run;
 
 pub mod access;
 pub mod demo;
+pub mod indexer;
 pub mod reconcile;
 pub mod retrieve;
-pub mod indexer;
 
 pub mod web;
 

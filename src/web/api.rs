@@ -204,7 +204,8 @@ async fn look(bearer: &Bearer) -> Result<Value, Trouble> {
     let app = bearer.app.clone();
     let look = tokio::task::spawn_blocking(move || crate::cli::status::look(&app.config)).await;
     let (mut status, why_not) = look.map_err(|error| Trouble::Broken(format!("the status: {error}")))?;
-    let part = |status: &mut Value, key: &str| status.get_mut(key).map(Value::take).filter(|value| !value.is_null()).unwrap_or_else(|| json!([]));
+    let part =
+        |status: &mut Value, key: &str| status.get_mut(key).map(Value::take).filter(|value| !value.is_null()).unwrap_or_else(|| json!([]));
     let [nodes, stores, alarms] = ["nodes", "stores", "alarms"].map(|key| part(&mut status, key));
     bearer.record(Event::new(Action::ViewOverview, json!({ "conversations": false }))).await?;
     let word = |key: &str| status.get(key).and_then(Value::as_str);
@@ -234,7 +235,9 @@ async fn list_gaps(bearer: &Bearer) -> Result<Value, Trouble> {
     };
     let filter = Filter { states, ..Filter::default() };
     let found = bearer.app.with_store(&store, async move |mut connection| gaps::list(&mut connection, &filter, after).await).await?;
-    let next = (found.len() >= usize::try_from(gaps::PAGE_GAPS).unwrap_or(usize::MAX)).then(|| found.last().map(|gap| gap.id.to_string())).flatten();
+    let next = (found.len() >= usize::try_from(gaps::PAGE_GAPS).unwrap_or(usize::MAX))
+        .then(|| found.last().map(|gap| gap.id.to_string()))
+        .flatten();
     Ok(json!({ "gaps": found.iter().map(gap).collect::<Vec<_>>(), "next": next }))
 }
 
@@ -257,7 +260,9 @@ async fn list_quarantine(bearer: &Bearer) -> Result<Value, Trouble> {
     bearer.require(Permission::SeeQuarantineCounts, Action::ViewQuarantine, &target).await?;
     let found = bearer.app.with_store(&store, async move |mut connection| quarantine::list(&mut connection, after).await).await?;
     bearer.record(Event::new(Action::ViewQuarantine, target).of(found.len() as u64)).await?;
-    let next = (found.len() >= usize::try_from(quarantine::PAGE_ENTRIES).unwrap_or(usize::MAX)).then(|| found.last().map(|entry| entry.id.to_string())).flatten();
+    let next = (found.len() >= usize::try_from(quarantine::PAGE_ENTRIES).unwrap_or(usize::MAX))
+        .then(|| found.last().map(|entry| entry.id.to_string()))
+        .flatten();
     let record = |entry: &Entry| {
         json!({
             "id": entry.id, "node": entry.node, "received_at": rfc3339(entry.received_at), "reason": entry.reason,

@@ -74,7 +74,11 @@ pub(super) fn filter(params: &Params, clock: &super::clock::Clock) -> Result<Aud
         outcome: params.get("outcome").map(outcome).transpose()?,
         address: params.get("address").map(str::to_owned),
         text: params.get("text").map(str::to_owned),
-        after: params.get("after").map(str::parse).transpose().map_err(|_no_number| Trouble::Wrong("The place to go on is no number.".to_owned()))?,
+        after: params
+            .get("after")
+            .map(str::parse)
+            .transpose()
+            .map_err(|_no_number| Trouble::Wrong("The place to go on is no number.".to_owned()))?,
         oldest_first: params.get("order") == Some("oldest"),
         limit: PAGE,
     })
@@ -135,7 +139,9 @@ fn told(target: &Value) -> String {
     };
     match target {
         Value::Null => String::new(),
-        Value::Object(parts) => parts.iter().map(|(name, value)| format!("{}: {}", text::name(name), shown(value))).collect::<Vec<_>>().join("; "),
+        Value::Object(parts) => {
+            parts.iter().map(|(name, value)| format!("{}: {}", text::name(name), shown(value))).collect::<Vec<_>>().join("; ")
+        }
         other => shown(other),
     }
 }

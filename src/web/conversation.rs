@@ -66,7 +66,8 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     };
     let amendments = desk.amendments(&name, &part.messages).await?;
     let ends = (part.messages.first(), part.messages.last());
-    let shown = json!({ "store": store, "conversation": name, "first": ends.0.map(|found| found.id), "last": ends.1.map(|found| found.id) });
+    let shown =
+        json!({ "store": store, "conversation": name, "first": ends.0.map(|found| found.id), "last": ends.1.map(|found| found.id) });
     caller.record(Event::new(Action::ViewConversation, shown).of((part.messages.len() + amendments.len()) as u64)).await?;
     let links = links(caller, &store);
     let loom = Loom { clock: &caller.clock, links: &links, hits: &Hits::None, sought };

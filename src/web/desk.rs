@@ -250,7 +250,14 @@ mod tests {
 
     #[test]
     fn a_name_with_a_space_is_no_end_of_a_room() {
-        let found = Found { in_room: true, conversation: "bob@example.com eve@example.com".to_owned(), sender: None, recipient: None, deliveries: Vec::new(), ..sample() };
+        let found = Found {
+            in_room: true,
+            conversation: "bob@example.com eve@example.com".to_owned(),
+            sender: None,
+            recipient: None,
+            deliveries: Vec::new(),
+            ..sample()
+        };
         assert!(!sees(&limits(|limits| limits.jids = vec!["eve@example.com".to_owned()]), &found));
     }
 }

@@ -16,9 +16,8 @@ use crate::words::Text;
 /// Messages of a page of the console.
 pub(super) const PAGE_MESSAGES: usize = 50;
 /// The fields that say what is searched, as they are in the audit trail.
-pub(super) const FIELDS: [&str; 14] = [
-    "q", "who", "sender", "recipient", "room", "conversation", "from", "to", "kind", "direction", "has", "id", "order", "after",
-];
+pub(super) const FIELDS: [&str; 14] =
+    ["q", "who", "sender", "recipient", "room", "conversation", "from", "to", "kind", "direction", "has", "id", "order", "after"];
 
 /// A query with what is marked in what it finds.
 pub(super) struct Asked {
@@ -116,7 +115,11 @@ fn words(params: &Params) -> Result<Option<Text>, Trouble> {
 /// All of `who` took part; of `sender` and `recipient` any.
 fn people(params: &Params) -> Result<Vec<People>, Trouble> {
     let pattern = |word: &String| {
-        let wrong = |error| Trouble::Wrong(format!("People: “{word}” is no JID, domain or pattern such as alice@example.com, example.com, al*@example.com: {error}."));
+        let wrong = |error| {
+            Trouble::Wrong(format!(
+                "People: “{word}” is no JID, domain or pattern such as alice@example.com, example.com, al*@example.com: {error}."
+            ))
+        };
         Pattern::parse(word).map_err(wrong)
     };
     let mut people = Vec::new();
@@ -181,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_form_becomes_a_query() {
-        let asked = of("q=tea+time&who=Bob%40Example.com%2Fdesk%2C+example.org&kind=file&from=2026-11-22&order=oldest&after=1:2&has=link").unwrap();
+        let asked =
+            of("q=tea+time&who=Bob%40Example.com%2Fdesk%2C+example.org&kind=file&from=2026-11-22&order=oldest&after=1:2&has=link").unwrap();
         let one = |pattern| People { side: Side::Any, any: vec![pattern] };
         let expected = [one(Pattern::Jid("bob@example.com".to_owned())), one(Pattern::Domain("example.org".to_owned()))];
         assert_eq!(asked.query.people, expected);
@@ -195,8 +199,19 @@ mod tests {
     #[test]
     fn mistakes_are_told() {
         for wrong in [
-            "who=a%40%40b", "room=x y@z", "kind=x", "from=then", "from=2026-11-22&to=2026-11-21", "after=x", "order=up", "order=best", "limit=0",
-            "limit=501", "q=%22a", "q=%2C", "direction=up",
+            "who=a%40%40b",
+            "room=x y@z",
+            "kind=x",
+            "from=then",
+            "from=2026-11-22&to=2026-11-21",
+            "after=x",
+            "order=up",
+            "order=best",
+            "limit=0",
+            "limit=501",
+            "q=%22a",
+            "q=%2C",
+            "direction=up",
         ] {
             assert!(matches!(of(wrong), Err(Trouble::Wrong(_))), "{wrong}");
         }

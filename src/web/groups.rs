@@ -54,9 +54,7 @@ pub(super) async fn change(posted: Posted) -> Response {
     let (form, name) = (&posted.form, posted.form.text("name"));
     let result = match make_change(caller, form, &name).await {
         Ok(target) => Ok(see_other(&target)),
-        Err(Trouble::Wrong(said)) => {
-            shown(caller, &name, form.words("members").join("\n"), form.get("is_new").is_some(), Some(said))
-        }
+        Err(Trouble::Wrong(said)) => shown(caller, &name, form.words("members").join("\n"), form.get("is_new").is_some(), Some(said)),
         Err(other) => Err(other),
     };
     caller.answer(result)

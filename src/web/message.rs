@@ -168,7 +168,13 @@ fn facts(found: &Found) -> Vec<(&'static str, String)> {
         ("Id of the stanza", name(&found.stanza_id)),
         ("Origin id", found.origin_id().map(text::name)),
         ("Stanza ids", Some(ids.join("; ")).filter(|ids| !ids.is_empty())),
-        ("Refers to", found.refers_to.map(|id| format!("message {id}")).or_else(|| name(&found.refers_to_id).map(|id| format!("id {id}, not in the archive")))),
+        (
+            "Refers to",
+            found
+                .refers_to
+                .map(|id| format!("message {id}"))
+                .or_else(|| name(&found.refers_to_id).map(|id| format!("id {id}, not in the archive"))),
+        ),
         ("Hints", Some(found.hints().join(", ")).filter(|hints| !hints.is_empty())),
     ];
     all.into_iter().filter_map(|(label, value)| Some((label, value?))).collect()

@@ -142,7 +142,12 @@ async fn status(caller: &Caller) -> Result<(Value, Option<String>), Trouble> {
     let app = caller.app.clone();
     let look = tokio::task::spawn_blocking(move || crate::cli::status::look(&app.config)).await;
     let (status, why_not) = look.map_err(|error| Trouble::Broken(format!("the status: {error}")))?;
-    Ok((status, why_not.map(|_path_and_all| "The archiver does not run, or this console is not on its machine: what stands here is not of now.".to_owned())))
+    Ok((
+        status,
+        why_not.map(|_path_and_all| {
+            "The archiver does not run, or this console is not on its machine: what stands here is not of now.".to_owned()
+        }),
+    ))
 }
 
 fn node(caller: &Caller, node: &Value) -> Node {
@@ -205,7 +210,11 @@ async fn fill(caller: &Caller, name: &str, shown: &mut Store) -> Result<(), Trou
     let open = caller.app.with_store(name, async |mut connection| gaps::open(&mut connection).await).await?;
     shown.gaps = open
         .into_iter()
-        .map(|open| GapCount { node: open.node.unwrap_or_else(|| "unknown".to_owned()), gaps: open.gaps, oldest: caller.clock.full(open.oldest) })
+        .map(|open| GapCount {
+            node: open.node.unwrap_or_else(|| "unknown".to_owned()),
+            gaps: open.gaps,
+            oldest: caller.clock.full(open.oldest),
+        })
         .collect();
     if caller.viewer().may(Permission::ViewContent) {
         let desk = Desk::open(&caller.app, caller.viewer(), name).await?;
@@ -217,7 +226,8 @@ async fn fill(caller: &Caller, name: &str, shown: &mut Store) -> Result<(), Trou
 }
 
 fn talks(links: &Links, busy: Vec<Busy>) -> Vec<Talk> {
-    let talk = |busy: Busy| Talk { name: text::conversation(&busy.name), messages: busy.messages, href: links.conversation(&busy.name, None) };
+    let talk =
+        |busy: Busy| Talk { name: text::conversation(&busy.name), messages: busy.messages, href: links.conversation(&busy.name, None) };
     busy.into_iter().map(talk).collect()
 }
 

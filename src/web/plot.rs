@@ -73,7 +73,8 @@ impl Plot {
 fn bar(place: u32, day: i64, messages: i64, most: i64) -> Bar {
     let share = u64::try_from(messages).unwrap_or(0).saturating_mul(HEIGHT) / u64::try_from(most.max(1)).unwrap_or(1);
     let height = if messages > 0 { share.max(2) } else { 0 };
-    let date = jiff::Timestamp::from_second(day.saturating_mul(86_400)).map_or_else(|_| day.to_string(), |at| at.strftime("%F").to_string());
+    let date =
+        jiff::Timestamp::from_second(day.saturating_mul(86_400)).map_or_else(|_| day.to_string(), |at| at.strftime("%F").to_string());
     Bar { x: place * STEP + SPACE / 2, y: HEIGHT - height.min(HEIGHT), height, day: date, messages }
 }
 
@@ -84,7 +85,8 @@ mod tests {
     #[test]
     fn every_day_has_its_place() {
         let last = day_of(1_795_332_535_000_000);
-        let counts = [DayCount { day: last, messages: 1_000 }, DayCount { day: last - 1, messages: 1 }, DayCount { day: last - 40, messages: 9 }];
+        let counts =
+            [DayCount { day: last, messages: 1_000 }, DayCount { day: last - 1, messages: 1 }, DayCount { day: last - 40, messages: 9 }];
         let plot = Plot::of(&counts, last);
         assert_eq!((plot.bars.len(), plot.most, plot.total, plot.last_day()), (30, 1_000, 1_001, "2026-11-22"));
         assert_eq!((plot.bars[29].height, plot.bars[29].y, plot.bars[28].height, plot.bars[0].height), (160, 0, 2, 0));

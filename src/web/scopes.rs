@@ -78,7 +78,13 @@ mod tests {
         let clock = Clock::of("Asia/Kathmandu").unwrap();
         let shown = ScopeForm::of(Some(&scope), &clock);
         let mut form = form_urlencoded::Serializer::new(String::new());
-        form.extend_pairs([("who", &shown.who), ("groups", &shown.groups), ("rooms", &shown.rooms), ("from", &shown.from), ("to", &shown.to)]);
+        form.extend_pairs([
+            ("who", &shown.who),
+            ("groups", &shown.groups),
+            ("rooms", &shown.rooms),
+            ("from", &shown.from),
+            ("to", &shown.to),
+        ]);
         assert_eq!(find::scope(&Params::parse(form.finish().as_bytes()), &clock).unwrap(), scope);
     }
 }

@@ -113,9 +113,11 @@ async fn make(stranger: Stranger) -> Result<Response, Trouble> {
     match done {
         Ok(SignIn::Done(session)) => begin(app, &session, &next),
         Ok(SignIn::CodeWanted(pending)) => form(app, SignInPage { pending: Some(pending), ..blank(next) }, StatusCode::OK),
-        Err(SignInError::Refused) => {
-            retry("That is not right. After several failures an account is locked for some time.".to_owned(), pending, StatusCode::FORBIDDEN)
-        }
+        Err(SignInError::Refused) => retry(
+            "That is not right. After several failures an account is locked for some time.".to_owned(),
+            pending,
+            StatusCode::FORBIDDEN,
+        ),
         Err(SignInError::TooMany { retry_after }) => {
             let said = format!("Too many attempts from here: try again in {} s.", retry_after.as_secs().max(1));
             retry(said, pending, StatusCode::TOO_MANY_REQUESTS)
@@ -129,7 +131,8 @@ fn begin(app: &App, new: &NewSession, next: &str) -> Result<Response, Trouble> {
     let is_secure = app.is_secure();
     let target = if next.is_empty() { home(&new.session.viewer) } else { next };
     let target = if new.session.viewer.must_change_password() { "/account/password" } else { target };
-    let response = with_cookie(see_other(target), &set_cookie(session_cookie(is_secure), new.cookie.expose_secret(), None, "Lax", is_secure))?;
+    let response =
+        with_cookie(see_other(target), &set_cookie(session_cookie(is_secure), new.cookie.expose_secret(), None, "Lax", is_secure))?;
     with_cookie(response, &set_cookie(form_cookie(is_secure), "", Some(0), "Strict", is_secure))
 }
 

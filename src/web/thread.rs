@@ -179,7 +179,11 @@ impl Loom<'_> {
             is_sought: sought(found.id) || amendments.iter().any(|amendment| sought(amendment.id)),
             kind: found.kind_name(),
             action: action(found),
-            subject: if found.kind == Kind::Subject as i16 { String::new() } else { text::name(found.subject.as_deref().unwrap_or_default()) },
+            subject: if found.kind == Kind::Subject as i16 {
+                String::new()
+            } else {
+                text::name(found.subject.as_deref().unwrap_or_default())
+            },
             body: self.body(last.copied().unwrap_or(found)),
             marks: marks(found),
             file: file(found),
@@ -388,7 +392,11 @@ pub(super) fn marks(found: &Found) -> Vec<Mark> {
         (found.kind_name() == "unreadable", "unreadable", "The stanza can’t be read as a message and is kept as it was received."),
         (found.has(flags::PRIVATE_IN_ROOM), "private", "A private message within a room."),
         (found.has(flags::FALLBACK_BODY), "fallback text", "The text stands in for something that older programs can’t show."),
-        (found.has(flags::AUTHOR_MISMATCH), "not by the author", "Not by the author of the message that it refers to, so it has no effect here."),
+        (
+            found.has(flags::AUTHOR_MISMATCH),
+            "not by the author",
+            "Not by the author of the message that it refers to, so it has no effect here.",
+        ),
         (several, "possibly several sends", "The copies may stem from more than one send of the same text."),
         (found.has(flags::NO_STORE), "no-store", "The sender’s program asked not to store it (XEP-0334). It is recorded all the same."),
         (!found.bounces.is_empty(), "bounced", "An error came back: it may not have reached its recipient."),

@@ -44,7 +44,14 @@ impl Browser {
         run(mkfifo);
         let mut shell = Command::new("bash");
         shell.args(["-c", "exec \"$@\" 3<\"$COMMANDS\" 4>\"$ANSWERS\"", "browser"]).arg(chromium);
-        shell.args(["--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
+        shell.args([
+            "--headless=new",
+            "--remote-debugging-pipe",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ]);
         shell.args(["--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"]);
         shell.arg(format!("--user-data-dir={}", directory.path().join("profile").display())).arg("about:blank");
         shell.env("COMMANDS", &commands).env("ANSWERS", &answers);
@@ -64,7 +71,10 @@ impl Browser {
 
     /// The size of the window; the colours that its user likes.
     pub(crate) fn look(&mut self, width: u32, height: u32, scheme: &str) {
-        self.command("Emulation.setDeviceMetricsOverride", &json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 }));
+        self.command(
+            "Emulation.setDeviceMetricsOverride",
+            &json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 }),
+        );
         self.command("Emulation.setEmulatedMedia", &json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }));
     }
 
@@ -89,7 +99,9 @@ impl Browser {
             match event["method"].as_str().unwrap_or_default() {
                 "Network.requestWillBeSent" => visit.requests.push(params["request"]["url"].as_str().unwrap_or_default().to_owned()),
                 "Log.entryAdded" => visit.complaints.push(params["entry"].to_string()),
-                "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Page.javascriptDialogOpening" => visit.complaints.push(params.to_string()),
+                "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Page.javascriptDialogOpening" => {
+                    visit.complaints.push(params.to_string())
+                }
                 _ => {}
             }
         }

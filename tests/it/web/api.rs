@@ -36,9 +36,12 @@ fn mismatch(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<Str
         return Some(format!("{at}: {value} is none of {}", schema["enum"]));
     }
     match value {
-        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| mismatch(root, &schema["items"], item, &format!("{at}[{index}]"))),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(index, item)| mismatch(root, &schema["items"], item, &format!("{at}[{index}]")))
+        }
         Value::Object(parts) => {
-            let missing = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).find(|name| !parts.contains_key(*name));
+            let missing =
+                schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).find(|name| !parts.contains_key(*name));
             if let Some(missing) = missing {
                 return Some(format!("{at} lacks {missing}"));
             }

@@ -31,7 +31,11 @@ fn pages(site: &Site, first: &str, visitor: &Visitor) -> Vec<String> {
 fn hostile_words_are_only_words() {
     let site = Site::new();
     let officer = site.sign_in("officer");
-    let mut paths = vec!["/search?q=alert&go=1".to_owned(), "/search?go=1&order=oldest&q=%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned(), "/rooms".to_owned()];
+    let mut paths = vec![
+        "/search?q=alert&go=1".to_owned(),
+        "/search?go=1&order=oldest&q=%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned(),
+        "/rooms".to_owned(),
+    ];
     paths.push(format!("/room?name={}", encoded("salon@rooms.lindqvist.example")));
     for message in site.messages.iter().filter(|message| message.to_string().contains("alert(")) {
         paths.push(format!("/conversation?name={}", encoded(message["conversation"].as_str().expect("a name"))));
@@ -67,7 +71,8 @@ fn texts_of_every_sort_are_shown_whole() {
 fn paging_is_complete_and_within_the_scope() {
     let site = Site::new();
     let everything: BTreeSet<i64> = site.messages.iter().filter_map(|message| message["id"].as_i64()).collect();
-    let within: BTreeSet<i64> = site.messages.iter().filter(|message| is_within(message)).filter_map(|message| message["id"].as_i64()).collect();
+    let within: BTreeSet<i64> =
+        site.messages.iter().filter(|message| is_within(message)).filter_map(|message| message["id"].as_i64()).collect();
     assert!(within.len() > 10 && everything.len() > within.len() + 10, "{} of {}", within.len(), everything.len());
     for (account, expected) in [("officer", &everything), ("reviewer", &within)] {
         let visitor = site.sign_in(account);
@@ -112,7 +117,8 @@ fn a_conversation_shows_what_became_of_its_messages() {
     ] {
         assert!(room.contains(part), "{part} is missing: {room}");
     }
-    let retracted = site.messages.iter().find(|message| message["kind"] == "retraction" && message["refers_to"].is_i64()).expect("a retraction");
+    let retracted =
+        site.messages.iter().find(|message| message["kind"] == "retraction" && message["refers_to"].is_i64()).expect("a retraction");
     let original = site.messages.iter().find(|message| message["id"] == retracted["refers_to"]).expect("the original");
     let page = site.get(&format!("/message/{}", original["id"]), &officer).body;
     assert!(page.contains("retracted</span>") && page.contains("Evidence of delivery"), "{page}");
@@ -138,7 +144,8 @@ fn nothing_is_shown_that_is_not_written_down() {
     let reviewer = site.sign_in("reviewer");
     site.get(&format!("/message/{}", site.message(false, false)["id"]), &reviewer);
     site.get("/audit", &reviewer);
-    let rows = site.runtime.block_on(site.access.audit(&Viewer::console("tester"), &AuditFilter { oldest_first: true, ..AuditFilter::default() }));
+    let rows =
+        site.runtime.block_on(site.access.audit(&Viewer::console("tester"), &AuditFilter { oldest_first: true, ..AuditFilter::default() }));
     let rows = rows.expect("the audit trail");
     let told: Vec<String> =
         rows.iter().map(|row| format!("{} {} {}", row.actor, row.action, row.outcome.expect("an outcome").word())).collect();

@@ -13,7 +13,9 @@ fn pages(site: &Site, role: Role) -> Vec<(&'static str, String)> {
     let inside = site.message(true, false);
     let own = [("account", "/account"), ("password", "/account/password"), ("token", "/account/tokens"), ("nothing", "/none")];
     let of_role: Vec<(&str, String)> = match role {
-        Role::Operator => own_pages(&[("overview", "/overview"), ("gaps", "/gaps?state=all"), ("quarantine", "/quarantine"), ("denied", "/search")]),
+        Role::Operator => {
+            own_pages(&[("overview", "/overview"), ("gaps", "/gaps?state=all"), ("quarantine", "/quarantine"), ("denied", "/search")])
+        }
         Role::Auditor => own_pages(&[("audit", "/audit"), ("gaps", "/gaps"), ("quarantine", "/quarantine")]),
         Role::Administrator => own_pages(&[
             ("accounts", "/accounts"),
@@ -72,7 +74,8 @@ fn every_page_is_well_in_a_browser() {
                     wrong.push(format!("{told}: the page is {title}"));
                 }
                 // A page that says no is answered with 403 or 404, of which the browser tells.
-                let expected = |complaint: &&String| !(complaint.contains("Failed to load resource") && ["denied", "nothing"].contains(&name));
+                let expected =
+                    |complaint: &&String| !(complaint.contains("Failed to load resource") && ["denied", "nothing"].contains(&name));
                 wrong.extend(visit.complaints.iter().filter(expected).map(|complaint| format!("{told}: {complaint}")));
                 let elsewhere = visit.requests.iter().filter(|url| !url.starts_with(&origin) && !url.starts_with("about:"));
                 wrong.extend(elsewhere.map(|url| format!("{told} fetched {url}")));
