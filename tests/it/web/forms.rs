@@ -157,3 +157,19 @@ fn an_administrator_sees_to_accounts() {
     assert_eq!(site.post("/accounts/group", &administrator, &group).header("location"), "/accounts/group?name=sales&done=group");
     assert!(site.get("/accounts/group?name=sales", &administrator).body.contains("ann@example.org\nexample.net"));
 }
+
+/// The command of its own, as an operator starts it.
+#[test]
+fn the_command_serves_until_it_is_stopped() {
+    let site = Site::new();
+    let port = crate::support::process::free_port();
+    let archiver = &site.archiver;
+    archiver.set_settings(&archiver.settings().replace("listen = '127.0.0.1:0'", &format!("listen = '127.0.0.1:{port}'")));
+    let mut process = archiver.begin(&["web"]);
+    let served = crate::support::process::wait_for("the console", || {
+        assert!(process.is_running(), "it ended");
+        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    drop(served);
+    assert!(process.stop("TERM").success());
+}
