@@ -67,8 +67,8 @@ impl Archive {
                    WHERE o.sent_at >= ? AND o.kind NOT IN (?, ?, ?) GROUP BY o.conversation_id) m \
                    JOIN conversation_names c ON c.id = m.conversation_id WHERE c.kind = ? ORDER BY m.messages DESC, c.name LIMIT ?";
         let mut binds = vec![Bind::Big(since)];
-        binds.extend(SILENT_KINDS.map(Bind::Small));
-        binds.extend([Bind::Small(if rooms { 2 } else { 1 }), limited(limit)]);
+        binds.extend(SILENT_KINDS.map(|kind| Bind::Int(i32::from(kind))));
+        binds.extend([Bind::Int(if rooms { 2 } else { 1 }), limited(limit)]);
         self.pool.load(self.filled(sql, binds)).await
     }
 
@@ -86,7 +86,7 @@ impl Archive {
             "SELECT CAST(t.day AS {whole}) AS day, CAST(SUM(t.count) AS {whole}) AS messages FROM tallies t \
              WHERE t.state = ? AND t.day BETWEEN ? AND ? GROUP BY t.day ORDER BY t.day"
         );
-        self.pool.load(self.filled(&sql, vec![Bind::Small(State::Archived as i16), Bind::Int(first), Bind::Int(last)])).await
+        self.pool.load(self.filled(&sql, vec![Bind::Int(State::Archived as i32), Bind::Int(first), Bind::Int(last)])).await
     }
 
     /// A statement with a value for each `?`, which PostgreSQL wants numbered.
