@@ -63,17 +63,27 @@ pub(super) trait Row:
 {
     /// Changes a statement for whole messages so that it gives such rows.
     fn only(statement: Statement) -> Statement;
+    /// Such rows, where texts are all that they have.
+    fn of_texts(texts: Vec<TextRow>) -> Result<Vec<Self>, Vec<TextRow>>;
 }
 
 impl Row for MessageRow {
     fn only(statement: Statement) -> Statement {
         statement
     }
+
+    fn of_texts(texts: Vec<TextRow>) -> Result<Vec<Self>, Vec<TextRow>> {
+        Err(texts)
+    }
 }
 
 impl Row for TextRow {
     fn only(statement: Statement) -> Statement {
         sql::texts(statement)
+    }
+
+    fn of_texts(texts: Vec<TextRow>) -> Result<Vec<Self>, Vec<TextRow>> {
+        Ok(texts)
     }
 }
 
@@ -191,11 +201,8 @@ impl Archive {
             }
             let read = places.len();
             places.retain(|place| edge.is_none_or(|edge| !place.is_behind(&edge, scope.order)));
-            for part in places.chunks(MAX_CHUNK) {
-                let ids: Vec<i64> = part.iter().map(|place| place.id).collect();
-                let found: Vec<R> = self.pool.load(R::only(sql::messages_of(self.dialect(), scope, &ids))).await?;
-                here.extend(found.into_iter().map(|row| ((row.cursor().sent_at, row.cursor().id), row)));
-            }
+            let found: Vec<R> = self.those_that_fit(scope, &places, limit + 1 - rows.len()).await?;
+            here.extend(found.into_iter().map(|row| ((row.cursor().sent_at, row.cursor().id), row)));
             let here = here.into_values().filter(|row| row_fits(row, scope));
             match scope.order {
                 Order::Ascending => rows.extend(here),
@@ -210,6 +217,34 @@ impl Archive {
             if let (Some(0), Some(then)) = (budget, &plan.then) {
                 (source, budget) = (then, None);
                 chunk = (limit + 1).max(self.tuning.chunk).min(MAX_CHUNK);
+            }
+        }
+    }
+
+    /// The messages at these places that are in the scope, the first `most` of them in its order. Where many have to be looked at for a few,
+    /// only their texts are.
+    async fn those_that_fit<R: Row>(&self, scope: &Scope, places: &[Cursor], most: usize) -> Result<Vec<R>, StoreError> {
+        let dialect = self.dialect();
+        let ids: Vec<i64> = places.iter().map(|place| place.id).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        if scope.text.is_none() && scope.words.is_empty() {
+            return self.pool.load(R::only(sql::messages_of(dialect, scope, &ids))).await;
+        }
+        let mut texts: Vec<TextRow> = self.pool.load(TextRow::only(sql::messages_of(dialect, scope, &ids))).await?;
+        texts.retain(|row| row_fits(row, scope));
+        texts.sort_unstable_by_key(|row| (row.cursor().sent_at, row.cursor().id));
+        if scope.order == Order::Descending {
+            texts.reverse();
+        }
+        texts.truncate(most);
+        match R::of_texts(texts) {
+            Ok(rows) => Ok(rows),
+            Err(texts) if texts.is_empty() => Ok(Vec::new()),
+            Err(texts) => {
+                let ids: Vec<i64> = texts.iter().map(|row| row.cursor().id).collect();
+                self.pool.load(R::only(sql::messages_of(dialect, scope, &ids))).await
             }
         }
     }
