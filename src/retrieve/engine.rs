@@ -8,7 +8,7 @@
 //! nobody knows beforehand: so at first a bounded number of messages is read in the order of time, and only if that does not fill the
 //! page the database's full text is asked, which has to find all messages with the word before it can put them in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use diesel::QueryableByName;
 
@@ -30,6 +30,8 @@ pub(super) const WALK_ROWS: usize = 12_000;
 pub(super) const FIRST_CHUNK: usize = 250;
 /// The most places asked for at once.
 const MAX_CHUNK: usize = 5_000;
+/// Places that are asked of a full text at once, as a multiple of those that are asked of other sources.
+const WORDS_FACTOR: usize = 80;
 /// More messages than this are not kept in mind as changed since they were indexed: then the index is not asked for people.
 const MAX_LATE: usize = 10_000;
 /// What the index has not reached is read by number as long as it is no more than this.
@@ -55,6 +57,35 @@ struct Tail {
     is_short: bool,
     /// Messages that changed since.
     late: Vec<i64>,
+}
+
+/// How far a search has come.
+struct Walk<'p> {
+    source: &'p Source,
+    /// Places of which the messages were not looked at yet.
+    waiting: VecDeque<Cursor>,
+    /// Whether the source has no others.
+    is_whole: bool,
+    /// How many more places are looked at before the next source is asked.
+    budget: Option<usize>,
+    after: Option<Cursor>,
+}
+
+impl<'p> Walk<'p> {
+    fn new(plan: &'p Plan, after: Option<Cursor>) -> Self {
+        Self { source: &plan.first, waiting: VecDeque::new(), is_whole: false, budget: plan.budget, after }
+    }
+
+    /// On behind the edge, where `far` waits again; true if another source is asked from there on.
+    fn go_on(&mut self, plan: &'p Plan, read: usize, far: &[Cursor], edge: Option<Cursor>) -> bool {
+        far.iter().rev().for_each(|place| self.waiting.push_front(*place));
+        self.after = edge;
+        self.budget = self.budget.map(|budget| budget.saturating_sub(read));
+        let (Some(0), Some(then)) = (self.budget, &plan.then) else { return false };
+        (self.source, self.budget, self.is_whole) = (then, None, false);
+        self.waiting.clear();
+        true
+    }
 }
 
 /// A row of any sort from any database.
@@ -184,24 +215,22 @@ impl Archive {
     /// Reads places of the index and what lies between them, until the page is full or nothing is left.
     async fn gather<R: Row>(&self, query: &Query, scope: &Scope, plan: &Plan, limit: usize) -> Result<Vec<R>, StoreError> {
         let slice = Slice { from: query.from, before: query.to };
-        let mut source = &plan.first;
-        let mut budget = plan.budget;
-        let mut after = query.after.map(|after| Cursor { rank: None, ..after });
+        let mut walk = Walk::new(plan, query.after.map(|after| Cursor { rank: None, ..after }));
         let mut rows: Vec<R> = Vec::new();
         let mut chunk = (limit + 1).max(self.tuning.chunk).min(MAX_CHUNK);
         loop {
-            let places: Vec<PlaceRow> = self.pool.load(sources::places(self.dialect(), source, scope, slice, after, chunk)).await?;
-            let mut places: Vec<Cursor> = places.iter().map(PlaceRow::cursor).collect();
-            sources::sort(&mut places, scope.order);
-            let mut edge = (places.len() >= chunk).then(|| places.last().copied()).flatten();
+            self.fill(&mut walk, scope, slice, chunk).await?;
+            let places: Vec<Cursor> = walk.waiting.drain(..chunk.min(walk.waiting.len())).collect();
+            let mut edge = if walk.is_whole && walk.waiting.is_empty() { None } else { places.last().copied() };
             let mut here: BTreeMap<(i64, i64), R> = BTreeMap::new();
-            let tail: Vec<R> = self.tail(scope, &plan.tail, slice, after, chunk, &mut edge).await?;
+            let tail: Vec<R> = self.tail(scope, &plan.tail, slice, walk.after, chunk, &mut edge).await?;
             for row in tail {
                 here.insert((row.cursor().sent_at, row.cursor().id), row);
             }
-            let read = places.len();
-            places.retain(|place| edge.is_none_or(|edge| !place.is_behind(&edge, scope.order)));
-            let found: Vec<R> = self.those_that_fit(scope, &places, limit + 1 - rows.len()).await?;
+            // What lies behind the edge comes again.
+            let near = places.partition_point(|place| edge.is_none_or(|edge| !place.is_behind(&edge, scope.order)));
+            let (near, far) = places.split_at_checked(near).unwrap_or((&places, &[]));
+            let found: Vec<R> = self.those_that_fit(scope, near, limit + 1 - rows.len()).await?;
             here.extend(found.into_iter().map(|row| ((row.cursor().sent_at, row.cursor().id), row)));
             let here = here.into_values().filter(|row| row_fits(row, scope));
             match scope.order {
@@ -211,14 +240,24 @@ impl Archive {
             if rows.len() > limit || edge.is_none() {
                 return Ok(rows);
             }
-            after = edge;
-            chunk = (chunk * 4).min(MAX_CHUNK);
-            budget = budget.map(|budget| budget.saturating_sub(read));
-            if let (Some(0), Some(then)) = (budget, &plan.then) {
-                (source, budget) = (then, None);
-                chunk = (limit + 1).max(self.tuning.chunk).min(MAX_CHUNK);
-            }
+            let has_turned = walk.go_on(plan, near.len(), far, edge);
+            chunk = if has_turned { (limit + 1).max(self.tuning.chunk) } else { chunk * 4 }.min(MAX_CHUNK);
         }
+    }
+
+    /// Asks for more places where none wait.
+    async fn fill(&self, walk: &mut Walk<'_>, scope: &Scope, slice: Slice, chunk: usize) -> Result<(), StoreError> {
+        if !walk.waiting.is_empty() || walk.is_whole {
+            return Ok(());
+        }
+        // A full text finds all before it can put the first in order: it is not asked for few at a time.
+        let most = if matches!(walk.source, Source::Words(_)) { chunk.max(self.tuning.chunk * WORDS_FACTOR) } else { chunk };
+        let rows: Vec<PlaceRow> = self.pool.load(sources::places(self.dialect(), walk.source, scope, slice, walk.after, most)).await?;
+        let mut places: Vec<Cursor> = rows.iter().map(PlaceRow::cursor).collect();
+        sources::sort(&mut places, scope.order);
+        walk.is_whole = places.len() < most;
+        walk.waiting = places.into();
+        Ok(())
     }
 
     /// The messages at these places that are in the scope, the first `most` of them in its order. Where many have to be looked at for a few,
