@@ -377,43 +377,47 @@ fn within(n: usize, query: Query) -> Query {
     Query { from: Some(from), to: Some(from + 30 * 86_400 * 1_000_000), ..query }
 }
 
+fn kind(name: &'static str, ask: impl Fn(usize, &Plan) -> Query + 'static) -> (&'static str, Ask) {
+    (name, Box::new(ask))
+}
+
 fn kinds() -> Vec<(&'static str, Ask)> {
     let newest = || Query { limit: 50, order: Order::Descending, ..Query::default() };
     vec![
-        ("newest page, no condition", Box::new(move |_, _| newest())),
-        ("a busy person", Box::new(move |n, _| Query { people: vec![of_person(n)], ..newest() })),
-        ("a busy person, 30 days", Box::new(move |n, _| within(n, Query { people: vec![of_person(n)], ..newest() }))),
-        ("a rare person, 30 days", Box::new(move |n, _| within(n, Query { people: vec![of_person(15_000 + n * 37)], ..newest() }))),
-        ("a rare person", Box::new(move |n, _| Query { people: vec![of_person(15_000 + n * 37)], ..newest() })),
-        ("two busy people", Box::new(move |n, _| Query { people: vec![of_person(n), of_person(n + 40)], ..newest() })),
-        ("a domain of 400 people", Box::new(move |n, _| {
+        kind("newest page, no condition", move |_, _| newest()),
+        kind("a busy person", move |n, _| Query { people: vec![of_person(n)], ..newest() }),
+        kind("a busy person, 30 days", move |n, _| within(n, Query { people: vec![of_person(n)], ..newest() })),
+        kind("a rare person, 30 days", move |n, _| within(n, Query { people: vec![of_person(15_000 + n * 37)], ..newest() })),
+        kind("a rare person", move |n, _| Query { people: vec![of_person(15_000 + n * 37)], ..newest() }),
+        kind("two busy people", move |n, _| Query { people: vec![of_person(n), of_person(n + 40)], ..newest() }),
+        kind("a domain of 400 people", move |n, _| {
             let any = vec![Pattern::Domain(format!("partner{}.example", (n * 10 + 9) % 50))];
             Query { people: vec![People { side: Side::Any, any }], ..newest() }
-        })),
-        ("a room, 30 days", Box::new(move |n, _| within(n, Query { rooms: vec![room(n * 3)], ..newest() }))),
-        ("a common word", Box::new(|n, _| words(&word(n)))),
-        ("a word in between", Box::new(|n, _| words(&word(300 + n * 60)))),
-        ("a rare word", Box::new(|n, _| words(&word(30_000 + n * 800)))),
-        ("a word that is not there", Box::new(|n, _| words(&format!("qqq{n}")))),
-        ("a word, 30 days", Box::new(|n, _| within(n, words(&word(300 + n * 60))))),
-        ("two common words", Box::new(|n, _| words(&format!("{} {}", word(n), word(n + 25))))),
-        ("two words in between", Box::new(|n, _| words(&format!("{} {}", word(200 + n * 7), word(250 + n * 11))))),
-        ("a phrase of two common words", Box::new(|n, _| words(&format!("\"{} {}\"", word(n), word(n + 5))))),
-        ("a phrase of words in between", Box::new(|n, _| words(&format!("\"{} {}\"", word(100 + n * 7), word(120 + n * 11))))),
-        ("the begin of a word", Box::new(|n, _| words(&format!("{}*", word(500 + n * 60))))),
-        ("two Han characters", Box::new(|n, _| {
+        }),
+        kind("a room, 30 days", move |n, _| within(n, Query { rooms: vec![room(n * 3)], ..newest() })),
+        kind("a common word", |n, _| words(&word(n))),
+        kind("a word in between", |n, _| words(&word(300 + n * 60))),
+        kind("a rare word", |n, _| words(&word(30_000 + n * 800))),
+        kind("a word that is not there", |n, _| words(&format!("qqq{n}"))),
+        kind("a word, 30 days", |n, _| within(n, words(&word(300 + n * 60)))),
+        kind("two common words", |n, _| words(&format!("{} {}", word(n), word(n + 25)))),
+        kind("two words in between", |n, _| words(&format!("{} {}", word(200 + n * 7), word(250 + n * 11)))),
+        kind("a phrase of two common words", |n, _| words(&format!("\"{} {}\"", word(n), word(n + 5)))),
+        kind("a phrase of words in between", |n, _| words(&format!("\"{} {}\"", word(100 + n * 7), word(120 + n * 11)))),
+        kind("the begin of a word", |n, _| words(&format!("{}*", word(500 + n * 60)))),
+        kind("two Han characters", |n, _| {
             words(&[0x4e00 + n as u32 * 20, 0x4e05 + n as u32].iter().filter_map(|code| char::from_u32(*code)).collect::<String>())
-        })),
-        ("one Han character", Box::new(|n, _| words(&char::from_u32(0x4e00 + n as u32 * 40).into_iter().collect::<String>()))),
-        ("a Cyrillic word", Box::new(|n, _| {
+        }),
+        kind("one Han character", |n, _| words(&char::from_u32(0x4e00 + n as u32 * 40).into_iter().collect::<String>())),
+        kind("a Cyrillic word", |n, _| {
             words(&word(20 + n * 10).chars().map(|c| char::from_u32(0x430 + (c as u32 - 0x61)).unwrap_or(c)).collect::<String>())
-        })),
-        ("an emoji", Box::new(|_, _| words("👍"))),
-        ("a word without another", Box::new(|n, _| words(&format!("{} -{}", word(300 + n * 60), word(n))))),
-        ("one word or another", Box::new(|n, _| words(&format!("{} OR {}", word(1_000 + n * 60), word(2_000 + n * 60))))),
-        ("a busy person and a word", Box::new(|n, _| Query { people: vec![of_person(n)], ..words(&word(300 + n * 60)) })),
-        ("a room and a word", Box::new(|n, _| Query { rooms: vec![room(n * 3)], ..words(&word(100 + n * 20)) })),
-        ("a word, what fits best", Box::new(|n, _| Query { by_relevance: true, ..words(&word(300 + n * 60)) })),
+        }),
+        kind("an emoji", |_, _| words("👍")),
+        kind("a word without another", |n, _| words(&format!("{} -{}", word(300 + n * 60), word(n)))),
+        kind("one word or another", |n, _| words(&format!("{} OR {}", word(1_000 + n * 60), word(2_000 + n * 60)))),
+        kind("a busy person and a word", |n, _| Query { people: vec![of_person(n)], ..words(&word(300 + n * 60)) }),
+        kind("a room and a word", |n, _| Query { rooms: vec![room(n * 3)], ..words(&word(100 + n * 20)) }),
+        kind("a word, what fits best", |n, _| Query { by_relevance: true, ..words(&word(300 + n * 60)) }),
     ]
 }
 

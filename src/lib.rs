@@ -60,8 +60,8 @@ pub mod metrics;
 pub mod run;
 
 pub mod demo;
+pub mod indexer;
 pub mod reconcile;
 pub mod retrieve;
-pub mod indexer;
 
 pub mod cli;

@@ -45,7 +45,8 @@ async fn status(stores: &[&StoreConfig], format: ReportFormat) -> Result<(), Fai
 
 fn row((store, progress): &(&str, Progress)) -> [String; 5] {
     let Progress { last_id, next_id, late, .. } = progress;
-    let indexed = if progress.is_current() { (next_id - 1).max(0).to_string() } else { "of an older version: run `index rebuild`".to_owned() };
+    let indexed =
+        if progress.is_current() { (next_id - 1).max(0).to_string() } else { "of an older version: run `index rebuild`".to_owned() };
     [(*store).to_owned(), last_id.to_string(), indexed, progress.behind().to_string(), late.to_string()]
 }
 

@@ -58,7 +58,14 @@ fn text(whole: &Whole, zone: Zone) -> String {
         text.push_str("Versions:\n");
         for version in [&versions.original].into_iter().chain(&versions.changes) {
             let at = time(version.sent_at, zone, "%F %T");
-            let _ = writeln!(text, "  {at} #{} {} by {}: {}", version.id, version.kind_name(), sender(version), said(version).replace('\n', "␊"));
+            let _ = writeln!(
+                text,
+                "  {at} #{} {} by {}: {}",
+                version.id,
+                version.kind_name(),
+                sender(version),
+                said(version).replace('\n', "␊")
+            );
         }
         text.push('\n');
     }

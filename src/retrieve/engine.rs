@@ -324,7 +324,8 @@ impl Archive {
         let edge = *edge;
         rows.retain(|row| {
             let place = row.cursor();
-            let is_in_time = slice.from.is_none_or(|from| place.sent_at >= from) && slice.before.is_none_or(|before| place.sent_at < before);
+            let is_in_time =
+                slice.from.is_none_or(|from| place.sent_at >= from) && slice.before.is_none_or(|before| place.sent_at < before);
             let is_behind = after.is_none_or(|after| place.is_behind(&after, scope.order));
             is_in_time && is_behind && edge.is_none_or(|edge| !place.is_behind(&edge, scope.order))
         });

@@ -67,7 +67,8 @@ fn people(dialect: Dialect, index: usize, scope: &Scope, slice: Slice, after: Op
             roles("p", people.side)
         ));
         statement = beside(statement, "p", scope, Some(index));
-        statement = within(statement, "p", slice, after, scope.order).sql(" ORDER BY ").sql(&order).limit(limit).sql(&format!(") u{number}"));
+        statement =
+            within(statement, "p", slice, after, scope.order).sql(" ORDER BY ").sql(&order).limit(limit).sql(&format!(") u{number}"));
     }
     statement.sql(") d ORDER BY ").sql(&by_time(scope.order, "d")).limit(limit)
 }
@@ -85,7 +86,8 @@ fn beside(mut statement: Statement, table: &str, scope: &Scope, but: Option<usiz
     let others = scope.people.iter().enumerate().filter(|(index, people)| Some(*index) != but && people.set.likes.is_empty());
     for (_, people) in others {
         statement = statement.sql(" AND EXISTS (SELECT 1 FROM participations q WHERE q.jid_id IN ").numbers(&people.set.ids);
-        statement = statement.sql(&format!(" AND q.sent_at = {table}.sent_at AND q.message_id = {table}.message_id{})", roles("q", people.side)));
+        statement =
+            statement.sql(&format!(" AND q.sent_at = {table}.sent_at AND q.message_id = {table}.message_id{})", roles("q", people.side)));
     }
     statement
 }

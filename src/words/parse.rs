@@ -1,8 +1,8 @@
 //! Reading what somebody typed to search for.
 
+use super::fold;
 use super::segment::{Piece, pieces};
 use super::text::{Match, Node, Text};
-use super::fold;
 
 /// The longest text that is read.
 pub const MAX_TEXT_BYTES: usize = 4_096;
@@ -39,7 +39,10 @@ enum Sign {
     Or,
     Not,
     /// Words to be found; quoted ones as a phrase, and the last one may be only the begin of a word.
-    Term { text: String, is_prefix: bool },
+    Term {
+        text: String,
+        is_prefix: bool,
+    },
 }
 
 /// Reads a text: words, "phrases", begin*, -without, OR and brackets.
@@ -178,7 +181,8 @@ fn phrase(text: &str, is_prefix: bool) -> Vec<Match> {
         match piece {
             Piece::Word(word) => phrase.push(Match { word, is_prefix: false }),
             Piece::Run(units) => {
-                let pairs = units.iter().zip(units.iter().skip(1)).map(|(one, next)| Match { word: format!("{one}{next}"), is_prefix: false });
+                let pairs =
+                    units.iter().zip(units.iter().skip(1)).map(|(one, next)| Match { word: format!("{one}{next}"), is_prefix: false });
                 phrase.extend(pairs);
                 phrase.extend(units.last().map(|last| Match { word: last.clone(), is_prefix: true }));
             }

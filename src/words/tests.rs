@@ -135,7 +135,10 @@ fn an_index_is_asked_for_single_words() {
     let candidates = |query: &str| query.parse::<Text>().unwrap().candidates();
     let word = |word: &str, is_prefix| Candidates::Word { word: word.to_owned(), is_prefix };
     assert_eq!(candidates("a"), Some(word("a", false)));
-    assert_eq!(candidates("\"a b\" -c d*"), Some(Candidates::All(vec![Candidates::All(vec![word("a", false), word("b", false)]), word("d", true)])));
+    assert_eq!(
+        candidates("\"a b\" -c d*"),
+        Some(Candidates::All(vec![Candidates::All(vec![word("a", false), word("b", false)]), word("d", true)]))
+    );
     assert_eq!(candidates("你好吗"), Some(Candidates::All(vec![word("你好", false), word("好吗", false)])));
     assert_eq!(candidates("你"), Some(word("你", true)));
     assert_eq!(candidates("-a"), None);

@@ -176,7 +176,9 @@ fn candidates(node: &Node) -> Option<Candidates> {
 
 /// The last character of a run says nothing that the pair before it does not say.
 fn is_end_of_run(before: Option<&Match>, one: &Match) -> bool {
-    one.is_prefix && !one.word.is_ascii() && before.is_some_and(|before| before.word.ends_with(&one.word) && before.word.len() > one.word.len())
+    one.is_prefix
+        && !one.word.is_ascii()
+        && before.is_some_and(|before| before.word.ends_with(&one.word) && before.word.len() > one.word.len())
 }
 
 fn wanted_words<'n>(node: &'n Node, wanted: &mut Vec<&'n Match>) {

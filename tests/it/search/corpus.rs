@@ -21,14 +21,84 @@ pub(crate) const PEOPLE: [&str; 8] = [
 ];
 pub(crate) const ROOMS: [&str; 3] = ["one@muc.a.example", "two@muc.a.example", "three@muc.b.example"];
 const WORDS: [&str; 40] = [
-    "the", "a", "to", "be", "report", "Report", "reports", "invoice", "42", "3.14", "don't", "Größe", "GROSSE", "straße", "STRASSE", "İstanbul",
-    "istanbul", "ısparta", "привет", "ПРИВЕТ", "你好", "你好吗", "好", "東京タワー", "서울에서", "สวัสดี", "שלום", "שָׁלוֹם", "السلام", "👍", "👍🏽", "❤️",
-    "e\u{301}tude", "étude", "https://example.com/a?b=1", "alice@a.example", "x", "zz", "Jazz", "नमस्ते",
+    "the",
+    "a",
+    "to",
+    "be",
+    "report",
+    "Report",
+    "reports",
+    "invoice",
+    "42",
+    "3.14",
+    "don't",
+    "Größe",
+    "GROSSE",
+    "straße",
+    "STRASSE",
+    "İstanbul",
+    "istanbul",
+    "ısparta",
+    "привет",
+    "ПРИВЕТ",
+    "你好",
+    "你好吗",
+    "好",
+    "東京タワー",
+    "서울에서",
+    "สวัสดี",
+    "שלום",
+    "שָׁלוֹם",
+    "السلام",
+    "👍",
+    "👍🏽",
+    "❤️",
+    "e\u{301}tude",
+    "étude",
+    "https://example.com/a?b=1",
+    "alice@a.example",
+    "x",
+    "zz",
+    "Jazz",
+    "नमस्ते",
 ];
 const QUERIES: [&str; 36] = [
-    "the", "report", "rep*", "r*", "grosse", "größe", "strasse", "istanbul", "isparta", "привет", "при*", "你好", "你好吗", "好", "吗", "東京", "京タ", "서울", "에서",
-    "สวัส", "שלום", "السلام", "👍", "❤", "etude", "example.com", "alice@a.example", "\"the report\"", "\"a to be\"", "\"report 你好\"", "don't", "zz", "3.14",
-    "z*", "नमस्ते", "missing",
+    "the",
+    "report",
+    "rep*",
+    "r*",
+    "grosse",
+    "größe",
+    "strasse",
+    "istanbul",
+    "isparta",
+    "привет",
+    "при*",
+    "你好",
+    "你好吗",
+    "好",
+    "吗",
+    "東京",
+    "京タ",
+    "서울",
+    "에서",
+    "สวัส",
+    "שלום",
+    "السلام",
+    "👍",
+    "❤",
+    "etude",
+    "example.com",
+    "alice@a.example",
+    "\"the report\"",
+    "\"a to be\"",
+    "\"report 你好\"",
+    "don't",
+    "zz",
+    "3.14",
+    "z*",
+    "नमस्ते",
+    "missing",
 ];
 
 /// A message, with numbers that are places in the lists above.
@@ -139,7 +209,11 @@ impl Corpus {
                 );
             }
         }
-        let blob = if kind == StoreKind::Postgres { ("'\\x0102030405060708090a0b0c'", "'\\x00'") } else { ("X'0102030405060708090a0b0c'", "X'00'") };
+        let blob = if kind == StoreKind::Postgres {
+            ("'\\x0102030405060708090a0b0c'", "'\\x00'")
+        } else {
+            ("X'0102030405060708090a0b0c'", "X'00'")
+        };
         for message in &self.messages {
             let Message { id, sent_at, flags, node, kind, direction, .. } = message;
             let conversation = names.iter().position(|name| *name == conversation(message)).expect("its name") + 1;

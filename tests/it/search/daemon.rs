@@ -54,7 +54,8 @@ fn trails_the_writer(kind: StoreKind) {
 }
 
 fn one_message_whole(archiver: &Archiver) {
-    let context: Value = serde_json::from_str(&archiver.must(&["search", "minutes", "--context", "2", "--format", "jsonl"])).expect("an object");
+    let context: Value =
+        serde_json::from_str(&archiver.must(&["search", "minutes", "--context", "2", "--format", "jsonl"])).expect("an object");
     assert_eq!(context["message"]["body"], "minutes of the meeting");
     let id = context["message"]["id"].to_string();
     let whole: Value = serde_json::from_str(&archiver.must(&["show", "--id", &id, "--format", "jsonl"])).expect("an object");
