@@ -17,7 +17,7 @@ use super::query::{Cursor, Order, Query};
 use super::row::{MessageRow, NumberRow, PlaceRow, Placed, TextRow};
 use super::slices::Slice;
 use super::sources::{self, MAX_WALKED, Source};
-use super::sql::{self, Statement};
+use super::sql::{self, Columns};
 use super::{Archive, MAX_PAGE, Page, text};
 use crate::store::StoreError;
 use crate::words::Words;
@@ -92,16 +92,14 @@ impl<'p> Walk<'p> {
 pub(super) trait Row:
     Placed + QueryableByName<diesel::sqlite::Sqlite> + QueryableByName<diesel::pg::Pg> + QueryableByName<diesel::mysql::Mysql> + Send + 'static
 {
-    /// Changes a statement for whole messages so that it gives such rows.
-    fn only(statement: Statement) -> Statement;
+    /// What it is made of.
+    const COLUMNS: Columns;
     /// Such rows, where texts are all that they have.
     fn of_texts(texts: Vec<TextRow>) -> Result<Vec<Self>, Vec<TextRow>>;
 }
 
 impl Row for MessageRow {
-    fn only(statement: Statement) -> Statement {
-        statement
-    }
+    const COLUMNS: Columns = Columns::All;
 
     fn of_texts(texts: Vec<TextRow>) -> Result<Vec<Self>, Vec<TextRow>> {
         Err(texts)
@@ -109,9 +107,7 @@ impl Row for MessageRow {
 }
 
 impl Row for TextRow {
-    fn only(statement: Statement) -> Statement {
-        sql::texts(statement)
-    }
+    const COLUMNS: Columns = Columns::Texts;
 
     fn of_texts(texts: Vec<TextRow>) -> Result<Vec<Self>, Vec<TextRow>> {
         Ok(texts)
@@ -149,7 +145,7 @@ impl Archive {
         let next = (places.len() > limit).then(|| places.get(limit.saturating_sub(1)).copied()).flatten();
         places.truncate(limit);
         let ids: Vec<i64> = places.iter().map(|place| place.id).collect();
-        let found: Vec<MessageRow> = self.pool.load(sql::messages_of(self.dialect(), &scope, &ids)).await?;
+        let found: Vec<MessageRow> = self.pool.load(sql::messages_of(Columns::All, self.dialect(), &scope, &ids)).await?;
         let mut found: BTreeMap<i64, MessageRow> = found.into_iter().map(|row| (row.cursor().id, row)).collect();
         let messages = ids.iter().filter_map(|id| found.remove(id)).map(MessageRow::into_found).collect();
         Ok(Page { messages, next })
@@ -269,9 +265,9 @@ impl Archive {
             return Ok(Vec::new());
         }
         if scope.text.is_none() && scope.words.is_empty() {
-            return self.pool.load(R::only(sql::messages_of(dialect, scope, &ids))).await;
+            return self.pool.load(sql::messages_of(R::COLUMNS, dialect, scope, &ids)).await;
         }
-        let mut texts: Vec<TextRow> = self.pool.load(TextRow::only(sql::messages_of(dialect, scope, &ids))).await?;
+        let mut texts: Vec<TextRow> = self.pool.load(sql::messages_of(TextRow::COLUMNS, dialect, scope, &ids)).await?;
         texts.retain(|row| row_fits(row, scope));
         texts.sort_unstable_by_key(|row| (row.cursor().sent_at, row.cursor().id));
         if scope.order == Order::Descending {
@@ -283,7 +279,7 @@ impl Archive {
             Err(texts) if texts.is_empty() => Ok(Vec::new()),
             Err(texts) => {
                 let ids: Vec<i64> = texts.iter().map(|row| row.cursor().id).collect();
-                self.pool.load(R::only(sql::messages_of(dialect, scope, &ids))).await
+                self.pool.load(sql::messages_of(R::COLUMNS, dialect, scope, &ids)).await
             }
         }
     }
@@ -304,8 +300,8 @@ impl Archive {
             (Some(edge), Order::Descending) => slice.and(Slice { from: Some(edge.sent_at), before: None }),
             (None, _) => slice,
         };
-        let statement = sql::messages_from(dialect, scope, tail.next_id, tail.is_short, until, after, limit);
-        let mut rows: Vec<R> = self.pool.load(R::only(statement)).await?;
+        let statement = sql::messages_from(R::COLUMNS, dialect, scope, (tail.next_id, tail.is_short), until, after, limit);
+        let mut rows: Vec<R> = self.pool.load(statement).await?;
         rows.sort_unstable_by_key(|row| (row.cursor().sent_at, row.cursor().id));
         if scope.order == Order::Descending {
             rows.reverse();
@@ -318,7 +314,7 @@ impl Archive {
             };
         }
         for part in tail.late.chunks(MAX_CHUNK) {
-            let late: Vec<R> = self.pool.load(R::only(sql::messages_of(dialect, scope, part))).await?;
+            let late: Vec<R> = self.pool.load(sql::messages_of(R::COLUMNS, dialect, scope, part)).await?;
             rows.extend(late);
         }
         let edge = *edge;
@@ -341,7 +337,7 @@ impl Archive {
             loop {
                 let missing = limit + 1 - rows.len();
                 let wanted = if is_vague { missing.max(SCAN_ROWS) } else { missing };
-                let chunk: Vec<R> = self.pool.load(R::only(sql::messages(self.dialect(), scope, slice, after, wanted))).await?;
+                let chunk: Vec<R> = self.pool.load(sql::messages(R::COLUMNS, self.dialect(), scope, slice, after, wanted)).await?;
                 let is_last = chunk.len() < wanted;
                 after = chunk.last().map(Placed::cursor).or(after);
                 rows.extend(chunk.into_iter().filter(|row| row_fits(row, scope)));
