@@ -195,8 +195,8 @@ pub struct TimeArgs {
     /// The same forms as --from.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub to: Option<When>,
-    /// The time zone of tables and of times that are given without one; jsonl and csv are always UTC
-    #[arg(long = "time", value_enum, value_name = "ZONE", default_value_t)]
+    /// The time zone of tables and of times that are given without one: utc, local, or such as Europe/Berlin; jsonl and csv are always UTC
+    #[arg(long = "time", value_name = "ZONE", default_value = "utc")]
     pub zone: Zone,
 }
 

@@ -8,7 +8,7 @@
 //! nobody knows beforehand: so at first a bounded number of messages is read in the order of time, and only if that does not fill the
 //! page the database's full text is asked, which has to find all messages with the word before it can put them in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use diesel::QueryableByName;
 
@@ -17,7 +17,7 @@ use super::query::{Cursor, Order, Query};
 use super::row::{MessageRow, NumberRow, PlaceRow, Placed, TextRow};
 use super::slices::Slice;
 use super::sources::{self, MAX_WALKED, Source};
-use super::sql::{self, Statement};
+use super::sql::{self, Columns};
 use super::{Archive, MAX_PAGE, Page, text};
 use crate::store::StoreError;
 use crate::words::Words;
@@ -30,6 +30,8 @@ pub(super) const WALK_ROWS: usize = 12_000;
 pub(super) const FIRST_CHUNK: usize = 250;
 /// The most places asked for at once.
 const MAX_CHUNK: usize = 5_000;
+/// Places that are asked of a full text at once, as a multiple of those that are asked of other sources.
+const WORDS_FACTOR: usize = 80;
 /// More messages than this are not kept in mind as changed since they were indexed: then the index is not asked for people.
 const MAX_LATE: usize = 10_000;
 /// What the index has not reached is read by number as long as it is no more than this.
@@ -57,23 +59,58 @@ struct Tail {
     late: Vec<i64>,
 }
 
+/// How far a search has come.
+struct Walk<'p> {
+    source: &'p Source,
+    /// Places of which the messages were not looked at yet.
+    waiting: VecDeque<Cursor>,
+    /// Whether the source has no others.
+    is_whole: bool,
+    /// How many more places are looked at before the next source is asked.
+    budget: Option<usize>,
+    after: Option<Cursor>,
+}
+
+impl<'p> Walk<'p> {
+    fn new(plan: &'p Plan, after: Option<Cursor>) -> Self {
+        Self { source: &plan.first, waiting: VecDeque::new(), is_whole: false, budget: plan.budget, after }
+    }
+
+    /// On behind the edge, where `far` waits again; true if another source is asked from there on.
+    fn go_on(&mut self, plan: &'p Plan, read: usize, far: &[Cursor], edge: Option<Cursor>) -> bool {
+        far.iter().rev().for_each(|place| self.waiting.push_front(*place));
+        self.after = edge;
+        self.budget = self.budget.map(|budget| budget.saturating_sub(read));
+        let (Some(0), Some(then)) = (self.budget, &plan.then) else { return false };
+        (self.source, self.budget, self.is_whole) = (then, None, false);
+        self.waiting.clear();
+        true
+    }
+}
+
 /// A row of any sort from any database.
 pub(super) trait Row:
     Placed + QueryableByName<diesel::sqlite::Sqlite> + QueryableByName<diesel::pg::Pg> + QueryableByName<diesel::mysql::Mysql> + Send + 'static
 {
-    /// Changes a statement for whole messages so that it gives such rows.
-    fn only(statement: Statement) -> Statement;
+    /// What it is made of.
+    const COLUMNS: Columns;
+    /// Such rows, where texts are all that they have.
+    fn of_texts(texts: Vec<TextRow>) -> Result<Vec<Self>, Vec<TextRow>>;
 }
 
 impl Row for MessageRow {
-    fn only(statement: Statement) -> Statement {
-        statement
+    const COLUMNS: Columns = Columns::All;
+
+    fn of_texts(texts: Vec<TextRow>) -> Result<Vec<Self>, Vec<TextRow>> {
+        Err(texts)
     }
 }
 
 impl Row for TextRow {
-    fn only(statement: Statement) -> Statement {
-        sql::texts(statement)
+    const COLUMNS: Columns = Columns::Texts;
+
+    fn of_texts(texts: Vec<TextRow>) -> Result<Vec<Self>, Vec<TextRow>> {
+        Ok(texts)
     }
 }
 
@@ -108,7 +145,7 @@ impl Archive {
         let next = (places.len() > limit).then(|| places.get(limit.saturating_sub(1)).copied()).flatten();
         places.truncate(limit);
         let ids: Vec<i64> = places.iter().map(|place| place.id).collect();
-        let found: Vec<MessageRow> = self.pool.load(sql::messages_of(self.dialect(), &scope, &ids)).await?;
+        let found: Vec<MessageRow> = self.pool.load(sql::messages_of(Columns::All, self.dialect(), &scope, &ids)).await?;
         let mut found: BTreeMap<i64, MessageRow> = found.into_iter().map(|row| (row.cursor().id, row)).collect();
         let messages = ids.iter().filter_map(|id| found.remove(id)).map(MessageRow::into_found).collect();
         Ok(Page { messages, next })
@@ -174,28 +211,23 @@ impl Archive {
     /// Reads places of the index and what lies between them, until the page is full or nothing is left.
     async fn gather<R: Row>(&self, query: &Query, scope: &Scope, plan: &Plan, limit: usize) -> Result<Vec<R>, StoreError> {
         let slice = Slice { from: query.from, before: query.to };
-        let mut source = &plan.first;
-        let mut budget = plan.budget;
-        let mut after = query.after.map(|after| Cursor { rank: None, ..after });
+        let mut walk = Walk::new(plan, query.after.map(|after| Cursor { rank: None, ..after }));
         let mut rows: Vec<R> = Vec::new();
         let mut chunk = (limit + 1).max(self.tuning.chunk).min(MAX_CHUNK);
         loop {
-            let places: Vec<PlaceRow> = self.pool.load(sources::places(self.dialect(), source, scope, slice, after, chunk)).await?;
-            let mut places: Vec<Cursor> = places.iter().map(PlaceRow::cursor).collect();
-            sources::sort(&mut places, scope.order);
-            let mut edge = (places.len() >= chunk).then(|| places.last().copied()).flatten();
+            self.fill(&mut walk, scope, slice, chunk).await?;
+            let places: Vec<Cursor> = walk.waiting.drain(..chunk.min(walk.waiting.len())).collect();
+            let mut edge = if walk.is_whole && walk.waiting.is_empty() { None } else { places.last().copied() };
             let mut here: BTreeMap<(i64, i64), R> = BTreeMap::new();
-            let tail: Vec<R> = self.tail(scope, &plan.tail, slice, after, chunk, &mut edge).await?;
+            let tail: Vec<R> = self.tail(scope, &plan.tail, slice, walk.after, chunk, &mut edge).await?;
             for row in tail {
                 here.insert((row.cursor().sent_at, row.cursor().id), row);
             }
-            let read = places.len();
-            places.retain(|place| edge.is_none_or(|edge| !place.is_behind(&edge, scope.order)));
-            for part in places.chunks(MAX_CHUNK) {
-                let ids: Vec<i64> = part.iter().map(|place| place.id).collect();
-                let found: Vec<R> = self.pool.load(R::only(sql::messages_of(self.dialect(), scope, &ids))).await?;
-                here.extend(found.into_iter().map(|row| ((row.cursor().sent_at, row.cursor().id), row)));
-            }
+            // What lies behind the edge comes again.
+            let near = places.partition_point(|place| edge.is_none_or(|edge| !place.is_behind(&edge, scope.order)));
+            let (near, far) = places.split_at_checked(near).unwrap_or((&places, &[]));
+            let found: Vec<R> = self.those_that_fit(scope, near, limit + 1 - rows.len()).await?;
+            here.extend(found.into_iter().map(|row| ((row.cursor().sent_at, row.cursor().id), row)));
             let here = here.into_values().filter(|row| row_fits(row, scope));
             match scope.order {
                 Order::Ascending => rows.extend(here),
@@ -204,12 +236,50 @@ impl Archive {
             if rows.len() > limit || edge.is_none() {
                 return Ok(rows);
             }
-            after = edge;
-            chunk = (chunk * 4).min(MAX_CHUNK);
-            budget = budget.map(|budget| budget.saturating_sub(read));
-            if let (Some(0), Some(then)) = (budget, &plan.then) {
-                (source, budget) = (then, None);
-                chunk = (limit + 1).max(self.tuning.chunk).min(MAX_CHUNK);
+            let has_turned = walk.go_on(plan, near.len(), far, edge);
+            chunk = if has_turned { (limit + 1).max(self.tuning.chunk) } else { chunk * 4 }.min(MAX_CHUNK);
+        }
+    }
+
+    /// Asks for more places where none wait.
+    async fn fill(&self, walk: &mut Walk<'_>, scope: &Scope, slice: Slice, chunk: usize) -> Result<(), StoreError> {
+        if !walk.waiting.is_empty() || walk.is_whole {
+            return Ok(());
+        }
+        // A full text finds all before it can put the first in order: it is not asked for few at a time.
+        let most = if matches!(walk.source, Source::Words(_)) { chunk.max(self.tuning.chunk * WORDS_FACTOR) } else { chunk };
+        let rows: Vec<PlaceRow> = self.pool.load(sources::places(self.dialect(), walk.source, scope, slice, walk.after, most)).await?;
+        let mut places: Vec<Cursor> = rows.iter().map(PlaceRow::cursor).collect();
+        sources::sort(&mut places, scope.order);
+        walk.is_whole = places.len() < most;
+        walk.waiting = places.into();
+        Ok(())
+    }
+
+    /// The messages at these places that are in the scope, the first `most` of them in its order. Where many have to be looked at for a few,
+    /// only their texts are.
+    async fn those_that_fit<R: Row>(&self, scope: &Scope, places: &[Cursor], most: usize) -> Result<Vec<R>, StoreError> {
+        let dialect = self.dialect();
+        let ids: Vec<i64> = places.iter().map(|place| place.id).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        if scope.text.is_none() && scope.words.is_empty() {
+            return self.pool.load(sql::messages_of(R::COLUMNS, dialect, scope, &ids)).await;
+        }
+        let mut texts: Vec<TextRow> = self.pool.load(sql::messages_of(TextRow::COLUMNS, dialect, scope, &ids)).await?;
+        texts.retain(|row| row_fits(row, scope));
+        texts.sort_unstable_by_key(|row| (row.cursor().sent_at, row.cursor().id));
+        if scope.order == Order::Descending {
+            texts.reverse();
+        }
+        texts.truncate(most);
+        match R::of_texts(texts) {
+            Ok(rows) => Ok(rows),
+            Err(texts) if texts.is_empty() => Ok(Vec::new()),
+            Err(texts) => {
+                let ids: Vec<i64> = texts.iter().map(|row| row.cursor().id).collect();
+                self.pool.load(sql::messages_of(R::COLUMNS, dialect, scope, &ids)).await
             }
         }
     }
@@ -230,8 +300,8 @@ impl Archive {
             (Some(edge), Order::Descending) => slice.and(Slice { from: Some(edge.sent_at), before: None }),
             (None, _) => slice,
         };
-        let statement = sql::messages_from(dialect, scope, tail.next_id, tail.is_short, until, after, limit);
-        let mut rows: Vec<R> = self.pool.load(R::only(statement)).await?;
+        let statement = sql::messages_from(R::COLUMNS, dialect, scope, (tail.next_id, tail.is_short), until, after, limit);
+        let mut rows: Vec<R> = self.pool.load(statement).await?;
         rows.sort_unstable_by_key(|row| (row.cursor().sent_at, row.cursor().id));
         if scope.order == Order::Descending {
             rows.reverse();
@@ -244,7 +314,7 @@ impl Archive {
             };
         }
         for part in tail.late.chunks(MAX_CHUNK) {
-            let late: Vec<R> = self.pool.load(R::only(sql::messages_of(dialect, scope, part))).await?;
+            let late: Vec<R> = self.pool.load(sql::messages_of(R::COLUMNS, dialect, scope, part)).await?;
             rows.extend(late);
         }
         let edge = *edge;
@@ -267,7 +337,7 @@ impl Archive {
             loop {
                 let missing = limit + 1 - rows.len();
                 let wanted = if is_vague { missing.max(SCAN_ROWS) } else { missing };
-                let chunk: Vec<R> = self.pool.load(R::only(sql::messages(self.dialect(), scope, slice, after, wanted))).await?;
+                let chunk: Vec<R> = self.pool.load(sql::messages(R::COLUMNS, self.dialect(), scope, slice, after, wanted)).await?;
                 let is_last = chunk.len() < wanted;
                 after = chunk.last().map(Placed::cursor).or(after);
                 rows.extend(chunk.into_iter().filter(|row| row_fits(row, scope)));

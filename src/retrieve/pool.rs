@@ -148,7 +148,9 @@ struct ReadOnly;
 
 impl r2d2::CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for ReadOnly {
     fn on_acquire(&self, connection: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
-        let setup = format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA temp_store = MEMORY; PRAGMA query_only = ON;");
+        let setup = format!(
+            "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA query_only = ON;"
+        );
         connection.batch_execute(&setup).map_err(diesel::r2d2::Error::QueryError)
     }
 }

@@ -44,8 +44,13 @@ pub(crate) fn places(dialect: Dialect, source: &Source, scope: &Scope, slice: Sl
             within(statement, "d", slice, after, order).sql(" ORDER BY ").sql(&by_time(order, "d")).limit(limit)
         }
         Source::Words(candidates) => {
-            let statement = beside(with_words(dialect, candidates), "d", scope, None);
-            within(statement, "d", slice, after, order).sql(" ORDER BY ").sql(&by_time(order, "d")).limit(limit)
+            let statement = with_words(dialect, candidates);
+            let statement = match dialect {
+                // Else it might walk along the time all the same, since it can't know that this was done in vain.
+                Dialect::Postgres => statement.sql(") SELECT d.sent_at, d.message_id FROM f d WHERE 1 = 1"),
+                Dialect::Sqlite | Dialect::Mysql => statement,
+            };
+            within(beside(statement, "d", scope, None), "d", slice, after, order).sql(" ORDER BY ").sql(&by_time(order, "d")).limit(limit)
         }
     }
 }
@@ -97,7 +102,8 @@ fn with_words(dialect: Dialect, candidates: &Candidates) -> Statement {
         )
         .bind(Bind::Text(fts5(&marked))),
         Dialect::Postgres => {
-            let statement = Statement::new(dialect, "SELECT d.sent_at, d.message_id FROM search_index d WHERE d.words @@ CAST(");
+            let select = "WITH f AS MATERIALIZED (SELECT s.sent_at, s.message_id FROM search_index s WHERE s.words @@ CAST(";
+            let statement = Statement::new(dialect, select);
             statement.bind(Bind::Text(tsquery(&marked))).sql(" AS tsquery)")
         }
         Dialect::Mysql => {

@@ -31,6 +31,15 @@ pub(crate) enum Bind {
     Text(String),
 }
 
+/// What of a message is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Columns {
+    /// All that a page shows.
+    All,
+    /// Its place and its texts, for whoever only counts or compares.
+    Texts,
+}
+
 /// A statement with its values.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
@@ -117,21 +126,21 @@ const MESSAGE_COLUMNS: &str = "m.id, m.sent_at, m.received_at, m.refers_to, m.co
     m.stanza_id, m.origin_id, m.thread, m.subject, m.lang, m.refers_to_id, m.detail, m.body";
 
 /// Messages of a scope within a slice of time, after a place. Names are joined to the few rows that are left.
-pub(crate) fn messages(dialect: Dialect, scope: &Scope, slice: Slice, after: Option<Cursor>, limit: usize) -> Statement {
-    whole(dialect, scope, "", |statement| placed(conditions(statement, scope), scope.order, slice, after, limit))
+pub(crate) fn messages(columns: Columns, dialect: Dialect, scope: &Scope, slice: Slice, after: Option<Cursor>, limit: usize) -> Statement {
+    read(columns, dialect, scope, "", |statement| placed(conditions(statement, scope), scope.order, slice, after, limit))
 }
 
 /// Those of these messages that are in the scope, in no order.
-pub(crate) fn messages_of(dialect: Dialect, scope: &Scope, ids: &[i64]) -> Statement {
-    whole(dialect, scope, "", |statement| conditions(statement, scope).sql(" AND m.id IN ").numbers(ids))
+pub(crate) fn messages_of(columns: Columns, dialect: Dialect, scope: &Scope, ids: &[i64]) -> Statement {
+    read(columns, dialect, scope, "", |statement| conditions(statement, scope).sql(" AND m.id IN ").numbers(ids))
 }
 
 /// Messages of a scope from a number on, in order; few of them are found by their number rather than along the time.
 pub(crate) fn messages_from(
+    columns: Columns,
     dialect: Dialect,
     scope: &Scope,
-    first: i64,
-    are_few: bool,
+    (first, are_few): (i64, bool),
     slice: Slice,
     after: Option<Cursor>,
     limit: usize,
@@ -141,7 +150,7 @@ pub(crate) fn messages_from(
         Dialect::Mysql if are_few => " FORCE INDEX (PRIMARY)",
         _ => "",
     };
-    whole(dialect, scope, hint, |statement| {
+    read(columns, dialect, scope, hint, |statement| {
         let from = conditions(statement, scope).sql(" AND m.id >= ").bind(Bind::Big(first));
         placed(from, scope.order, slice, after, limit)
     })
@@ -152,7 +161,10 @@ pub(crate) fn any(dialect: Dialect, scope: &Scope) -> Statement {
     conditions(Statement::new(dialect, "SELECT m.id AS number FROM messages m WHERE "), scope).limit(1)
 }
 
-fn whole(dialect: Dialect, scope: &Scope, hint: &str, which: impl FnOnce(Statement) -> Statement) -> Statement {
+fn read(columns: Columns, dialect: Dialect, scope: &Scope, hint: &str, which: impl FnOnce(Statement) -> Statement) -> Statement {
+    if columns == Columns::Texts {
+        return which(Statement::new(dialect, &format!("SELECT m.id, m.sent_at, m.body, m.subject FROM messages m{hint} WHERE ")));
+    }
     let columns = MESSAGE_COLUMNS.replace("m.type", "m.type AS type_");
     let (xml, outer_xml) = if scope.with_xml { (", m.xml", "m.xml") } else { ("", "NULL AS xml") };
     let outer = columns.replace("m.type AS type_", "m.type_");
@@ -165,16 +177,6 @@ fn whole(dialect: Dialect, scope: &Scope, hint: &str, which: impl FnOnce(Stateme
         ") m LEFT JOIN conversation_names c ON c.id = m.conversation_id LEFT JOIN jids s ON s.id = m.sender_id \
          LEFT JOIN jids r ON r.id = m.recipient_id LEFT JOIN nodes n ON n.id = m.node_id ORDER BY {order}"
     ))
-}
-
-/// The texts of messages instead of all that is known of them, for whoever only counts or compares.
-pub(crate) fn texts(statement: Statement) -> Statement {
-    let Statement { dialect, text, binds } = statement;
-    let inner = text.find("(SELECT ").and_then(|at| Some((at, text.find(" FROM messages m")?)));
-    let end = text.rfind(") m LEFT JOIN");
-    let (Some((_, from)), Some(end)) = (inner, end) else { return Statement { dialect, text, binds } };
-    let rest = text.get(from..end).unwrap_or_default();
-    Statement { dialect, text: format!("SELECT m.id, m.sent_at, m.body, m.subject{rest}"), binds }
 }
 
 fn placed(statement: Statement, order: Order, slice: Slice, after: Option<Cursor>, limit: usize) -> Statement {
@@ -338,7 +340,7 @@ mod tests {
 
     fn check(dialect: Dialect, parts: &[&str]) {
         let after = Some(Cursor::new(10, 5));
-        let statement = messages(dialect, &scope(), Slice { from: Some(1), before: Some(99) }, after, 50);
+        let statement = messages(Columns::All, dialect, &scope(), Slice { from: Some(1), before: Some(99) }, after, 50);
         for part in parts {
             assert!(statement.text.contains(part), "{dialect:?} lacks {part}: {}", statement.text);
         }
@@ -361,7 +363,7 @@ mod tests {
     #[test]
     fn an_exact_id_counts_spaces_on_mysql() {
         let id = Some(Id::Stanza("a ".to_owned(), vec![]));
-        let text = |dialect| messages(dialect, &Scope { id: id.clone(), ..Scope::default() }, Slice::default(), None, 1).text;
+        let text = |dialect| messages(Columns::All, dialect, &Scope { id: id.clone(), ..Scope::default() }, Slice::default(), None, 1).text;
         assert!(text(Dialect::Mysql).contains("CHAR_LENGTH(m.stanza_id) = CHAR_LENGTH(?)"));
         assert!(!text(Dialect::Sqlite).contains("CHAR_LENGTH"));
     }
@@ -369,7 +371,7 @@ mod tests {
     #[test]
     fn the_newest_first_turns_everything_round() {
         let scope = Scope { order: Order::Descending, ..Scope::default() };
-        let text = messages(Dialect::Sqlite, &scope, Slice::default(), Some(Cursor::new(10, 5)), 1).text;
+        let text = messages(Columns::All, Dialect::Sqlite, &scope, Slice::default(), Some(Cursor::new(10, 5)), 1).text;
         assert!(text.contains("ORDER BY m.sent_at DESC, m.id DESC LIMIT ?"));
         assert!(text.contains("m.sent_at < ? AND (m.sent_at < ? OR (m.sent_at = ? AND m.id < ?))"));
     }

@@ -274,3 +274,45 @@ fn what_is_missing_is_said() {
         assert!(Archive::open(&endpoint, 1).await.is_err());
     });
 }
+
+/// What is too much for an index is looked at by each search.
+#[test]
+fn a_message_with_very_many_words_is_found() {
+    let (_directory, endpoint) = sqlite();
+    let body: Vec<String> = (0..60_000).map(|number| format!("w{number}")).collect();
+    let sql = format!("UPDATE messages SET body = '{}' WHERE id = 1;", body.join(" "));
+    block_on(async {
+        fill(&endpoint, [sql].into_iter()).await;
+        let mut connection = Connection::open(&endpoint).await.unwrap();
+        search::index(&mut connection, 100).await.unwrap();
+        let archive = Archive::open(&endpoint, 1).await.unwrap().tuned(Tuning { walk: 0, chunk: 1 });
+        for (text, expected) in [("w59999", vec![1]), ("\"w7 w8\"", vec![1]), ("\"w8 w7\"", vec![]), ("FROM", vec![4])] {
+            let words = Some(text.parse().unwrap());
+            assert_eq!(ids(&archive, Query { words, ..query() }).await, expected, "{text}");
+        }
+    });
+}
+
+#[test]
+fn what_fits_best_comes_first_page_by_page() {
+    let (_directory, endpoint) = sqlite();
+    block_on(async {
+        let sql = "UPDATE messages SET body = 'tea' WHERE id = 2; UPDATE messages SET body = 'tea tea tea' WHERE id = 4; \
+                   UPDATE messages SET body = 'a cup of tea and many other words beside it' WHERE id = 5;";
+        fill(&endpoint, [sql.to_owned()].into_iter()).await;
+        let archive = Archive::open(&endpoint, 1).await.unwrap();
+        let mut best = Query { words: Some("tea".parse().unwrap()), by_relevance: true, limit: 1, ..query() };
+        let mut found = Vec::new();
+        loop {
+            let page = archive.search(&best).await.unwrap();
+            found.extend(page.messages.iter().map(|message| message.id));
+            best.after = page.next.map(|next| next.to_string().parse().unwrap());
+            if best.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, [4, 2, 5]);
+        let without_words = Query { words: None, ..best };
+        assert!(matches!(archive.search(&without_words).await, Err(StoreError::Refused(_))));
+    });
+}

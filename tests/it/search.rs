@@ -2,6 +2,7 @@
 //! that has to look at messages again, and that is whole.
 
 mod corpus;
+mod daemon;
 mod naive;
 mod random;
 
