@@ -152,6 +152,7 @@ impl Access {
     /// When the store can't be reached or is not migrated, or there is no usable key.
     pub async fn ready(&self) -> Result<(), AccessError> {
         self.key()?;
+        self.inner.hasher.warm().await?;
         self.ask(async |_| Ok(())).await
     }
 

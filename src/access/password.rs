@@ -5,7 +5,7 @@
 //! old. Hashing takes memory and time: it has threads of its own, and few at a time.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -96,20 +96,33 @@ pub(super) struct Verdict {
 #[derive(Clone)]
 pub(super) struct Hasher {
     gate: Arc<Semaphore>,
-    /// Compared with where there is no account, so that nobody learns that from the time it takes.
-    decoy: Arc<str>,
+    /// Compared with where there is no account, so that nobody learns that from the time it takes. Made when it is first needed, or before.
+    decoy: Arc<OnceLock<String>>,
     params: Params,
 }
 
 impl Hasher {
     pub(super) fn new() -> Result<Self, AccessError> {
         let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(broken)?;
-        Self::with(params)
+        Ok(Self::with(params))
     }
 
-    fn with(params: Params) -> Result<Self, AccessError> {
-        let decoy = hash(&params, &format!("{:x?}", random::<32>()?))?;
-        Ok(Self { gate: Arc::new(Semaphore::new(AT_A_TIME)), decoy: decoy.into(), params })
+    fn with(params: Params) -> Self {
+        Self { gate: Arc::new(Semaphore::new(AT_A_TIME)), decoy: Arc::default(), params }
+    }
+
+    /// Makes ready for those who are not there.
+    pub(super) async fn warm(&self) -> Result<(), AccessError> {
+        let hasher = self.clone();
+        self.apart(move || hasher.decoy().map(drop)).await?
+    }
+
+    fn decoy(&self) -> Result<String, AccessError> {
+        if let Some(decoy) = self.decoy.get() {
+            return Ok(decoy.clone());
+        }
+        let made = hash(&self.params, &format!("{:x?}", random::<32>()?))?;
+        Ok(self.decoy.get_or_init(|| made).clone())
     }
 
     /// What is kept of a password.
@@ -123,9 +136,10 @@ impl Hasher {
         let text = normalised(password);
         // The answer is known then, but not how long it would take.
         let is_possible = kept.is_some() && text.len() <= MOST_BYTES;
-        let against = kept.filter(|_| is_possible).unwrap_or(&self.decoy).to_owned();
-        let params = self.params.clone();
-        let verdict = self.apart(move || verify(&params, &text, &against)).await??;
+        let kept = kept.filter(|_| is_possible).map(str::to_owned);
+        let hasher = self.clone();
+        let work = move || verify(&hasher.params, &text, &kept.map_or_else(|| hasher.decoy(), Ok)?);
+        let verdict = self.apart(work).await??;
         Ok(Verdict { is_right: verdict.is_right && is_possible, ..verdict })
     }
 
@@ -202,7 +216,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn old_parameters_are_noticed() {
-        let old = Hasher::with(Params::new(8 * 1024, 1, 1, None).unwrap()).unwrap();
+        let old = Hasher::with(Params::new(8 * 1024, 1, 1, None).unwrap());
         let kept = old.hash(&secret("horse staple cable")).await.unwrap();
         let verdict = Hasher::new().unwrap().verify(&secret("horse staple cable"), Some(&kept)).await.unwrap();
         assert_eq!(verdict, Verdict { is_right: true, is_outdated: true });

@@ -110,8 +110,8 @@ fn store(section: &mut Section<'_>, stores: &[String]) -> String {
 
 /// An empty table asks no provider; one in which anything stands must be complete.
 fn read_oidc(mut section: Section<'_>, remarks: &mut Remarks) -> Option<OidcConfig> {
-    let is_wanted = !section.is_empty();
     let roles = read_roles(section.table("roles"));
+    let is_wanted = !section.is_empty() || !roles.is_empty();
     let issuer = issuer(&mut section);
     let client_id = section.text("client_id");
     let client_secret = optional_secret(&mut section, ["client_secret", "client_secret_file", "client_secret_env"], remarks);

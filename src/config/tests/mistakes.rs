@@ -332,7 +332,11 @@ fn mistakes_in_the_console_are_told() {
             "[web]\npublic_url = \"http://a.example\"",
             "web.public_url = \"http://a.example\": must begin with https://, as it is not on this machine",
         ),
-        ("[web]\npublic_url = \"a.example\"", "web.public_url = \"a.example\": must be a URL such as https://archive.example.com"),
+        ("[web]\npublic_url = \"a.example\"", "web.public_url = \"a.example\": must begin with https://"),
+        (
+            "[web]\npublic_url = \"https://a@b.example\"",
+            "web.public_url = \"https://a@b.example\": must be a URL such as https://archive.example.com",
+        ),
         ("[web]\nstore = \"b\"", "web.store = \"b\": names no store; there are default"),
         ("[web]\nsession_idle = \"12 h\"", "web.session_idle: must not be longer than session_lifetime"),
         ("[web]\nsession_idle = \"1 s\"", &format!("web.session_idle = \"1 s\": {DURATION} 60 s to 86400 s")),

@@ -1,11 +1,15 @@
 //! The audit trail can't be changed: neither by the program's own connection nor by the database's own client. And a database that refuses the guards.
 
+use std::sync::Arc;
+
 use diesel_async::SimpleAsyncConnection;
 
-use xmpp_archiver::store::{Connection, migrations};
+use xmpp_archiver::store::access::audit;
+use xmpp_archiver::store::{Backend, Connection, Endpoint, migrations};
 
-use super::stage::{Stage, on_each};
-use crate::support::archiver::StoreKind;
+use super::stage::on_each;
+use crate::support::archiver::Store;
+use crate::support::mariadb::MariaDb;
 
 async fn run(connection: &mut Connection, sql: &str) -> Result<(), String> {
     let outcome = match connection {
@@ -62,18 +66,23 @@ fn the_tables_are_not_undone_once_there_is_a_trail() {
     });
 }
 
-/// With the binary log on, MariaDB lets only SUPER make triggers.
+/// With the binary log on, MariaDB lets only SUPER make triggers. That is no reason not to archive.
 #[test]
 fn an_archive_without_guards_says_so_and_gets_them_later() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let stage = Stage::new(StoreKind::MariaDb).await;
-        let mut connection = Connection::open(&stage.store.endpoint()).await.unwrap();
-        for trigger in ["audit_no_update", "audit_no_delete"] {
-            run(&mut connection, &format!("DROP TRIGGER {trigger}")).await.unwrap();
-        }
-        assert!(!stage.access.is_audit_guarded().await.unwrap());
+        let server = Arc::new(MariaDb::start_with_log());
+        let database = server.new_database();
+        let endpoint = |url: String| Endpoint { backend: Backend::Mysql(url), ..Store::MariaDb(database.clone()).endpoint() };
+        let owner = endpoint(server.url_of_owner(&database));
+        let mut connection = Connection::open(&owner).await.unwrap();
         migrations::up(&mut connection, None).await.unwrap();
-        assert!(stage.access.is_audit_guarded().await.unwrap());
+        migrations::require_current(&mut connection).await.unwrap();
+        assert!(!audit::is_guarded(&mut connection).await);
+        assert!(migrations::up(&mut connection, None).await.unwrap().is_empty());
+        let mut dba = Connection::open(&endpoint(database.url())).await.unwrap();
+        assert!(migrations::up(&mut dba, None).await.unwrap().is_empty());
+        assert!(audit::is_guarded(&mut connection).await);
+        migrations::up(&mut connection, None).await.unwrap();
     });
 }

@@ -1,4 +1,4 @@
-//! Signing in by a provider: one of our own that speaks the protocol over HTTP, honestly or not, and the one of Debian's or PyPI's users where it is installed.
+//! Signing in by a provider: one of our own that speaks the protocol over HTTP, honestly or not, and one that others wrote, where it is installed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -415,7 +415,7 @@ fn a_provider_that_is_away_is_told() {
     });
 }
 
-/// Other people's provider (`oidc-provider-mock` of PyPI), where it is installed: our idea of the protocol is not the only one.
+/// Our idea of the protocol is not the only one: `oidc-provider-mock`, which `script/test` installs, has another.
 #[test]
 fn a_provider_that_others_wrote() {
     let Some(mock) = program("oidc-provider-mock").or_else(|| std::env::var_os("OIDC_PROVIDER_MOCK").map(PathBuf::from)) else {
