@@ -200,7 +200,7 @@ mod tests {
     fn mistakes_are_told() {
         for wrong in [
             "who=a%40%40b",
-            "room=x y@z",
+            "room=a%40%40b",
             "kind=x",
             "from=then",
             "from=2026-11-22&to=2026-11-21",
