@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::process::{Directory, Process, program, run};
+use super::process::{Directory, Process, command, program, run};
 
 /// A browser with one page.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Browser {
         let mut mkfifo = Command::new("mkfifo");
         mkfifo.args([&commands, &answers]);
         run(mkfifo);
-        let mut shell = Command::new("bash");
+        let mut shell = command(None, "bash");
         shell.args(["-c", "exec \"$@\" 3<\"$COMMANDS\" 4>\"$ANSWERS\"", "browser"]).arg(chromium);
         shell.args([
             "--headless=new",
