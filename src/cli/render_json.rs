@@ -25,11 +25,6 @@ impl Render for JsonLines {
     }
 }
 
-/// A message as every program gets it, be it from the command line or from the API.
-pub(crate) fn value(found: &Found) -> Result<Value, serde_json::Error> {
-    serde_json::to_value(Message::of(found))
-}
-
 fn line(found: &Found) -> Result<String, Failure> {
     serde_json::to_string(&Message::of(found)).map_err(|error| Failure::Runtime(format!("message {}: {error}", found.id)))
 }
@@ -41,8 +36,8 @@ pub(super) fn context(context: &Context) -> Result<String, Failure> {
     Ok(serde_json::json!({ "before": before, "message": hit, "after": after }).to_string())
 }
 
-/// A message as one object.
-pub(super) fn value(found: &Found) -> Result<Value, Failure> {
+/// A message as one object, as every program gets it, be it from the command line or from the API.
+pub(crate) fn value(found: &Found) -> Result<Value, Failure> {
     serde_json::to_value(Message::of(found)).map_err(|error| Failure::Runtime(format!("message {}: {error}", found.id)))
 }
 

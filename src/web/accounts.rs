@@ -1,7 +1,6 @@
 //! Accounts: who there is, making and changing them. For those who manage accounts and never read messages.
 
 use askama::Template;
-use axum::extract::Path;
 use axum::response::Response;
 use secrecy::SecretString;
 

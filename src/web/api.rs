@@ -125,7 +125,7 @@ async fn search(bearer: &Bearer) -> Result<Value, Trouble> {
 }
 
 fn value(found: &Found) -> Result<Value, Trouble> {
-    render_json::value(found).map_err(|error| Trouble::Broken(format!("message {}: {error}", found.id)))
+    render_json::value(found).map_err(|error| Trouble::Broken(error.to_string()))
 }
 
 async fn message(bearer: Bearer, Path(id): Path<String>) -> Response {
