@@ -35,7 +35,6 @@ struct Part {
 struct ConversationPage {
     frame: Frame,
     name: String,
-    title: String,
     store: String,
     room: Option<String>,
     date: String,
@@ -71,9 +70,8 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     caller.record(Event::new(Action::ViewConversation, shown).of((part.messages.len() + amendments.len()) as u64)).await?;
     let links = links(caller, &store);
     let loom = Loom { clock: &caller.clock, links: &links, hits: &Hits::None, sought };
-    let title = text::conversation(&name);
     page(&ConversationPage {
-        frame: caller.frame(Place::Search, title.clone()),
+        frame: caller.frame(Place::Search, text::conversation(&name)),
         lines: loom.lines(&part.messages, &amendments),
         room: ends.0.is_some_and(|found| found.in_room).then(|| links.room(&name)),
         date: caller.params.text("date"),
@@ -82,7 +80,6 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         newest: part.after.map(|_| links.conversation(&name, None)),
         store: links.store,
         name,
-        title,
     })
 }
 

@@ -49,7 +49,6 @@ pub(super) struct Occupant {
 #[template(path = "message.html")]
 struct MessagePage {
     frame: Frame,
-    id: i64,
     /// As it was written, with all that was done to it.
     line: Option<Line>,
     conversation: String,
@@ -95,7 +94,6 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
     let loom = Loom { clock: &caller.clock, links: &links, hits: &Hits::None, sought: None };
     page(&MessagePage {
         frame: caller.frame(Place::Search, format!("Message {}", found.id)),
-        id: found.id,
         line: loom.lines(std::slice::from_ref(&found), &amendments).into_iter().next(),
         conversation: text::conversation(&found.conversation),
         href: links.conversation(&found.conversation, Some(found.id)),
