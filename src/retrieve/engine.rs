@@ -173,7 +173,7 @@ impl Archive {
     /// How the index can help; none where the messages' own indexes do, or where there is none.
     async fn plan(&self, scope: &Scope) -> Result<Option<Plan>, StoreError> {
         let candidates = scope.text.as_ref().and_then(|text| text.candidates());
-        let has_people = scope.people.iter().any(|people| is_walked(people));
+        let has_people = scope.people.iter().any(is_walked);
         let is_narrow = scope.id.is_some() || !scope.refers_to.is_empty();
         if is_narrow || (candidates.is_none() && (!has_people || !scope.conversations.is_empty())) {
             return Ok(None);
