@@ -57,6 +57,7 @@ struct AccountPage {
 #[template(path = "password.html")]
 struct PasswordPage {
     frame: Frame,
+    name: String,
     must_change: bool,
     mistake: Option<String>,
 }
@@ -171,7 +172,8 @@ pub(super) async fn password(caller: Caller) -> Response {
 
 fn password_page(caller: &Caller, mistake: Option<String>) -> Result<Response, Trouble> {
     let frame = caller.frame(Place::Account, "Change your password");
-    page(&PasswordPage { frame, must_change: caller.viewer().must_change_password(), mistake })
+    let name = caller.viewer().name().to_owned();
+    page(&PasswordPage { frame, name, must_change: caller.viewer().must_change_password(), mistake })
 }
 
 /// `POST /account/password`.

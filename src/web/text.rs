@@ -161,9 +161,9 @@ fn visible(characters: impl Iterator<Item = char>, is_name: bool) -> String {
             '\r' => {}
             '\0'..='\u{1f}' => shown.extend(char::from_u32(0x2400 + u32::from(character))),
             '\u{7f}' => shown.push('␡'),
-            '\u{80}'..='\u{9f}' | '\u{2028}'..='\u{202e}' => shown.push_str(&format!("⟨U+{:04X}⟩", u32::from(character))),
+            '\u{80}'..='\u{9f}' | '\u{2028}'..='\u{202e}' => shown.push_str(&format!("<U+{:04X}>", u32::from(character))),
             '\u{200e}' | '\u{200f}' | '\u{2066}'..='\u{2069}' | '\u{feff}' if is_name => {
-                shown.push_str(&format!("⟨U+{:04X}⟩", u32::from(character)));
+                shown.push_str(&format!("<U+{:04X}>", u32::from(character)));
             }
             _ => shown.push(character),
         }
@@ -216,7 +216,7 @@ mod tests {
         let body = Body::of("see https://evil.example/\u{202e}gpj.exe<b> and nohttp://x", &Hits::None);
         assert_eq!(
             shown(&body),
-            [("see ", Style::Plain), ("https://evil.example/⟨U+202E⟩gpj.exe", Style::Target), ("<b> and nohttp://x", Style::Plain)]
+            [("see ", Style::Plain), ("https://evil.example/<U+202E>gpj.exe", Style::Target), ("<b> and nohttp://x", Style::Plain)]
         );
         assert_eq!(shown(&Body::of("http://", &Hits::None)), [("http://", Style::Plain)]);
     }
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn names_are_one_line_that_obeys_nobody() {
-        assert_eq!(name("a\u{202e}b\nc\u{200f}\u{1b}"), "a⟨U+202E⟩b␊c⟨U+200F⟩␛");
+        assert_eq!(name("a\u{202e}b\nc\u{200f}\u{1b}"), "a<U+202E>b␊c<U+200F>␛");
         assert_eq!(jid("d\\27artagnan@example.com"), "d'artagnan@example.com");
         assert_eq!(whole("שלום\u{200f}!"), "שלום\u{200f}!");
     }

@@ -105,6 +105,8 @@ pub(super) struct Line {
     pub(super) day: Option<Shown>,
     pub(super) at: Shown,
     pub(super) who: Who,
+    /// Whom a private message in a room is for.
+    pub(super) to: String,
     /// Whether it is on the second side of a conversation between two.
     pub(super) is_right: bool,
     /// Whether the page was opened for this one.
@@ -175,6 +177,7 @@ impl Loom<'_> {
             day: None,
             at: self.clock.time(found.sent_at),
             who: who(found),
+            to: private_recipient(found),
             is_right: !found.in_room && second.is_some() && found.sender.as_deref() == second,
             is_sought: sought(found.id) || amendments.iter().any(|amendment| sought(amendment.id)),
             kind: found.kind_name(),
@@ -199,6 +202,8 @@ impl Loom<'_> {
 
     fn body(&self, found: &Found) -> Body {
         match says_something(found) {
+            // The body of a file that is shared is often its address alone, which stands below.
+            true if file(found).is_some_and(|file| found.body.as_deref().map(str::trim) == Some(file.target.as_str())) => Body::default(),
             true => Body::of(found.body.as_deref().unwrap_or_default(), self.hits),
             false => Body::default(),
         }
@@ -327,6 +332,12 @@ pub(super) fn action(found: &Found) -> String {
         () if is(Kind::ChatState) => format!("is {}", shown("state")),
         () => String::new(),
     }
+}
+
+/// In a conversation between two it is the other one, in a room everybody.
+fn private_recipient(found: &Found) -> String {
+    let to = found.recipient_nick.as_deref().map(text::name).or_else(|| found.recipient.as_deref().map(text::jid));
+    to.filter(|_| found.has(flags::PRIVATE_IN_ROOM)).unwrap_or_default()
 }
 
 fn invited(found: &Found) -> String {

@@ -1,8 +1,16 @@
 //! Forms: forged ones change nothing, sessions end, headers stand on every answer, limits hold.
 
-use xmpp_archiver::access::Viewer;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use xmpp_archiver::access::{Action, AuditFilter, Viewer};
 
 use super::site::{PASSWORD, Site, Visitor};
+use crate::support::archiver::{Archiver, StoreKind};
+use crate::support::played::Played;
+use crate::support::process::{Directory, free_port, wait_for};
+use crate::support::tls::Authority;
 
 const FORMS: [&str; 10] = [
     "/sign-out",
@@ -162,14 +170,70 @@ fn an_administrator_sees_to_accounts() {
 #[test]
 fn the_command_serves_until_it_is_stopped() {
     let site = Site::new();
-    let port = crate::support::process::free_port();
+    let port = free_port();
     let archiver = &site.archiver;
     archiver.set_settings(&archiver.settings().replace("listen = '127.0.0.1:0'", &format!("listen = '127.0.0.1:{port}'")));
     let mut process = archiver.begin(&["web"]);
-    let served = crate::support::process::wait_for("the console", || {
+    let served = wait_for("the console", || {
         assert!(process.is_running(), "it ended");
-        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        TcpStream::connect(("127.0.0.1", port)).ok()
     });
     drop(served);
     assert!(process.stop("TERM").success());
+}
+
+#[test]
+fn a_gap_is_closed_with_a_reason_that_is_kept() {
+    let site = Site::new();
+    let operator = site.sign_in("operator");
+    let page = site.get("/gaps", &operator);
+    assert!(page.body.contains("Close it by hand"), "{}", page.body);
+    let token = page.csrf();
+    let close =
+        |id: &str, note: &str| site.post(&format!("/gaps/{id}/close"), &operator, &[("csrf", &token), ("store", "main"), ("note", note)]);
+    assert_eq!(close("1", " ").status, 400);
+    assert_eq!(close("2", "why not").status, 404);
+    assert_eq!(close("1", "the backup <b>has</b> it").header("location"), "/gaps?done=gap");
+    let closed = site.get("/gaps?state=all", &operator).body;
+    assert!(
+        closed.contains("by <bdi>operator</bdi>") && closed.contains("the backup &#60;b&#62;has") && !closed.contains("Close it by hand")
+    );
+    let filter = AuditFilter { actions: vec![Action::CloseGap], ..AuditFilter::default() };
+    let rows = site.runtime.block_on(site.access.audit(&Viewer::console("tester"), &filter)).expect("the audit trail");
+    assert_eq!(rows.iter().filter_map(|row| row.reason.as_deref()).collect::<Vec<_>>(), ["the backup <b>has</b> it"]);
+}
+
+/// An archiver whose `run` serves the console as well, with TLS of its own.
+#[test]
+fn run_serves_the_console_too_and_speaks_tls() {
+    let directory = Directory::new(None);
+    let authority = Authority::new(&directory);
+    authority.issue(&directory, "web");
+    let mut node = Played::new("node", "archive.h", "h", "m.h", "ejabberd");
+    let mut archiver = Archiver::for_played(StoreKind::Sqlite, "", &[&node]);
+    let port = free_port();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let key_file = archiver.spool().with_file_name("access.key");
+    let web = format!(
+        "\n[web]\nwith_run = true\nlisten = '127.0.0.1:{port}'\ntls_cert = '{}'\ntls_key = '{}'\nkey_file = '{}'\n",
+        file("web.crt"),
+        file("web.key"),
+        key_file.display()
+    );
+    archiver.set_settings(&format!("{}{web}", archiver.settings()));
+    archiver.must(&["migrate", "up"]);
+    archiver.start();
+    node.accept();
+    let socket = wait_for("the console", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let config = Arc::new(xmpp_archiver::tls::client("test", Some(authority.certificate())).expect("a configuration"));
+    let connection = rustls::ClientConnection::new(config, "localhost".try_into().expect("a name")).expect("a connection");
+    let mut stream = rustls::StreamOwned::new(connection, socket);
+    stream.write_all(b"GET /sign-in HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it takes requests");
+    let mut answer = Vec::new();
+    let _no_close_notify = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).expect("text");
+    for part in ["200 OK", "strict-transport-security: max-age=31536000", "set-cookie: __Host-form=", "; Secure"] {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
+    archiver.stop();
 }

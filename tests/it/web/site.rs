@@ -27,6 +27,11 @@ pub(super) const PASSWORD: &str = "horse staple cable";
 pub(super) const WITHIN: &str = "anna@lindqvist.example";
 /// What must never stand in a page as it is.
 pub(super) const SCRIPT: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}</textarea></details>";
+/// A gap that is open, and a record that the database refused.
+const REFUSED: &str = "PRAGMA busy_timeout = 30000; \
+     INSERT INTO gaps (id, node_id, from_at, to_at, reason, state, found, known, changed_at) VALUES (1, 1, 1795332535000000, NULL, 1, 1, 0, 0, 1795332535000000); \
+     INSERT INTO quarantine (id, spool_id, seq, node_id, received_at, reason, record) VALUES \
+     (1, zeroblob(16), 1, 1, 1795332535000000, 'too odd <script>alert(4)</script>', CAST('<message><body><script>alert(5)</script></body></message>' AS BLOB))";
 /// A nick that would like to be more, as it stands in an attribute of a stanza: it turns the direction of writing as well.
 const NICK: &str = "&lt;b onclick=alert(3)&gt;\u{202e}eve";
 /// Right to left, with the marks that it needs.
@@ -101,6 +106,7 @@ impl Site {
         node.mirror(&corpus.lines().iter().map(|line| line.xml.as_str()).collect::<Vec<_>>());
         node.mirror(&hostile());
         archiver.wait_until_stored();
+        archiver.store.query(REFUSED);
         let messages = archiver.search();
         let runtime = Runtime::new().expect("a runtime");
         let config = Config::load(Some(&archiver.spool().with_file_name("archiver.toml"))).expect("a configuration");

@@ -41,7 +41,7 @@ fn pages(site: &Site, role: Role) -> Vec<(&'static str, String)> {
             let in_room = site.messages.iter().find(|message| message["kind"] == "correction" && message["room"].is_string());
             pages.extend(in_room.map(|message| ("message-room", format!("/message/{}", message["refers_to"]))));
             if role == Role::Officer {
-                pages.push(("overview", "/overview".to_owned()));
+                pages.extend(own_pages(&[("overview", "/overview"), ("record", "/quarantine/1")]));
             }
             pages
         }
@@ -61,6 +61,12 @@ fn every_page_is_well_in_a_browser() {
     let origin = format!("http://{}", site.address);
     let mut browser = Browser::new();
     let mut wrong = Vec::new();
+    browser.look(360, 900, "dark");
+    let visit = browser.visit(&format!("{origin}/sign-in?next=%2Fsearch"));
+    assert!(visit.complaints.is_empty() && visit.widths.0 <= visit.widths.1, "{visit:?}");
+    if let Some(pictures) = &pictures {
+        browser.photograph(&pictures.join("sign-in-360-dark.png"), 360, 2_400);
+    }
     for role in Role::ALL {
         let visitor = site.sign_in(role.word());
         browser.cookie(&origin, "session", &visitor.cookies["session"]);
@@ -94,7 +100,7 @@ fn every_page_is_well_in_a_browser() {
 /// What a screen reader and a keyboard need: every field has a label, every page one heading, and the first stop leads to the content.
 #[test]
 fn every_page_can_be_used_without_seeing_it() {
-    const LACKS: &str = "JSON.stringify([...document.querySelectorAll('input:not([type=hidden]), select, textarea')].filter(field => \
+    const LACKS: &str = "JSON.stringify([...document.querySelectorAll('input:not([type=hidden], [hidden]), select, textarea')].filter(field => \
                          !field.labels.length).map(field => field.outerHTML).concat([...document.querySelectorAll('button, a')].filter(control => \
                          !control.textContent.trim()).map(control => control.outerHTML)).concat(document.querySelectorAll('h1').length === 1 ? [] : \
                          ['headings']).concat(document.querySelector('a')?.className === 'skip' ? [] : ['skip']).concat(document.querySelector('main') \
