@@ -51,6 +51,8 @@ pub mod pipeline;
 
 pub mod notify;
 
+pub mod canary;
+
 pub mod history;
 pub mod metrics;
 

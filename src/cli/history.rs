@@ -51,7 +51,7 @@ impl<'c> Job<'c> {
     pub(super) fn new(config: &'c Config, args: &'c HistoryArgs, via: Via) -> Result<Self, Failure> {
         let node = node(config, args.node.as_deref())?;
         let store = config.store(Some(&node.store))?;
-        let facts = Arc::new(crate::run::facts(node));
+        let facts = Arc::new(crate::run::facts(node, &crate::run::canaries(config)));
         let interval = interval(args)?;
         Ok(Self { config, args, node, store, facts, via, interval, began_at: time::now() })
     }

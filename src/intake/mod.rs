@@ -196,6 +196,7 @@ impl NodeIntake {
         if stanza.attribute("type") != Some("error") && !content::says_something(stanza) {
             return Look::Skip(NOTHING);
         }
+        self.node.canaries.mirrored(&self.node.name, stanza);
         let to = stanza.attribute("to").unwrap_or_default();
         let needed = copy.method == Method::Forked && !to.contains('/');
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

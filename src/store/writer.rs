@@ -24,6 +24,7 @@ use super::queues::{Position, Queues};
 use super::references::References;
 use super::rows::*;
 use super::{Connection, StoreError, lookup, on_connection, quarantine};
+use crate::canary;
 use crate::gap::{Gap, Reason};
 use crate::identity::keys::{self, Keyring};
 use crate::identity::{Feed, Identity, Keyed, News, Verdict};
@@ -288,7 +289,7 @@ impl Memory {
                     );
                 }
                 Item::RoomKind { room, .. } => jids.push(room.clone()),
-                Item::Skipped(_) | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) | Item::Tally(_) => {}
+                Item::Canary(_) | Item::Skipped(_) | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) | Item::Tally(_) => {}
             }
         }
         nodes.sort_unstable();
@@ -357,6 +358,10 @@ impl Memory {
             (Item::RoomKind { room, persistent }, _) => {
                 self.room_kind(db, room, *persistent, entry.arrived_at, batch).await?;
                 (State::Skipped, crate::intake::ROOM_KIND)
+            }
+            (Item::Canary(_), _) => {
+                *batch.committed.skipped.entry(canary::SKIPPED).or_default() += 1;
+                (State::Skipped, canary::SKIPPED)
             }
             (Item::Skipped(reason), _) => {
                 *batch.committed.skipped.entry(reason).or_default() += 1;

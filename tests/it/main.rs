@@ -3,6 +3,7 @@
 
 mod access;
 mod backfill;
+mod canary;
 mod captures;
 mod direct;
 mod faults;
