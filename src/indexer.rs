@@ -99,6 +99,7 @@ async fn follow(settings: &Settings) -> Result<(), StoreError> {
     let most = batch_size(endpoint);
     let mut connection = Connection::open(endpoint).await?;
     migrations::require_current(&mut connection).await?;
+    connection.go_by_indexes().await.map_err(|error| StoreError::of(&error))?;
     let mut counted = Instant::now();
     let mut progress = search::progress(&mut connection).await?;
     if !progress.is_current() {
