@@ -80,7 +80,7 @@ macro_rules! page {
         if let Some(pattern) = &$pattern {
             // Databases differ in which letters they know the small ones of, so both sides are left to them.
             let in_target = lower(audit::target).like(lower(pattern)).escape('!');
-            let in_reason = lower_or_null(audit::reason).like(lower(pattern)).escape('!');
+            let in_reason = lower_or_null(audit::reason).like(lower_or_null(pattern)).escape('!');
             query = query.filter(in_target.nullable().or(in_reason));
         }
         query = match (wanted.after, wanted.oldest_first) {
