@@ -240,7 +240,7 @@ fn alarms(families: &mut Families<'_>, shown: &Shown) -> fmt::Result {
     families.counter("xmpp_archiver_alarms", "Alarms that were raised.", ever)?;
     let sent = shown.notifier().sent();
     let outcomes = sent.iter().flat_map(|(way, sent)| {
-        [("delivered", sent.delivered), ("failed", sent.failed), ("dropped", sent.dropped)]
+        [("delivered", sent.delivered), ("failed", sent.failed), ("dropped", sent.dropped), ("refused", sent.refused)]
             .map(|(outcome, count)| (vec![("way", way.label().to_owned()), ("outcome", outcome.to_owned())], count))
     });
     families.counter("xmpp_archiver_alarms_sent", "Alarms on their way to people.", outcomes)?;

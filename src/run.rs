@@ -315,15 +315,22 @@ async fn keep_watching(shown: Shown, config: watch::Receiver<Arc<Config>>) {
     let settings = config.borrow().clone();
     let reporter = status::Reporter::new(&settings.spool.path, shown.clone());
     let requests = requests::directory(&settings.spool.path);
-    let (mut watch, mut tests) = (Watch::new(shown.clone()), JoinSet::new());
+    let (mut watch, mut tests, mut mismatches) = (Watch::new(shown.clone()), JoinSet::new(), requests::Mismatches::default());
     let signs = systemd::watchdog_interval();
     let (mut next_status, mut next_sign) = (Instant::now(), Instant::now());
     loop {
         let settings = config.borrow().clone();
         watch.look(&settings.alarm);
         for request in requests::take(&requests, shown.alarms()) {
-            if let requests::Request::Test { answer } = request {
-                tests.spawn(test(shown.notifier().clone(), answer));
+            match request {
+                requests::Request::Test { answer } => _ = tests.spawn(test(shown.notifier().clone(), answer)),
+                requests::Request::Reconciled(found) => {
+                    let view = shown.view();
+                    if let Some(node) = view.nodes.iter().find(|node| requests::mark(&node.name) == found.node) {
+                        mismatches.note(found, &node.name, shown.alarms());
+                    }
+                }
+                requests::Request::Acknowledge { .. } => {}
             }
         }
         while tests.try_join_next().is_some() {}

@@ -69,6 +69,7 @@ impl Writer {
     /// # Errors
     /// When the database lacks the store's secret, that is when it was not migrated.
     pub async fn new(mut connection: Connection, join_window: Micros) -> Result<Self, StoreError> {
+        connection.go_by_indexes().await.map_err(|error| StoreError::of(&error))?;
         let secret = on_connection!(&mut connection, db => db.setting("hash_secret").await).map_err(|error| StoreError::of(&error))?;
         let secret: [u8; 16] = secret
             .and_then(|secret| secret.try_into().ok())
