@@ -115,7 +115,9 @@ impl Site {
         let (stop, stopped) = watch::channel(false);
         let (ready, open) = oneshot::channel();
         let served = runtime.spawn(async move {
-            let told = |address| drop(ready.send(address));
+            let told = |address| {
+                let _nobody_waits = ready.send(address);
+            };
             xmpp_archiver::web::serve(&config, stopped, told).await.expect("it serves until it is told to stop");
         });
         let address = runtime.block_on(async { tokio::time::timeout(PATIENCE, open).await }).expect("in time").expect("an address");
