@@ -170,7 +170,7 @@ impl Access {
             }
             refuse_taken_subject(connection, &row).await?;
             row.id = accounts::insert(connection, &row).await?;
-            let target = json!({ "account": row.name, "roles": target["roles"], "scope": account.scope, "subject": row.oidc_subject });
+            let target = json!({ "account": row.name, "roles": words(account.roles), "scope": account.scope, "subject": row.oidc_subject });
             by.note(connection, Event::new(Action::AccountAdd, target)).await?;
             account_of(&row)
         })

@@ -390,7 +390,8 @@ pub(super) fn entry(actor: &Actor, event: Event, now: Micros) -> Result<EntryRow
 
 /// The beginning of a text, at most so many bytes.
 fn cut(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
 }
 
 impl From<EntryRow> for AuditRow {

@@ -41,6 +41,7 @@ pub struct Attempt {
 
 /// What a right password leads to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each sign-in, and it is taken apart at once")]
 pub enum SignIn {
     /// A session.
     Done(NewSession),

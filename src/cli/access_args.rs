@@ -256,6 +256,7 @@ pub struct TokenArgs {
 
 /// `token …`.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each process")]
 pub enum TokenAction {
     /// Make a token for an account and print it this once
     Add {

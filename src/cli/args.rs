@@ -398,6 +398,7 @@ mod tests {
             "search --from -2h --to yesterday --kind message --kind chat-state --order desc",
             "search --room r@conference.b --limit 1000000000 --after x --format jsonl --time local --all",
             "search --id 17 --store a",
+            "search --id -MXzQhQWvIQA84EP6zO77GHy",
             "search --any-participant al*@b --any-participant @c.example --sender a@b --recipient d --room r@c --room s@c",
             "search --kind edit --kind encrypted --direction incoming --node n --has file --has link --encrypted --substring x",
             "search x --sort relevance --context 3",

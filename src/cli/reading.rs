@@ -8,7 +8,7 @@ use super::output::tell;
 use super::{Failure, connect};
 use crate::config::Config;
 use crate::message::address::Address;
-use crate::retrieve::{self, Archive, Cursor, Found, People, Query, Side};
+use crate::retrieve::{self, Archive, Cursor, Found, Pattern, People, Query, Side};
 use crate::store::{Endpoint, StoreError};
 use crate::time::rfc3339;
 use crate::words::Text;
@@ -96,10 +96,19 @@ pub(super) fn placed(mut query: Query, time: &TimeArgs, page: &PageArgs) -> Resu
     Ok(query)
 }
 
-/// A query as the audit trail names it, without what was not said.
-pub(super) fn described(query: &Query, store: Option<&str>) -> Value {
+/// A query as the audit trail names it, without what was not said. Which words were wanted is told as it was typed.
+pub(super) fn described(query: &Query, typed: &[String], store: Option<&str>) -> Value {
+    let people: Vec<Value> = query.people.iter().map(|people| json!({ "side": side(people.side), "any": names(&people.any) })).collect();
     let mut target = json!({
-        "text": query.text,
+        "text": typed,
+        "substring": (!query.text.is_empty()).then_some(true),
+        "people": people,
+        "rooms": query.rooms,
+        "nodes": query.nodes,
+        "directions": query.directions,
+        "encrypted": query.encrypted,
+        "file": query.has_file.then_some(true),
+        "link": query.has_link.then_some(true),
         "participants": query.participants.iter().map(|address| address.bare.as_str()).collect::<Vec<_>>(),
         "kinds": query.kinds,
         "room": query.room,
@@ -114,6 +123,18 @@ pub(super) fn described(query: &Query, store: Option<&str>) -> Value {
         map.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|array| !array.is_empty()));
     }
     target
+}
+
+fn side(side: Side) -> &'static str {
+    match side {
+        Side::Any => "any",
+        Side::Sender => "sender",
+        Side::Recipient => "recipient",
+    }
+}
+
+fn names(patterns: &[Pattern]) -> Vec<&str> {
+    patterns.iter().map(Pattern::as_str).collect()
 }
 
 /// Hands page after page to `each`, at most `limit` messages, and returns where to go on if there are more.

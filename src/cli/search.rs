@@ -28,7 +28,7 @@ pub fn execute(config: Config, args: SearchArgs) -> Result<(), Failure> {
     let limit = args.limit.get();
     block_on(async {
         let archive = open(&config, args.store.as_deref()).await?;
-        access::note(&config, Event::new(Action::Search, described(&query, args.store.as_deref()))).await;
+        access::note(&config, Event::new(Action::Search, described(&query, &args.filter.text, args.store.as_deref()))).await;
         if args.count {
             let count = archive.count(&query, EXACT_COUNT).await.map_err(failure)?;
             return print(&told(count, args.format));

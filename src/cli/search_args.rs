@@ -33,7 +33,7 @@ pub struct Filter {
     #[arg(long, value_name = "JID", value_parser = bare_jid)]
     pub room: Vec<BareJid>,
     /// The archive's id of the message, or one of its stanza ids
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub id: Option<String>,
     /// What kind of record it is; several: any of them
     #[arg(long, value_enum, value_name = "KIND")]

@@ -34,7 +34,7 @@ pub fn execute(config: Config, args: ShowArgs) -> Result<(), Failure> {
         let archive = open(&config, args.store.as_deref()).await?;
         let conversation = conversation(&archive, &args.conversation).await?;
         let query = Query { conversation: Some(conversation.clone()), ..query };
-        access::note(&config, Event::new(Action::ViewConversation, described(&query, args.store.as_deref()))).await;
+        access::note(&config, Event::new(Action::ViewConversation, described(&query, &[], args.store.as_deref()))).await;
         let mut output = Output::stdout();
         if args.occupants {
             occupants(&archive, &conversation, &query, &args, &mut output).await?;

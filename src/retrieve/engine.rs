@@ -26,6 +26,10 @@ use crate::words::Words;
 const SCAN_ROWS: usize = 500;
 /// Messages that are read in the order of time before the database's full text is asked.
 pub(super) const WALK_ROWS: usize = 12_000;
+/// The most that are read so, however promising.
+const MAX_WALK_ROWS: usize = 100_000;
+/// What a match of the full text costs, in messages that are read in the order of time: it finds them all over the disk.
+const MATCH_COST: usize = 4;
 /// Places that are asked of the index at first.
 pub(super) const FIRST_CHUNK: usize = 250;
 /// The most places asked for at once.
@@ -68,23 +72,38 @@ struct Walk<'p> {
     is_whole: bool,
     /// How many more places are looked at before the next source is asked.
     budget: Option<usize>,
+    /// How many were looked at.
+    looked_at: usize,
     after: Option<Cursor>,
 }
 
 impl<'p> Walk<'p> {
     fn new(plan: &'p Plan, after: Option<Cursor>) -> Self {
-        Self { source: &plan.first, waiting: VecDeque::new(), is_whole: false, budget: plan.budget, after }
+        Self { source: &plan.first, waiting: VecDeque::new(), is_whole: false, budget: plan.budget, looked_at: 0, after }
     }
 
-    /// On behind the edge, where `far` waits again; true if another source is asked from there on.
-    fn go_on(&mut self, plan: &'p Plan, read: usize, far: &[Cursor], edge: Option<Cursor>) -> bool {
+    /// On behind the edge, where `far` waits again; true if another source is asked from there on. `found` of `wanted` are there.
+    fn go_on(&mut self, plan: &'p Plan, read: usize, far: &[Cursor], edge: Option<Cursor>, (found, wanted): (usize, usize)) -> bool {
         far.iter().rev().for_each(|place| self.waiting.push_front(*place));
         self.after = edge;
+        self.looked_at += read;
         self.budget = self.budget.map(|budget| budget.saturating_sub(read));
         let (Some(0), Some(then)) = (self.budget, &plan.then) else { return false };
+        if let Some(more) = self.more(plan, found, wanted) {
+            self.budget = Some(more);
+            return false;
+        }
         (self.source, self.budget, self.is_whole) = (then, None, false);
         self.waiting.clear();
         true
+    }
+
+    /// How much further to walk where that is less work than what the full text would have, going by what was found so far.
+    fn more(&self, plan: &Plan, found: usize, wanted: usize) -> Option<usize> {
+        let all = usize::try_from(plan.tail.next_id).unwrap_or(usize::MAX);
+        let to_walk = wanted.saturating_sub(found).saturating_mul(self.looked_at).checked_div(found)?;
+        let matches = all.saturating_mul(found).checked_div(self.looked_at)?;
+        (to_walk < matches.saturating_mul(MATCH_COST) && self.looked_at < MAX_WALK_ROWS).then(|| to_walk.clamp(1, MAX_WALK_ROWS))
     }
 }
 
@@ -154,7 +173,7 @@ impl Archive {
     /// How the index can help; none where the messages' own indexes do, or where there is none.
     async fn plan(&self, scope: &Scope) -> Result<Option<Plan>, StoreError> {
         let candidates = scope.text.as_ref().and_then(|text| text.candidates());
-        let has_people = scope.people.iter().any(|people| is_walked(people));
+        let has_people = scope.people.iter().any(is_walked);
         let is_narrow = scope.id.is_some() || !scope.refers_to.is_empty();
         if is_narrow || (candidates.is_none() && (!has_people || !scope.conversations.is_empty())) {
             return Ok(None);
@@ -236,7 +255,7 @@ impl Archive {
             if rows.len() > limit || edge.is_none() {
                 return Ok(rows);
             }
-            let has_turned = walk.go_on(plan, near.len(), far, edge);
+            let has_turned = walk.go_on(plan, near.len(), far, edge, (rows.len(), limit + 1));
             chunk = if has_turned { (limit + 1).max(self.tuning.chunk) } else { chunk * 4 }.min(MAX_CHUNK);
         }
     }

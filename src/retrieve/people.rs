@@ -58,6 +58,13 @@ impl Pattern {
         Ok(Self::Jid(Address::parse(&jid).bare))
     }
 
+    /// What it says.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Jid(text) | Self::Domain(text) | Self::Wildcard(text) => text,
+        }
+    }
+
     /// The JID that it names.
     pub(crate) fn jid(&self) -> Option<&str> {
         match self {

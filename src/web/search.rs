@@ -81,7 +81,7 @@ impl Form {
     fn of(caller: &Caller, store: &str) -> Self {
         let params = &caller.params;
         let choices = |name: &str, words: &[&'static str]| -> Vec<Choice> {
-            words.iter().map(|word| Choice { word: *word, is_chosen: params.all(name).any(|chosen| chosen == *word) }).collect()
+            words.iter().map(|word| Choice { word, is_chosen: params.all(name).any(|chosen| chosen == *word) }).collect()
         };
         let kinds = choices("kind", &Kind::NAMES.map(|(_, word)| word));
         let stores: Vec<String> = caller.app.store_names().map(str::to_owned).collect();

@@ -78,8 +78,9 @@ macro_rules! page {
             query = query.filter(audit::address.eq(address));
         }
         if let Some(pattern) = &$pattern {
-            let in_target = lower(audit::target).like(pattern).escape('!');
-            let in_reason = lower_or_null(audit::reason).like(pattern).escape('!');
+            // Databases differ in which letters they know the small ones of, so both sides are left to them.
+            let in_target = lower(audit::target).like(lower(pattern)).escape('!');
+            let in_reason = lower_or_null(audit::reason).like(lower_or_null(pattern)).escape('!');
             query = query.filter(in_target.nullable().or(in_reason));
         }
         query = match (wanted.after, wanted.oldest_first) {
@@ -97,13 +98,11 @@ macro_rules! page {
 /// # Errors
 /// When the database can't be read.
 pub async fn page(connection: &mut Connection, wanted: &Wanted) -> Result<Vec<EntryRow>, StoreError> {
-    // SQLite folds the letters of ASCII alone.
-    let ascii = wanted.text.as_ref().map(|text| pattern(&text.to_ascii_lowercase()));
-    let full = wanted.text.as_ref().map(|text| pattern(&text.to_lowercase()));
+    let pattern = wanted.text.as_deref().map(pattern);
     let rows: QueryResult<Vec<EntryRow>> = match connection {
-        Connection::Sqlite(inner) => diesel::RunQueryDsl::load(page!(diesel::sqlite::Sqlite, wanted, ascii), inner),
-        Connection::Postgres(inner) => diesel_async::RunQueryDsl::load(page!(diesel::pg::Pg, wanted, full), inner).await,
-        Connection::Mysql(inner) => diesel_async::RunQueryDsl::load(page!(diesel::mysql::Mysql, wanted, full), inner).await,
+        Connection::Sqlite(inner) => diesel::RunQueryDsl::load(page!(diesel::sqlite::Sqlite, wanted, pattern), inner),
+        Connection::Postgres(inner) => diesel_async::RunQueryDsl::load(page!(diesel::pg::Pg, wanted, pattern), inner).await,
+        Connection::Mysql(inner) => diesel_async::RunQueryDsl::load(page!(diesel::mysql::Mysql, wanted, pattern), inner).await,
     };
     rows.map_err(|error| StoreError::of(&error))
 }

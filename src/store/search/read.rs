@@ -8,8 +8,8 @@ use diesel::sql_types::{BigInt, Integer, Nullable, Text};
 use crate::store::Connection;
 use crate::store::statement::run;
 
-/// Most text of one batch; a batch of long messages ends early.
-const MAX_TEXT_BYTES: i64 = 8 * 1024 * 1024;
+/// Most text of one batch; a batch of long messages ends early. Its words and the statements are in memory beside it.
+const MAX_TEXT_BYTES: i64 = 1024 * 1024;
 
 /// A message to index.
 #[derive(Debug, diesel::QueryableByName)]

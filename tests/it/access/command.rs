@@ -119,11 +119,12 @@ fn the_trail_tells(console: &Console) {
 #[test]
 fn what_is_read_at_the_machine_is_in_the_trail_where_it_can_be() {
     let console = Console::new(StoreKind::Sqlite);
-    console.must(&["search", "secret", "plan", "--from", "2026-11-01"], "");
+    console.must(&["search", "secret", "plan", "--from", "2026-11-01", "--sender", "*@example.com"], "");
     console.must(&["export", "--kind", "file"], "");
     let rows = console.must(&["audit", "list", "--format", "jsonl", "--action", "search", "--action", "export"], "");
     let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(rows.iter().map(|row| &row["action"]).collect::<Vec<_>>(), ["export", "search"]);
+    assert_eq!(rows[1]["target"]["people"], serde_json::json!([{ "side": "sender", "any": ["*@example.com"] }]));
     assert_eq!(
         (&rows[1]["target"]["text"][1], &rows[1]["target"]["from"]),
         (&Value::from("plan"), &Value::from("2026-11-01T00:00:00.000000Z"))

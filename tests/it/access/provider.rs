@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,7 +20,7 @@ use xmpp_archiver::time::SECOND;
 use super::signing::{SigningKey, unsigned, with_secret};
 use super::stage::{Stage, address};
 use crate::support::archiver::StoreKind;
-use crate::support::process::{Directory, Process, free_port, program, wait_for};
+use crate::support::process::Directory;
 
 const CLIENT: &str = "xmpp-archiver";
 const SECRET: &str = "between client and provider";
@@ -413,52 +411,4 @@ fn a_provider_that_is_away_is_told() {
         let none = Stage::new(StoreKind::Sqlite).await;
         assert!(!none.access.has_provider() && none.access.oidc_start().await.is_err());
     });
-}
-
-/// Our idea of the protocol is not the only one: `oidc-provider-mock`, which `script/test` installs, has another.
-#[test]
-fn a_provider_that_others_wrote() {
-    let Some(mock) = program("oidc-provider-mock").or_else(|| std::env::var_os("OIDC_PROVIDER_MOCK").map(PathBuf::from)) else {
-        eprintln!("oidc-provider-mock is not installed");
-        return;
-    };
-    let directory = Directory::new(None);
-    let port = free_port();
-    let mut command = Command::new(mock);
-    command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
-    let _process = Process::spawn(command, &directory.path().join("log"));
-    wait_for("the provider to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
-    with_runtime(async || {
-        let own = Provider::start(json!({}));
-        let mut config = own.config();
-        config.issuer = format!("http://127.0.0.1:{port}");
-        let stage = Stage::with_provider(StoreKind::Sqlite, Some(config)).await;
-        stage.set_now(xmpp_archiver::time::now());
-        let account = NewAccount {
-            name: "ann".to_owned(),
-            roles: Roles::of([Role::Auditor]),
-            oidc_subject: Some("ann@example.com".to_owned()),
-            ..NewAccount::default()
-        };
-        stage.access.add_account(&stage.console, account, None).await.unwrap();
-        for (subject, is_known) in [("ann@example.com", true), ("eve@example.com", false)] {
-            let start = stage.access.oidc_start().await.unwrap();
-            let (state, code) = agree(&start.url, subject);
-            assert_eq!(finish(&stage, &start.cookie, &state, &code).await.is_ok(), is_known, "{subject}");
-        }
-    });
-}
-
-/// Sends the form in which that provider asks for the subject.
-fn agree(url: &str, subject: &str) -> (String, String) {
-    let url = Url::parse(url).expect("a URL");
-    let mut socket = TcpStream::connect((url.host_str().expect("a host"), url.port().expect("a port"))).expect("the provider");
-    let body: String = form_urlencoded::Serializer::new(String::new()).append_pair("sub", subject).finish();
-    let (path, query, length) = (url.path(), url.query().unwrap_or_default(), body.len());
-    let head = "Content-Type: application/x-www-form-urlencoded\r\nConnection: close";
-    write!(socket, "POST {path}?{query} HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}").expect("ask");
-    let (head, _) = read(&mut socket).expect("an answer");
-    let back = Url::parse(&header(&head, "location").unwrap_or_else(|| panic!("a redirect: {head:?}"))).expect("a URL");
-    let query: HashMap<String, String> = back.query_pairs().into_owned().collect();
-    (query["state"].clone(), query["code"].clone())
 }

@@ -58,10 +58,6 @@ impl Stage {
         self.clock.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_now(&self, now: Micros) {
-        self.clock.store(now, Ordering::Relaxed);
-    }
-
     pub(super) fn wait(&self, seconds: i64) {
         self.clock.fetch_add(seconds * SECOND, Ordering::Relaxed);
     }
