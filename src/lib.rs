@@ -15,7 +15,7 @@
 //! 5. Identity decides which copies are one message. A copy is never thrown away: it becomes a delivery of its message.
 //! 6. The store writes messages and deliveries in one transaction, together with how far the spool is done. Only then is
 //!    the spool's record released. A spool replayed any number of times gives the same rows.
-//! 7. Whoever searches, shows or exports reads them back.
+//! 7. Whoever searches, shows or exports reads them back, on the command line or in the console.
 //!
 //! The modules stand in that order: the configuration first, the command line that starts it all last.
 
@@ -29,6 +29,7 @@ pub mod stats;
 pub mod tally;
 pub mod time;
 pub mod tls;
+pub mod words;
 pub mod xml;
 
 pub mod component;
@@ -58,8 +59,12 @@ pub mod metrics;
 
 pub mod run;
 
+pub mod access;
 pub mod demo;
+pub mod indexer;
 pub mod reconcile;
 pub mod retrieve;
+
+pub mod web;
 
 pub mod cli;

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::render::Render;
 use crate::message::address::unescape;
 use crate::message::content::flags;
-use crate::retrieve::{Bounce, Delivery, Found, StanzaId, names};
+use crate::retrieve::{Bounce, Context, Delivery, Found, StanzaId, names};
 use crate::time::rfc3339;
 
 /// Writes one JSON object a line.
@@ -27,6 +27,18 @@ impl Render for JsonLines {
 
 fn line(found: &Found) -> Result<String, Failure> {
     serde_json::to_string(&Message::of(found)).map_err(|error| Failure::Runtime(format!("message {}: {error}", found.id)))
+}
+
+/// A message with what was said around it.
+pub(super) fn context(context: &Context) -> Result<String, Failure> {
+    let side = |messages: &[Found]| messages.iter().map(value).collect::<Result<Vec<Value>, Failure>>();
+    let (before, hit, after) = (side(&context.before)?, value(&context.message)?, side(&context.after)?);
+    Ok(serde_json::json!({ "before": before, "message": hit, "after": after }).to_string())
+}
+
+/// A message as one object, as every program gets it, be it from the command line or from the API.
+pub(crate) fn value(found: &Found) -> Result<Value, Failure> {
+    serde_json::to_value(Message::of(found)).map_err(|error| Failure::Runtime(format!("message {}: {error}", found.id)))
 }
 
 #[derive(Serialize)]

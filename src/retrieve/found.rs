@@ -132,7 +132,7 @@ pub struct Stay {
 impl Found {
     /// Its place in the order.
     pub fn cursor(&self) -> Cursor {
-        Cursor { sent_at: self.sent_at, id: self.id }
+        Cursor::new(self.sent_at, self.id)
     }
 
     /// A private message in a room is addressed to a nick. Whose nick that is may be known only from the copy that reached them,

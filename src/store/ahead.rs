@@ -26,6 +26,7 @@ pub(crate) struct Recorded {
     pub(crate) bounces: Vec<BounceRow>,
     pub(crate) occupancies: Vec<OccupancyRow>,
     pub(crate) sightings: Vec<SightingRow>,
+    pub(crate) late: Vec<LateRow>,
     pub(crate) senders: Vec<PersonRow>,
     pub(crate) recipients: Vec<PersonRow>,
     pub(crate) sender_nicks: Vec<NickRow>,
@@ -134,6 +135,7 @@ impl<Q: Queries> Queries for Ahead<'_, Q> {
         insert_bounces(BounceRow) bounces;
         insert_occupancies(OccupancyRow) occupancies;
         insert_sightings(SightingRow) sightings;
+        insert_late(LateRow) late;
     }
 
     async fn name_people(&mut self, message_id: i64, people: People) -> QueryResult<()> {

@@ -197,6 +197,7 @@ written!(
     id "id", at "`at`", room_id "room_id", jid_id "jid_id", event "event", node_id "node_id", nick "nick", resource "resource"
 );
 written!(SightingRow, "sightings", "", row_id "row_id", at "`at`", seq "seq", kind "kind", node_id "node_id", is_first "is_first");
+written!(LateRow, "search_late", "", message_id "message_id");
 written!(SettingRow, "settings", " ON DUPLICATE KEY UPDATE value = VALUES(value)", name "name", value "value");
 written!(ProgressRow, "progress", " ON DUPLICATE KEY UPDATE next_seq = VALUES(next_seq)", spool_id "spool_id", next_seq "next_seq");
 

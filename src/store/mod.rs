@@ -5,6 +5,7 @@
 //! exactly once however often it is read. Writers of one database exclude each other for the length of a transaction, which keeps
 //! identity exact and ids without gaps with any number of processes.
 
+pub mod access;
 mod account;
 mod ahead;
 pub mod batch;
@@ -34,6 +35,7 @@ pub mod rooms;
 mod rows;
 pub mod schema;
 mod scouts;
+pub mod search;
 mod sqlite;
 mod statement;
 mod tallied_rows;

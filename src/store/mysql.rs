@@ -115,6 +115,7 @@ fn write(texts: &mut Texts, guard: &Guard, rows: Recorded) {
     texts.insert(&rows.bounces);
     texts.insert(&rows.occupancies);
     texts.insert(&rows.sightings);
+    texts.insert(&rows.late);
     rows.senders.iter().for_each(|row| texts.name_person(row, "sender"));
     rows.recipients.iter().for_each(|row| texts.name_person(row, "recipient"));
     rows.sender_nicks.iter().for_each(|row| texts.name_nick(row, "sender"));

@@ -125,6 +125,10 @@ queries!(&AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyn
         unnest::insert(self, unnest::Sightings::of(rows)).await
     }
 
+    async fn insert_late(&mut self, rows: Vec<LateRow>) -> QueryResult<()> {
+        unnest::insert(self, unnest::Late::of(rows)).await
+    }
+
     async fn insert_messages(&mut self, rows: Vec<MessageRow>) -> QueryResult<()> {
         unnest::insert(self, unnest::Messages::of(rows)).await
     }
@@ -210,7 +214,7 @@ async fn begin(db: &AsyncPgConnection, check: unnest::Check) -> QueryResult<()> 
 }
 
 async fn write(db: &AsyncPgConnection, rows: Recorded) -> QueryResult<()> {
-    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q) = tokio::join!(
+    let (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r) = tokio::join!(
         biased;
         unnest::insert(db, unnest::Nodes::of(rows.nodes)),
         unnest::insert(db, unnest::Jids::of(rows.jids)),
@@ -222,6 +226,7 @@ async fn write(db: &AsyncPgConnection, rows: Recorded) -> QueryResult<()> {
         unnest::insert(db, unnest::Bounces::of(rows.bounces)),
         unnest::insert(db, unnest::Occupancies::of(rows.occupancies)),
         unnest::insert(db, unnest::Sightings::of(rows.sightings)),
+        unnest::insert(db, unnest::Late::of(rows.late)),
         unnest::insert(db, unnest::Senders::of(rows.senders)),
         unnest::insert(db, unnest::Recipients::of(rows.recipients)),
         unnest::insert(db, unnest::SenderNicks::of(rows.sender_nicks)),
@@ -230,7 +235,7 @@ async fn write(db: &AsyncPgConnection, rows: Recorded) -> QueryResult<()> {
         unnest::insert(db, unnest::Settings::of(rows.settings)),
         unnest::insert(db, unnest::Progress::of(rows.progress)),
     );
-    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q].into_iter().collect()
+    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r].into_iter().collect()
 }
 
 /// Commits if the position was moved, and nothing else happened.

@@ -81,6 +81,7 @@ pub(crate) trait Queries {
     async fn insert_bounces(&mut self, rows: Vec<BounceRow>) -> QueryResult<()>;
     async fn insert_occupancies(&mut self, rows: Vec<OccupancyRow>) -> QueryResult<()>;
     async fn insert_sightings(&mut self, rows: Vec<SightingRow>) -> QueryResult<()>;
+    async fn insert_late(&mut self, rows: Vec<LateRow>) -> QueryResult<()>;
     async fn insert_quarantine(&mut self, rows: &[QuarantineRow]) -> QueryResult<()>;
     async fn insert_gaps(&mut self, rows: &[GapRow]) -> QueryResult<()>;
     /// The gaps of a node for this reason that began at this moment, that last, or, where a spool was damaged, all.
@@ -517,6 +518,7 @@ macro_rules! inserts {
         $crate::store::queries::inserts!($dsl, $wait, $most, insert_bounces BounceRow bounces);
         $crate::store::queries::inserts!($dsl, $wait, $most, insert_occupancies OccupancyRow occupancy_events);
         $crate::store::queries::inserts!($dsl, $wait, $most, insert_sightings SightingRow sightings);
+        $crate::store::queries::inserts!($dsl, $wait, $most, insert_late LateRow search_late);
     };
 }
 pub(crate) use inserts;

@@ -125,6 +125,13 @@ pub(crate) struct ProgressRow {
     pub(crate) next_seq: i64,
 }
 
+/// A row of `search_late`, whose number the database gives.
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = search_late, treat_none_as_default_value = false)]
+pub(crate) struct LateRow {
+    pub(crate) message_id: i64,
+}
+
 /// A row of `deliveries`.
 #[derive(Clone, Debug, Insertable)]
 #[diesel(table_name = deliveries, treat_none_as_default_value = false)]

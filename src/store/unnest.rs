@@ -203,6 +203,11 @@ columns! {
 }
 
 columns! {
+    Late, LateRow, insert "search_late", "";
+    message_id "message_id" BigInt => i64, "int8";
+}
+
+columns! {
     Senders, PersonRow, update "UPDATE messages SET sender_id = news.id, sender_resource = news.resource",
     " AS news (message_id, id, resource) WHERE messages.id = news.message_id AND messages.sender_id IS NULL";
     message_id "message_id" BigInt => i64, "int8";
@@ -307,7 +312,7 @@ impl QueryFragment<Pg> for Check {
 
 /// Prepares all of them, by running them without rows, in one go.
 pub(super) async fn prepare(connection: &AsyncPgConnection) -> QueryResult<()> {
-    let all: [Outcome<'_>; 20] = [
+    let all: [Outcome<'_>; 21] = [
         run(connection, BEGIN),
         run(connection, Nodes::default()),
         run(connection, Jids::default()),
@@ -319,6 +324,7 @@ pub(super) async fn prepare(connection: &AsyncPgConnection) -> QueryResult<()> {
         run(connection, Bounces::default()),
         run(connection, Occupancies::default()),
         run(connection, Sightings::default()),
+        run(connection, Late::default()),
         run(connection, Senders::default()),
         run(connection, Recipients::default()),
         run(connection, SenderNicks::default()),
