@@ -9,7 +9,8 @@ use diesel::QueryResult;
 use diesel::result::Error;
 
 use super::batch::{Entry, Item};
-use super::queries::{Details, LastIds, Queries};
+use super::queries::{LastIds, Queries};
+use super::reads::{Details, Reads};
 use super::references::Sought;
 use super::rows::*;
 
@@ -97,16 +98,12 @@ macro_rules! impossible {
     };
 }
 
-impl<Q: Queries> Queries for Ahead<'_, Q> {
+impl<Q: Queries> Reads for Ahead<'_, Q> {
     passed_on! {
-        setting(name: &str) -> Option<Vec<u8>>;
-        progress(spool_id: &[u8]) -> Option<i64>;
         jid_ids(jids: &[String]) -> Vec<JidRow>;
         jids_of(ids: &[i32]) -> Vec<JidRow>;
-        node_rows() -> Vec<NodeRow>;
         conversations_of(first: &[i32], second: &[i32]) -> Vec<ConversationRow>;
         known_rooms(rooms: &[i32]) -> Vec<(i32, i16)>;
-        occupancies() -> Vec<OccupancyRow>;
         known_by_content(keys: &[Vec<u8>]) -> Vec<KnownRow>;
         known_by_id(ids: &[i64]) -> Vec<KnownRow>;
         ids_by_exact(keys: &[Vec<u8>]) -> Vec<KeyRow>;
@@ -116,10 +113,20 @@ impl<Q: Queries> Queries for Ahead<'_, Q> {
         named_in(conversation: i32, wanted: &str) -> Option<ReferenceRow>;
         reference(wanted: i64) -> Option<ReferenceRow>;
         latest_subject(conversation: i32) -> Option<i64>;
+        latest_subjects(conversations: &[i32]) -> Vec<Option<i64>>;
         references(wanted: &[Sought]) -> Vec<Option<ReferenceRow>>;
         alike(content: &[Vec<u8>], exact: &[Vec<u8>]) -> (Vec<KnownRow>, Vec<KeyRow>);
         details(ids: &[i64], with_sightings: bool) -> Details;
         sightings_of(of: Sighted, ids: &[i64]) -> Vec<SightingRow>;
+    }
+}
+
+impl<Q: Queries> Queries for Ahead<'_, Q> {
+    passed_on! {
+        setting(name: &str) -> Option<Vec<u8>>;
+        progress(spool_id: &[u8]) -> Option<i64>;
+        node_rows() -> Vec<NodeRow>;
+        occupancies() -> Vec<OccupancyRow>;
         bounces_like(message: Option<i64>) -> Vec<BouncedRow>;
         occupancies_in(room: i32, from: i64, to: i64) -> Vec<OccupancyRow>;
     }

@@ -9,6 +9,7 @@ use diesel::QueryResult;
 
 use super::foresight::Foreseen;
 use super::queries::{LastIds, Queries};
+use super::reads::Reads;
 use super::rows::{ConversationRow, JidRow, NodeRow};
 
 /// Most JIDs and most conversations remembered (about 100 bytes each).
@@ -213,7 +214,7 @@ impl Dictionary {
 }
 
 /// The numbers of these conversations, as far as the database has them.
-pub(crate) async fn conversation_keys<Q: Queries>(
+pub(crate) async fn conversation_keys<Q: Reads>(
     db: &mut Q,
     keys: HashSet<ConversationKey>,
 ) -> QueryResult<HashMap<ConversationKey, Option<i32>>> {

@@ -14,7 +14,8 @@ use diesel::QueryResult;
 use super::dictionary::{Conversation, ConversationKey, conversation_keys};
 use super::feeds::Feeds;
 use super::lookup::{self, FoundMessage};
-use super::queries::{LastIds, Queries};
+use super::queries::LastIds;
+use super::reads::Reads;
 use super::references::{Sought, name, sought};
 use super::rows::ReferenceRow;
 use crate::identity::keys::{Key, Keyring};
@@ -77,7 +78,7 @@ pub(crate) struct Foreseen {
 
 impl Questions {
     /// Asks all of it, for names and for messages at once.
-    pub(crate) async fn ask_at_once<Q: Queries>(
+    pub(crate) async fn ask_at_once<Q: Reads>(
         mut self,
         (one, other): (&mut Q, &mut Q),
         keyring: &Keyring,
@@ -94,7 +95,7 @@ impl Questions {
         Ok(seen)
     }
 
-    async fn ask_names<Q: Queries>(&mut self, db: &mut Q, seen: &mut Foreseen) -> QueryResult<()> {
+    async fn ask_names<Q: Reads>(&mut self, db: &mut Q, seen: &mut Foreseen) -> QueryResult<()> {
         if !self.jids.is_empty() {
             for row in db.jid_ids(&self.jids).await? {
                 self.numbers.insert(row.jid.clone(), row.id);
@@ -118,7 +119,7 @@ impl Questions {
         seen.conversations.get(&self.key(conversation)?).copied().flatten()
     }
 
-    async fn ask_rest<Q: Queries>(&mut self, db: &mut Q, keyring: &Keyring, feeds: &Feeds, seen: &mut Foreseen) -> QueryResult<()> {
+    async fn ask_rest<Q: Reads>(&mut self, db: &mut Q, keyring: &Keyring, feeds: &Feeds, seen: &mut Foreseen) -> QueryResult<()> {
         let rooms: Vec<i32> = self.rooms.iter().filter_map(|room| self.numbers.get(room)).copied().collect();
         if !rooms.is_empty() {
             seen.rooms = rooms.iter().map(|room| (*room, false)).collect();
@@ -153,13 +154,7 @@ struct Messages {
     found: Vec<FoundMessage>,
 }
 
-async fn ask_messages<Q: Queries>(
-    db: &mut Q,
-    keyring: &Keyring,
-    feeds: &Feeds,
-    content: Vec<Key>,
-    exact: Vec<Key>,
-) -> QueryResult<Messages> {
+async fn ask_messages<Q: Reads>(db: &mut Q, keyring: &Keyring, feeds: &Feeds, content: Vec<Key>, exact: Vec<Key>) -> QueryResult<Messages> {
     let asked = (content.iter().copied().collect(), exact.iter().copied().collect());
     let found = lookup::ask(db, keyring, feeds, content, exact, HashSet::new()).await?;
     Ok(Messages { content: asked.0, exact: asked.1, found: found.messages })

@@ -13,7 +13,7 @@ const STATEMENT_BYTES: usize = 2 * 1024 * 1024;
 const TEXT_BYTES: usize = 4 * 1024 * 1024;
 
 /// A value as SQL.
-trait Literal {
+pub(super) trait Literal {
     fn write(&self, sql: &mut String);
 }
 
@@ -73,6 +73,24 @@ impl<T: Literal> Literal for Option<T> {
 pub(super) fn bytes(value: &[u8]) -> String {
     let mut sql = String::with_capacity(2 * value.len() + 3);
     value.to_vec().write(&mut sql);
+    sql
+}
+
+/// A text as SQL.
+pub(super) fn text(value: &str) -> String {
+    let mut sql = String::with_capacity(value.len() + 2);
+    value.to_owned().write(&mut sql);
+    sql
+}
+
+/// Values as what follows `IN`.
+pub(super) fn list(values: &[impl Literal]) -> String {
+    let mut sql = String::with_capacity(16 * values.len());
+    for value in values {
+        sql.push(if sql.is_empty() { '(' } else { ',' });
+        value.write(&mut sql);
+    }
+    sql.push(')');
     sql
 }
 

@@ -6,6 +6,7 @@ use diesel::QueryResult;
 
 use super::feeds::{Feeds, Sightings, way};
 use super::queries::Queries;
+use super::reads::Reads;
 use super::rows::{CountedRow, KeyRow, KnownRow};
 use crate::identity::keys::{self, KEY_BYTES, Key, Keyring};
 use crate::identity::known::{Count, exact_hashes_of};
@@ -49,7 +50,7 @@ pub(crate) struct Found {
 }
 
 /// Looks up everything that copies of a batch may belong to.
-pub(crate) async fn ask<Q: Queries>(
+pub(crate) async fn ask<Q: Reads>(
     db: &mut Q,
     keyring: &Keyring,
     feeds: &Feeds,
@@ -60,10 +61,10 @@ pub(crate) async fn ask<Q: Queries>(
     let (mut rows, found) = db.alike(&distinct(content), &distinct(exact)).await?;
     let mut more: HashSet<i64> = found.iter().map(|row| row.message_id).collect();
     let mut latest = HashMap::new();
-    for conversation in subjects {
-        let subject = db.latest_subject(conversation).await?;
+    let subjects: Vec<i32> = subjects.into_iter().collect();
+    for (conversation, subject) in subjects.iter().zip(db.latest_subjects(&subjects).await?) {
         more.extend(subject);
-        latest.insert(conversation, subject);
+        latest.insert(*conversation, subject);
     }
     let have: HashSet<i64> = rows.iter().map(|row| row.id).collect();
     let more: Vec<i64> = more.difference(&have).copied().collect();
@@ -75,7 +76,7 @@ pub(crate) async fn ask<Q: Queries>(
 }
 
 /// The same, brought into memory.
-pub(crate) async fn known<Q: Queries>(
+pub(crate) async fn known<Q: Reads>(
     db: &mut Q,
     identity: &mut Identity,
     feeds: &Feeds,
@@ -89,7 +90,7 @@ pub(crate) async fn known<Q: Queries>(
 }
 
 /// The messages of these rows, with everything that identity needs of them.
-async fn whole<Q: Queries>(db: &mut Q, keyring: &Keyring, feeds: &Feeds, rows: Vec<KnownRow>) -> QueryResult<Vec<FoundMessage>> {
+async fn whole<Q: Reads>(db: &mut Q, keyring: &Keyring, feeds: &Feeds, rows: Vec<KnownRow>) -> QueryResult<Vec<FoundMessage>> {
     let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
     let details = db.details(&ids, !feeds.is_empty()).await?;
     let deliveries = by_message(details.deliveries, |row| row.message_id);
@@ -167,7 +168,7 @@ fn count(known: &mut Known, delivery: &CountedRow, (feed, at): (i16, i64), jids:
     *sends = (*sends).max(u16::try_from(delivery.send_no).unwrap_or(1));
 }
 
-async fn jids<Q: Queries>(
+async fn jids<Q: Reads>(
     db: &mut Q,
     rows: &[KnownRow],
     deliveries: &HashMap<i64, Vec<CountedRow>>,

@@ -8,6 +8,7 @@
 pub mod access;
 mod account;
 mod ahead;
+mod asker;
 pub mod batch;
 pub mod codec;
 mod derive;
@@ -30,6 +31,7 @@ mod postgres;
 pub mod quarantine;
 mod queries;
 mod queues;
+mod reads;
 mod references;
 pub mod rooms;
 mod rows;

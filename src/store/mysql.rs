@@ -3,11 +3,14 @@
 use diesel::QueryResult;
 use diesel::prelude::*;
 use diesel_async::{AsyncMysqlConnection, RunQueryDsl, SimpleAsyncConnection};
+use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 
 use super::ahead::{Guard, Recorded};
+use super::asker::Asker;
 use super::literal::{self, Texts};
 use super::queries::{inserts, queries};
+use super::reads::reads;
 use super::rows::*;
 use super::schema::{deliveries, messages, settings};
 use super::{Endpoint, StoreError, tallies};
@@ -41,9 +44,24 @@ pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncMysqlCon
         }
         Ok(connection)
     };
-    tokio::time::timeout(endpoint.connect_timeout, connected)
-        .await
-        .map_err(|_elapsed| StoreError::Unreachable(format!("MySQL did not answer within {:?}", endpoint.connect_timeout)))?
+    tokio::time::timeout(endpoint.connect_timeout, connected).await.map_err(|_elapsed| silent(endpoint))?
+}
+
+/// Connects somebody who only asks, in plain text.
+pub(super) async fn open_asker(endpoint: &Endpoint, url: &str) -> Result<Asker, StoreError> {
+    let options = options(endpoint, url)?;
+    let connected = async {
+        let mut conn = Conn::new(options).await?;
+        // The way in which texts are quoted depends on both.
+        conn.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin; SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'").await?;
+        Ok::<_, mysql_async::Error>(Asker(conn))
+    };
+    let connected = tokio::time::timeout(endpoint.connect_timeout, connected).await.map_err(|_elapsed| silent(endpoint))?;
+    connected.map_err(|error| StoreError::unreachable("MySQL", &error))
+}
+
+fn silent(endpoint: &Endpoint) -> StoreError {
+    StoreError::Unreachable(format!("MySQL did not answer within {:?}", endpoint.connect_timeout))
 }
 
 fn options(endpoint: &Endpoint, url: &str) -> Result<Opts, StoreError> {
@@ -61,6 +79,8 @@ fn options(endpoint: &Endpoint, url: &str) -> Result<Opts, StoreError> {
     }
     Ok(builder.into())
 }
+
+reads!(AsyncMysqlConnection, diesel_async::RunQueryDsl, [.await], {});
 
 queries!(AsyncMysqlConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await],
     crate::store::mysql::ADD_TALLIES, {

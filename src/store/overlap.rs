@@ -33,6 +33,9 @@ const MOST_TOGETHER: usize = 3;
 /// After a batch failed that was decided ahead, so many go one by one without another writer in between before it is tried again.
 pub(super) const CALM_BATCHES: u32 = 8;
 
+/// What tells one MySQL server from another.
+pub(super) const MYSQL_IDENTITY: &str = "CONCAT_WS(' ', @@hostname, @@port, @@server_id, @@datadir)";
+
 type Outcome = Pin<Box<dyn Future<Output = QueryResult<()>> + Send>>;
 
 /// What is on its way.
@@ -100,7 +103,7 @@ impl Writer {
         self.memory.is_current() && self.overlap.as_ref().is_some_and(|overlap| !overlap.is_lame)
     }
 
-    /// Keeps no more than this many messages in memory from one batch to the next that are stored.
+    /// Keeps no more than this many messages, and names of messages, in memory from one batch to the next that are stored.
     pub fn keep(&mut self, most: usize) {
         self.memory.keep(most);
     }
@@ -234,21 +237,27 @@ impl Writer {
 /// Another connection to the very server: one that is a moment behind, as a cluster's others may be, would not know what this writer has forgotten.
 pub(super) async fn open_on(endpoint: &Endpoint, server: &str) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(endpoint).await?;
-    if identity_of(&mut connection).await? != server {
-        return Err(StoreError::Unreachable("the address leads to several servers: batches are stored one by one".to_owned()));
-    }
+    is_same(server, identity_of(&mut connection).await?)?;
     connection.go_by_indexes().await.map_err(|error| StoreError::of(&error))?;
     Ok(connection)
+}
+
+/// Refuses a connection to another server.
+pub(super) fn is_same(server: &str, other: String) -> Result<(), StoreError> {
+    if other == server {
+        Ok(())
+    } else {
+        Err(StoreError::Unreachable("the address leads to several servers: batches are stored one by one".to_owned()))
+    }
 }
 
 /// What tells a server from every other one.
 async fn identity_of(connection: &mut Connection) -> Result<String, StoreError> {
     const POSTGRES: &str = "concat_ws(' ', pg_postmaster_start_time(), inet_server_addr(), inet_server_port())";
-    const MYSQL: &str = "CONCAT_WS(' ', @@hostname, @@port, @@server_id, @@datadir)";
     let identity = match connection {
         Connection::Sqlite(_) => Ok(String::new()),
         Connection::Postgres(db) => diesel::select(sql::<Text>(POSTGRES)).get_result(&mut **db).await,
-        Connection::Mysql(db) => diesel::select(sql::<Text>(MYSQL)).get_result(&mut **db).await,
+        Connection::Mysql(db) => diesel::select(sql::<Text>(MYSQL_IDENTITY)).get_result(&mut **db).await,
     };
     identity.map_err(|error| StoreError::of(&error))
 }

@@ -11,7 +11,8 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::ahead::{Guard, Recorded};
-use super::queries::{Details, queries, reference};
+use super::queries::queries;
+use super::reads::{Details, reads, reference};
 use super::references::Sought;
 use super::rows::*;
 use super::schema::settings;
@@ -80,6 +81,49 @@ fn settings_of(url: &str) -> Result<(tokio_postgres::Config, super::tls::Verify)
 }
 
 // For a shared reference, since what is asked through several of them at once goes to the server in one round trip.
+reads!(&AsyncPgConnection, diesel_async::RunQueryDsl, [.await], {
+    async fn alike(&mut self, content: &[Vec<u8>], exact: &[Vec<u8>]) -> QueryResult<(Vec<KnownRow>, Vec<KeyRow>)> {
+        let (mut one, mut other) = (*self, *self);
+        tokio::try_join!(one.known_by_content(content), other.ids_by_exact(exact))
+    }
+
+    async fn details(&mut self, ids: &[i64], with_sightings: bool) -> QueryResult<Details> {
+        let (mut one, mut two, mut three, mut four) = (*self, *self, *self, *self);
+        let sighted: &[i64] = if with_sightings { ids } else { &[] };
+        let sightings = four.sightings_of(Sighted::Delivery, sighted);
+        let (deliveries, keys, bounced, sightings) = tokio::try_join!(one.counted(ids), two.keys_of(ids), three.bounced(ids), sightings)?;
+        Ok(Details { deliveries, keys, bounced, sightings })
+    }
+
+    async fn references(&mut self, wanted: &[Sought]) -> QueryResult<Vec<Option<ReferenceRow>>> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for part in wanted.chunks(MAX_ASKED_AT_ONCE) {
+            let ask = |sought| {
+                let mut db = *self;
+                async move { reference(&mut db, sought).await }
+            };
+            for answer in all(part.iter().map(ask)).await {
+                found.push(answer?);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn latest_subjects(&mut self, conversations: &[i32]) -> QueryResult<Vec<Option<i64>>> {
+        let mut found = Vec::with_capacity(conversations.len());
+        for part in conversations.chunks(MAX_ASKED_AT_ONCE) {
+            let ask = |conversation: &i32| {
+                let (mut db, conversation) = (*self, *conversation);
+                async move { db.latest_subject(conversation).await }
+            };
+            for answer in all(part.iter().map(ask)).await {
+                found.push(answer?);
+            }
+        }
+        Ok(found)
+    }
+});
+
 queries!(&AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyncConnection, [.await],
     "ON CONFLICT (node_id, day, state, reason) DO UPDATE SET count = tallies.count + excluded.count", {
     async fn begin(&mut self) -> QueryResult<Vec<u8>> {
@@ -135,33 +179,6 @@ queries!(&AsyncPgConnection, diesel_async::RunQueryDsl, diesel_async::SimpleAsyn
 
     async fn insert_deliveries(&mut self, rows: Vec<DeliveryRow>) -> QueryResult<()> {
         unnest::insert(self, unnest::Deliveries::of(rows)).await
-    }
-
-    async fn alike(&mut self, content: &[Vec<u8>], exact: &[Vec<u8>]) -> QueryResult<(Vec<KnownRow>, Vec<KeyRow>)> {
-        let (mut one, mut other) = (*self, *self);
-        tokio::try_join!(one.known_by_content(content), other.ids_by_exact(exact))
-    }
-
-    async fn details(&mut self, ids: &[i64], with_sightings: bool) -> QueryResult<Details> {
-        let (mut one, mut two, mut three, mut four) = (*self, *self, *self, *self);
-        let sighted: &[i64] = if with_sightings { ids } else { &[] };
-        let sightings = four.sightings_of(Sighted::Delivery, sighted);
-        let (deliveries, keys, bounced, sightings) = tokio::try_join!(one.counted(ids), two.keys_of(ids), three.bounced(ids), sightings)?;
-        Ok(Details { deliveries, keys, bounced, sightings })
-    }
-
-    async fn references(&mut self, wanted: &[Sought]) -> QueryResult<Vec<Option<ReferenceRow>>> {
-        let mut found = Vec::with_capacity(wanted.len());
-        for part in wanted.chunks(MAX_ASKED_AT_ONCE) {
-            let ask = |sought| {
-                let mut db = *self;
-                async move { reference(&mut db, sought).await }
-            };
-            for answer in all(part.iter().map(ask)).await {
-                found.push(answer?);
-            }
-        }
-        Ok(found)
     }
 });
 

@@ -16,12 +16,14 @@ use crate::message::{ExactId, IdKind, Message};
 /// Most ids remembered (about 60 bytes each).
 const MAX_REMEMBERED: usize = 15_000;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct References {
     by_name: HashMap<u64, Remembered>,
     order: VecDeque<u64>,
     /// What the database says of the names that this batch asks for.
     looked_up: HashMap<u64, Option<ReferenceRow>>,
+    /// How many names stay from one batch to the next.
+    most: usize,
     batch: u64,
 }
 
@@ -43,9 +45,21 @@ pub(crate) struct Sought {
     pub(crate) id: String,
 }
 
+impl Default for References {
+    fn default() -> Self {
+        let (by_name, order, looked_up) = Default::default();
+        Self { by_name, order, looked_up, most: MAX_REMEMBERED, batch: 0 }
+    }
+}
+
 impl References {
+    /// Keeps this many names from one batch to the next instead of [`MAX_REMEMBERED`].
+    pub(crate) fn keep(&mut self, most: usize) {
+        self.most = most;
+    }
+
     pub(crate) fn forget(&mut self) {
-        *self = Self { batch: self.batch, ..Self::default() };
+        *self = Self { batch: self.batch, most: self.most, ..Self::default() };
     }
 
     /// A batch begins: forgets the oldest names, but none that a batch after `stored` told.
@@ -53,7 +67,7 @@ impl References {
         self.batch = batch;
         self.looked_up.clear();
         for _ in 0..self.order.len() {
-            if self.order.len() <= MAX_REMEMBERED {
+            if self.order.len() <= self.most {
                 break;
             }
             let Some(oldest) = self.order.pop_front() else { break };

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diesel::QueryResult;
-use diesel_async::{AsyncMysqlConnection, AsyncPgConnection};
+use diesel_async::AsyncPgConnection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::asker::Asker;
 use super::feeds::Feeds;
 use super::foresight::{Foreseen, Questions};
-use super::overlap::open_on;
+use super::overlap::{is_same, open_on};
 use super::postgres::all;
-use super::{Connection, Endpoint, StoreError};
+use super::{Backend, Connection, Endpoint, StoreError, mysql};
 use crate::identity::keys::Keyring;
 
 /// How many ask ahead on MySQL, each with two connections: one for names, one for messages.
@@ -35,24 +36,27 @@ pub(super) struct Errand {
 impl Scouts {
     /// Connects to this server; none where nothing is to be gained.
     pub(super) async fn open(endpoint: &Endpoint, server: &str) -> Result<Option<Self>, StoreError> {
-        Ok(match open_on(endpoint, server).await? {
-            Connection::Sqlite(_) => None,
-            Connection::Postgres(connection) => Some(Self::Postgres(Arc::from(connection))),
-            Connection::Mysql(first) => {
-                let further = (1..2 * MYSQL_SCOUTS).map(|_| open_on(endpoint, server));
-                let mut open = vec![first];
-                for connection in all(further).await {
-                    if let Connection::Mysql(connection) = connection? {
-                        open.push(connection);
-                    }
-                }
+        match &endpoint.backend {
+            Backend::Sqlite(_) => Ok(None),
+            Backend::Postgres(_) => match open_on(endpoint, server).await? {
+                Connection::Postgres(connection) => Ok(Some(Self::Postgres(Arc::from(connection)))),
+                _ => Ok(None),
+            },
+            Backend::Mysql(url) => {
+                let asker = || async {
+                    let mut asker = mysql::open_asker(endpoint, url).await?;
+                    is_same(server, asker.server().await.map_err(|error| StoreError::of(&error))?)?;
+                    Ok::<_, StoreError>(asker)
+                };
+                let open = all((0..2 * MYSQL_SCOUTS).map(|_| asker())).await;
+                let mut open = open.into_iter().collect::<Result<Vec<_>, _>>()?;
                 let mut scouts = Vec::with_capacity(MYSQL_SCOUTS);
                 while let (Some(one), Some(other)) = (open.pop(), open.pop()) {
-                    scouts.push(asking(*one, *other));
+                    scouts.push(asking(one, other));
                 }
-                Some(Self::Mysql { scouts, next: AtomicUsize::new(0) })
+                Ok(Some(Self::Mysql { scouts, next: AtomicUsize::new(0) }))
             }
-        })
+        }
     }
 
     /// Asks; the answers come by and by, or never if the connection is lost.
@@ -79,7 +83,7 @@ impl Scouts {
 }
 
 /// Starts a task that asks MySQL; it ends with the first question that fails.
-fn asking(mut one: AsyncMysqlConnection, mut other: AsyncMysqlConnection) -> mpsc::UnboundedSender<Box<Errand>> {
+fn asking(mut one: Asker, mut other: Asker) -> mpsc::UnboundedSender<Box<Errand>> {
     let (sender, mut errands) = mpsc::unbounded_channel::<Box<Errand>>();
     tokio::spawn(async move {
         while let Some(errand) = errands.recv().await {

@@ -8,6 +8,7 @@ use diesel::{QueryResult, SqliteConnection};
 
 use super::StoreError;
 use super::queries::{inserts, queries};
+use super::reads::reads;
 use super::rows::*;
 use super::schema::{deliveries, messages};
 
@@ -34,6 +35,8 @@ pub(crate) fn configure(connection: &mut SqliteConnection) -> QueryResult<()> {
          PRAGMA wal_autocheckpoint = 16384; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;"
     ))
 }
+
+reads!(SqliteConnection, diesel::RunQueryDsl, [], {});
 
 queries!(
     SqliteConnection,

@@ -208,6 +208,7 @@ impl Memory {
 
     pub(super) fn keep(&mut self, most: usize) {
         self.identity.keep(most);
+        self.references.keep(most);
     }
 
     pub(super) fn is_current(&self) -> bool {
