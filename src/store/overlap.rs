@@ -27,9 +27,9 @@ use super::writer::Writer;
 use super::{Connection, Endpoint, StoreError, mysql, on_connection, postgres};
 
 /// Most batches on their way: enough that the server always has the next one, whatever a round trip takes.
-pub const MAX_IN_FLIGHT: usize = 5;
+pub const MAX_IN_FLIGHT: usize = 9;
 /// Most batches that MySQL is sent in one text: it executes some while the next are on their way, and waits for none.
-const MOST_TOGETHER: usize = 3;
+const MOST_TOGETHER: usize = 5;
 /// After a batch failed that was decided ahead, so many go one by one without another writer in between before it is tried again.
 pub(super) const CALM_BATCHES: u32 = 8;
 
