@@ -8,10 +8,10 @@ use super::connect::block_on;
 use super::output::{Output, tell};
 use super::reading::{failure, open, pages, placed, tell_more};
 use super::render::renderer;
-use super::transcript::{self, AMENDMENTS, Transcript};
+use super::transcript::{self, Transcript};
 use crate::config::Config;
 use crate::message::address::Address;
-use crate::retrieve::{Archive, Found, Query};
+use crate::retrieve::{AMENDMENTS, Archive, Found, Query};
 
 /// The most conversations that are suggested where the one asked for is not there.
 const MAX_SUGGESTED: usize = 10;

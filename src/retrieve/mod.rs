@@ -4,6 +4,8 @@
 //! messages of the page, and three more what hangs on them. `text` makes words mean the same on every database, `slices` makes the
 //! order of time cheap on the one that has no ordered index of it.
 
+mod account;
+mod amendments;
 mod found;
 pub mod names;
 mod pool;
@@ -18,6 +20,8 @@ mod text;
 
 use std::collections::HashMap;
 
+pub use account::{GapFound, Share};
+pub use amendments::{AMENDMENTS, Amends, MAX_NUMBERS};
 #[cfg(test)]
 pub(crate) use found::sample;
 pub use found::{Bounce, Delivery, Found, StanzaId, Stay};
@@ -117,6 +121,8 @@ impl Archive {
             words: query.text.iter().map(|word| text::fold(word)).collect(),
             kinds: query.kinds.clone(),
             refers_to: query.refers_to.clone(),
+            newer_than: query.newer_than,
+            newest: query.newest,
             all: query.all,
             order: query.order,
             with_xml: query.with_xml,

@@ -6,7 +6,6 @@
 use super::query::{Cursor, Order, SILENT_KINDS};
 use super::slices::Slice;
 use super::text;
-use crate::time::Micros;
 
 /// Message numbers of a page that lie closer than this are read as a range: PostgreSQL keeps only a summary (BRIN) of
 /// `message_keys.message_id`, which it would read again for each number of a list.
@@ -44,12 +43,12 @@ impl Statement {
         Self { dialect, text: text.to_owned(), binds: Vec::new() }
     }
 
-    fn sql(mut self, text: &str) -> Self {
+    pub(crate) fn sql(mut self, text: &str) -> Self {
         self.text.push_str(text);
         self
     }
 
-    fn bind(mut self, value: Bind) -> Self {
+    pub(crate) fn bind(mut self, value: Bind) -> Self {
         self.binds.push(value);
         match self.dialect {
             Dialect::Postgres => self.text.push_str(&format!("${}", self.binds.len())),
@@ -58,7 +57,7 @@ impl Statement {
         self
     }
 
-    fn list(mut self, values: impl IntoIterator<Item = Bind>) -> Self {
+    pub(crate) fn list(mut self, values: impl IntoIterator<Item = Bind>) -> Self {
         let mut between = "(";
         for value in values {
             self = self.sql(between).bind(value);
@@ -101,6 +100,10 @@ pub(crate) struct Scope {
     pub(crate) id: Option<Id>,
     pub(crate) kinds: Vec<i16>,
     pub(crate) refers_to: Vec<i64>,
+    /// Numbers; none means all.
+    pub(crate) ids: Vec<i64>,
+    pub(crate) newer_than: Option<i64>,
+    pub(crate) newest: Option<i64>,
     pub(crate) all: bool,
     pub(crate) order: Order,
     pub(crate) with_xml: bool,
@@ -144,7 +147,7 @@ pub(crate) fn messages(dialect: Dialect, scope: &Scope, slice: Slice, after: Opt
     ))
 }
 
-fn conditions(mut statement: Statement, scope: &Scope) -> Statement {
+pub(crate) fn conditions(mut statement: Statement, scope: &Scope) -> Statement {
     statement = match (&scope.kinds, scope.all || scope.id.is_some()) {
         (kinds, _) if !kinds.is_empty() => statement.sql("m.kind IN ").list(kinds.iter().copied().map(Bind::Small)),
         (_, true) => statement.sql("1 = 1"),
@@ -159,6 +162,11 @@ fn conditions(mut statement: Statement, scope: &Scope) -> Statement {
     if let Some(id) = &scope.id {
         statement = with_id(statement, id);
     }
+    if !scope.ids.is_empty() {
+        statement = statement.sql(" AND m.id IN ").list(scope.ids.iter().copied().map(Bind::Big));
+    }
+    statement = bound(statement, " AND m.id > ", scope.newer_than);
+    statement = bound(statement, " AND m.id <= ", scope.newest);
     statement = scope.participants.iter().fold(statement, |statement, person| with_participant(statement, *person));
     for word in &scope.words {
         let pattern = text::pattern(word);
@@ -197,7 +205,7 @@ fn with_participant(statement: Statement, person: i32) -> Statement {
 }
 
 /// The plain bound on `sent_at` beside the exact one is what an index can be used for.
-fn within(mut statement: Statement, slice: Slice, after: Option<Cursor>, order: Order) -> Statement {
+pub(crate) fn within(mut statement: Statement, slice: Slice, after: Option<Cursor>, order: Order) -> Statement {
     let Slice { mut from, mut before } = slice;
     if let Some(after) = after {
         match order {
@@ -219,9 +227,9 @@ fn within(mut statement: Statement, slice: Slice, after: Option<Cursor>, order: 
     exact.sql(" OR (m.sent_at = ").bind(Bind::Big(sent_at)).sql(&format!(" AND m.id {beyond} ")).bind(Bind::Big(id)).sql("))")
 }
 
-fn bound(statement: Statement, sql: &str, at: Option<Micros>) -> Statement {
-    match at {
-        Some(at) => statement.sql(sql).bind(Bind::Big(at)),
+pub(crate) fn bound(statement: Statement, sql: &str, limit: Option<i64>) -> Statement {
+    match limit {
+        Some(limit) => statement.sql(sql).bind(Bind::Big(limit)),
         None => statement,
     }
 }

@@ -4,6 +4,7 @@
 mod backfill;
 mod captures;
 mod direct;
+mod exports;
 mod faults;
 mod federation;
 mod fuzz;
