@@ -39,6 +39,9 @@ pub struct ExportArgs {
         conflicts_with_all = ["text", "participant", "room", "id", "kind", "all", "from", "to", "format", "xml", "zone_name", "by", "reason", "font"]
     )]
     pub resume: bool,
+    /// Add to the series of exports in --output-dir what is new since the last one, each message exactly once; begins a series, too
+    #[arg(long, requires = "output_dir", conflicts_with = "resume")]
+    pub series: bool,
     /// The time zone of days and of the times that people read, such as Europe/Berlin; that of --time, if not given
     #[arg(long = "zone", value_name = "ZONE", requires = "output_dir")]
     pub zone_name: Option<String>,

@@ -16,7 +16,7 @@ use super::output::tell;
 use super::reading::{failure, open, query};
 use super::when::Zone;
 use crate::config::Config;
-use crate::export::{Export, ExportError, Progress, Stage, produce, resume};
+use crate::export::{Export, ExportError, Progress, Stage, produce, resume, series};
 
 /// How often the progress is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
@@ -39,14 +39,17 @@ pub(super) fn execute(config: &Config, args: &ExportArgs, directory: &Path) -> R
             }
         });
         let produced = match export {
-            Some(export) => produce(&archive, export, directory, &watch).await,
-            None => resume(&archive, directory, &watch).await,
+            Some(export) if args.series => series::add(&archive, export, directory, &watch).await,
+            Some(export) => produce(&archive, export, directory, &watch).await.map(Some),
+            None => resume(&archive, directory, &watch).await.map(Some),
         };
         produced.map_err(told)
     });
     progress.finish_and_clear();
-    let produced = produced?;
-    tell(&format!("{} messages in {} files: {}", produced.messages, produced.files, produced.directory.display()));
+    match produced? {
+        Some(done) => tell(&format!("{} messages in {} files: {}", done.messages, done.files, done.directory.display())),
+        None => tell("nothing was stored since the last export of the series"),
+    }
     Ok(())
 }
 

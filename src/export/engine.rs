@@ -28,6 +28,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 pub async fn produce(archive: &Archive, mut export: Export, directory: &Path, watch: Watch<'_>) -> Result<Produced, ExportError> {
     export.check()?;
     let root = partial(directory);
+    if directory.file_name().is_none() {
+        return Err(ExportError::Refused(format!("{} names no directory", directory.display())));
+    }
     if directory.exists() {
         return Err(ExportError::Exists(directory.to_owned()));
     }

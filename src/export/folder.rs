@@ -217,7 +217,11 @@ mod tests {
         folder.reopen(&lengths).unwrap();
         folder.append("a", b"2").unwrap();
         let mut names = Vec::new();
-        folder.each(&mut |name| Ok(names.push(name.to_owned()))).unwrap();
+        let mut collect = |name: &str| {
+            names.push(name.to_owned());
+            Ok(())
+        };
+        folder.each(&mut collect).unwrap();
         assert_eq!(names, ["a", "b/c"]);
         folder.finish(&directory.path().join("out")).unwrap();
         assert_eq!(fs::read_to_string(directory.path().join("out/a")).unwrap(), "one2");

@@ -16,6 +16,7 @@ mod formats;
 mod manifest;
 pub(crate) mod record;
 mod request;
+pub mod series;
 #[cfg(test)]
 mod tests;
 mod told;

@@ -172,6 +172,44 @@ fn the_manifest_accounts_for_all() {
 }
 
 #[test]
+fn a_series_holds_every_message_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    let series = directory.path().join("series");
+    let add = |export: Export, watch: Watch<'_>| block_on(series::add(&archive, export, &series, watch));
+    assert_eq!(add(export(Format::Jsonl), &go_on).unwrap().unwrap().messages, 16);
+    assert_eq!(add(export(Format::Jsonl), &go_on).unwrap(), None);
+    let mut connection = SqliteConnection::establish(directory.path().join("archive.db").to_str().unwrap()).unwrap();
+    connection.batch_execute(MUCH).unwrap();
+    let stop_at_the_check = |now: Progress| if now.stage == Stage::Checking { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    assert!(matches!(add(export(Format::Jsonl), &stop_at_the_check), Err(ExportError::Stopped(_))));
+    assert!(matches!(add(export(Format::Csv), &go_on), Err(ExportError::Refused(_))), "the format changed");
+    // Who asks may change, and the one that was stopped is finished.
+    let produced = add(Export { by: "Bo".to_owned(), ..export(Format::Jsonl) }, &go_on).unwrap().unwrap();
+    assert_eq!(produced.messages, 12_000);
+    assert_eq!(produced.directory.file_name().unwrap(), "000000000000018-000000000012099");
+    let mut lines: Vec<String> = Vec::new();
+    for (name, bytes) in files(&series).iter().filter(|(name, _)| name.ends_with(".jsonl")) {
+        assert!(name.starts_with("0000000000000"), "{name}");
+        lines.extend(String::from_utf8(bytes.clone()).unwrap().lines().map(str::to_owned));
+    }
+    assert_eq!((lines.len(), lines.iter().collect::<std::collections::HashSet<_>>().len()), (12_016, 12_016));
+    std::fs::remove_dir_all(series.join("000000000000001-000000000000017")).unwrap();
+    assert!(matches!(add(export(Format::Jsonl), &go_on), Err(ExportError::Refused(said)) if said.contains("missing")));
+}
+
+/// A server runs it beside its other work.
+#[test]
+fn a_thread_may_hand_it_to_another() {
+    fn is_send(_: impl Send) {}
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    is_send(produce(&archive, export(Format::Pdf), directory.path(), &go_on));
+    is_send(resume(&archive, directory.path(), &go_on));
+    is_send(series::add(&archive, export(Format::Eml), directory.path(), &go_on));
+}
+
+#[test]
 fn what_can_not_be_is_said() {
     let directory = tempfile::tempdir().unwrap();
     let archive = archive(directory.path(), "");

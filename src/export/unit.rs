@@ -105,7 +105,8 @@ impl Unit {
         }
     }
 
-    /// Everybody who takes part: who wrote, first of all; who got it by the evidence of its copies; the two of a conversation of two.
+    /// Everybody who takes part: who wrote, first of all; who got it by the evidence of its copies; who was in the room; the two of a
+    /// conversation of two.
     pub(crate) fn people(&self) -> Vec<Person> {
         let mut people = People::default();
         for item in &self.items {
@@ -119,6 +120,10 @@ impl Unit {
             let direct = found.recipient.iter().filter(|jid| !self.in_room || **jid != self.conversation);
             let copies = found.deliveries.iter().filter_map(|copy| copy.recipient.as_ref());
             direct.chain(copies).for_each(|jid| people.add(jid.clone(), None, false));
+        }
+        for stay in &self.stays {
+            let jid = stay.jid.clone().unwrap_or_else(|| format!("{}/{}", self.conversation, stay.nick));
+            people.add(jid, Some(&stay.nick), false);
         }
         if !self.in_room {
             self.conversation.split(' ').for_each(|jid| people.add(jid.to_owned(), None, false));

@@ -138,10 +138,6 @@ impl Numbers {
             let shown = person.nick.as_ref().map_or_else(|| person.jid.clone(), |nick| format!("{nick} ({})", person.jid));
             numbers.add(&person.jid, &shown);
         }
-        for stay in &unit.stays {
-            let key = stay.jid.clone().unwrap_or_else(|| format!("{}/{}", unit.conversation, stay.nick));
-            numbers.add(&key, &format!("{} ({key})", stay.nick));
-        }
         numbers
     }
 

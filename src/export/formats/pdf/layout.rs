@@ -19,6 +19,8 @@ pub(crate) struct Style {
     pub(crate) size: f32,
     pub(crate) is_bold: bool,
     pub(crate) indent: f32,
+    /// Whether it is what somebody said, which runs as its script does; what we say about it runs from left to right whatever names are in it.
+    pub(crate) is_said: bool,
     /// Room above the first line.
     pub(crate) above: f32,
 }
@@ -63,7 +65,8 @@ impl Faces {
             let limit = (width - style.indent) / style.size;
             let mut above = if lines.is_empty() { style.above } else { 0.0 };
             let ranges = broken(fonts, &shown, limit);
-            let bidi = (!shown.is_ascii()).then(|| BidiInfo::new(&shown, None));
+            let base = (!style.is_said).then(Level::ltr);
+            let bidi = (!shown.is_ascii()).then(|| BidiInfo::new(&shown, base));
             for range in ranges {
                 lines.push(line(&shown, range, bidi.as_ref(), style, std::mem::take(&mut above)));
             }

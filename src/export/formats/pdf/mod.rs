@@ -36,12 +36,12 @@ const PAGE: (f32, f32) = (595.0, 842.0);
 const MARGIN: f32 = 50.0;
 const FOOTER: f32 = 28.0;
 
-const TITLE: Style = Style { size: 18.0, is_bold: true, indent: 0.0, above: 0.0 };
-const SECTION: Style = Style { size: 12.0, is_bold: true, indent: 0.0, above: 14.0 };
-const HEADING: Style = Style { size: 9.0, is_bold: true, indent: 0.0, above: 5.0 };
-const BODY: Style = Style { size: 9.0, is_bold: false, indent: 12.0, above: 0.0 };
-const NOTE: Style = Style { size: 7.5, is_bold: false, indent: 12.0, above: 0.0 };
-const SMALL: Style = Style { size: 7.0, is_bold: false, indent: 0.0, above: 0.0 };
+const TITLE: Style = Style { size: 18.0, is_bold: true, indent: 0.0, is_said: false, above: 0.0 };
+const SECTION: Style = Style { size: 12.0, is_bold: true, indent: 0.0, is_said: false, above: 14.0 };
+const HEADING: Style = Style { size: 9.0, is_bold: true, indent: 0.0, is_said: false, above: 5.0 };
+const BODY: Style = Style { size: 9.0, is_bold: false, indent: 12.0, is_said: true, above: 0.0 };
+const NOTE: Style = Style { size: 7.5, is_bold: false, indent: 12.0, is_said: false, above: 0.0 };
+const SMALL: Style = Style { size: 7.0, is_bold: false, indent: 0.0, is_said: false, above: 0.0 };
 
 /// Writes PDF.
 pub(crate) struct Pdf {
