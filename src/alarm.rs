@@ -92,6 +92,9 @@ impl Change {
 pub trait Listener: fmt::Debug + Send + Sync {
     /// An alarm was raised or cleared.
     fn changed(&self, change: &Change);
+
+    /// An alarm came back from a JID that it was sent to; why.
+    fn refused(&self, _jid: &str, _why: &str) {}
 }
 
 #[derive(Debug)]
@@ -119,6 +122,14 @@ impl Alarms {
     /// Tells every change from now on to `listener`.
     pub fn tell(&self, listener: Arc<dyn Listener>) {
         *lock(&self.0.listener) = Some(listener);
+    }
+
+    /// An alarm that was sent as a message came back.
+    pub fn refused(&self, jid: &str, why: &str) {
+        let listener = lock(&self.0.listener).clone();
+        if let Some(listener) = listener {
+            listener.refused(jid, why);
+        }
     }
 
     /// Raises an alarm, or renews the text of one that is raised.

@@ -52,6 +52,8 @@ pub mod pipeline;
 
 pub mod notify;
 
+pub mod canary;
+
 pub mod history;
 pub mod metrics;
 

@@ -14,12 +14,13 @@ use prometheus_client::registry::Registry;
 
 use self::families::{Families, Labels};
 use crate::alarm::Name;
+use crate::canary::Report;
 use crate::component::module::{Module, Presence};
 use crate::component::status::{Counters, State};
 use crate::run::lag_seconds;
 use crate::run::view::{NodeView, Shown, StoreView, View};
 use crate::stats::StoreCounts;
-use crate::time::SECOND;
+use crate::time::{SECOND, now};
 
 /// Everything as text.
 ///
@@ -50,6 +51,7 @@ impl Collector for Snapshot {
         nodes(&mut families, &view)?;
         losses(&mut families, &view, &self.0)?;
         modules(&mut families, &view)?;
+        canaries(&mut families, &view)?;
         stores(&mut families, &view)?;
         spools(&mut families, &view)?;
         alarms(&mut families, &self.0)
@@ -154,6 +156,19 @@ fn modules(families: &mut Families<'_>, view: &View) -> fmt::Result {
     families.counter("xmpp_archiver_module_dropped", "Copies that the module had to drop.", dropped)
 }
 
+fn canaries(families: &mut Families<'_>, view: &View) -> fmt::Result {
+    let reports: Vec<(Labels, Report)> = view.nodes.iter().filter_map(|node| Some((of_node(node), node.canary()?))).collect();
+    let took = |(labels, report): &(Labels, Report)| Some((labels.clone(), report.took?.as_secs_f64()));
+    let help = "Time from the writing of the last probe that came back to the commit that holds it.";
+    families.gauge("xmpp_archiver_canary_seconds", help, reports.iter().filter_map(took))?;
+    let age = |(labels, report): &(Labels, Report)| Some((labels.clone(), (now() - report.returned_at?).max(0) as f64 / SECOND as f64));
+    families.gauge("xmpp_archiver_canary_age_seconds", "Time since the last probe came back.", reports.iter().filter_map(age))?;
+    let returned = reports.iter().map(|(labels, report)| (labels.clone(), report.returned));
+    families.counter("xmpp_archiver_canary_returned", "Probes that came back.", returned)?;
+    let missing = reports.iter().map(|(labels, report)| (labels.clone(), report.missing));
+    families.counter("xmpp_archiver_canary_missing", "Probes that did not come back in time.", missing)
+}
+
 fn stores(families: &mut Families<'_>, view: &View) -> fmt::Result {
     let counts: Vec<(&StoreView, StoreCounts)> = view.stores.iter().map(|store| (store, store.stats.get())).collect();
     type Read = fn(&StoreCounts) -> u64;
@@ -225,7 +240,7 @@ fn alarms(families: &mut Families<'_>, shown: &Shown) -> fmt::Result {
     families.counter("xmpp_archiver_alarms", "Alarms that were raised.", ever)?;
     let sent = shown.notifier().sent();
     let outcomes = sent.iter().flat_map(|(way, sent)| {
-        [("delivered", sent.delivered), ("failed", sent.failed), ("dropped", sent.dropped)]
+        [("delivered", sent.delivered), ("failed", sent.failed), ("dropped", sent.dropped), ("refused", sent.refused)]
             .map(|(outcome, count)| (vec![("way", way.label().to_owned()), ("outcome", outcome.to_owned())], count))
     });
     families.counter("xmpp_archiver_alarms_sent", "Alarms on their way to people.", outcomes)?;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::canary::Canaries;
 use crate::message::address::Address;
 
 /// How a node hands its stanzas on.
@@ -35,6 +36,8 @@ pub struct Node {
     pub trusted: HashSet<String>,
     /// How it mirrors.
     pub kind: Kind,
+    /// Whose messages are probes.
+    pub canaries: Canaries,
     /// Whether only what arrives for the node's own users is archived.
     pub incoming_only: bool,
 }

@@ -72,6 +72,8 @@ pub struct Sent {
     pub delivered: u64,
     /// Attempts that failed.
     pub failed: u64,
+    /// Messages that came back from a JID which they were sent to.
+    pub refused: u64,
     /// Changes that were given up.
     pub dropped: u64,
     /// Changes that wait.
@@ -205,6 +207,17 @@ impl Listener for Notifier {
                 queue.push(change.clone(), Instant::now());
             }
         }
+    }
+
+    /// Anybody can send an error: those count that come from whom alarms are sent to.
+    fn refused(&self, jid: &str, why: &str) {
+        if !self.0.settings.borrow().jids.iter().any(|known| known == jid) {
+            return;
+        }
+        log::warn!(
+            "an alarm did not reach {jid}, and is not sent again: the server says {why}; see that the account exists, or mend alarm.jids"
+        );
+        self.0.queues.iter().filter(|(way, _)| *way == Way::Xmpp).for_each(|(_, queue)| queue.refused());
     }
 }
 

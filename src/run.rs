@@ -1,6 +1,7 @@
 //! The daemon: everything started in the order in which a message walks, and stopped in the same order.
 
 mod ages;
+mod canary;
 mod gaps;
 mod http;
 mod life;
@@ -22,9 +23,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::ages::Ages;
+use self::canary::OpenCanary;
 use self::look::Watch;
 use self::view::{NodeView, Shown, StoreView, View};
 use crate::alarm::{Alarms, Name};
+use crate::canary::Canaries;
 use crate::component;
 use crate::config::{ByteSize, Config, ConfigErrors, Directions, HttpConfig, NodeConfig, NodeKind, StoreConfig, StoreUrl, WhenFull};
 use crate::intake::link::Link;
@@ -40,6 +43,7 @@ use crate::stats::{NodeStats, StoreStats};
 use crate::store::Endpoint;
 use crate::time::Micros;
 
+pub use canary::canaries;
 pub(crate) use status::lag_seconds;
 pub use status::{FILE as STATUS_FILE, Snapshot};
 
@@ -95,6 +99,8 @@ struct OpenNode {
     account: JoinHandle<()>,
     stop: watch::Sender<bool>,
     session: JoinHandle<()>,
+    /// Who writes probes there, if anybody does.
+    canary: Option<OpenCanary>,
 }
 
 /// How the configuration is read again while the daemon runs.
@@ -169,6 +175,8 @@ struct Running {
     http: Option<http::Server>,
     /// The nodes' last signs of life, until the end.
     life: Option<life::Keeper>,
+    /// What is known of probe messages.
+    canaries: Canaries,
     /// Compares the system's clock with one that only goes on.
     clock: Arc<Mutex<StepWatch>>,
     /// Looks for open gaps.
@@ -189,18 +197,21 @@ impl Running {
             nodes: Vec::new(),
             http: None,
             life: Some(life::Keeper::start(&config.spool.path, config.run.status_interval)),
+            canaries: Canaries::default(),
             clock: Arc::default(),
             gaps: None,
             shown,
             largest_stanza: largest_stanza(config),
         };
+        canary::know(&running.canaries, config);
         for store in config.stores.iter().filter(|store| config.nodes.iter().any(|node| node.store == store.name)) {
-            let opened = open_store(config, store, running.shown.alarms(), stop.clone())?;
+            let opened = open_store(config, store, &running, stop.clone())?;
             running.stores.insert(store.name.clone(), opened);
         }
         for node in &config.nodes {
             running.attach(node)?;
         }
+        running.start_canaries();
         running.watch_gaps(config);
         running.listen(&config.http);
         running.show();
@@ -210,7 +221,7 @@ impl Running {
 
     fn attach(&mut self, node: &NodeConfig) -> Result<(), RunError> {
         let Some(store) = self.stores.get(&node.store) else { return Ok(()) };
-        let facts = Arc::new(facts(node));
+        let facts = Arc::new(facts(node, &self.canaries));
         let stats = Arc::new(NodeStats::default());
         let status = component::Status::new();
         let settings = settings(node)?;
@@ -227,7 +238,8 @@ impl Running {
             let intake = intake.clone();
             async move { intake.keep_account().await }
         });
-        self.nodes.push(OpenNode { config: node.clone(), stats, status, settings, intake, account, stop, session });
+        let canary = None;
+        self.nodes.push(OpenNode { config: node.clone(), stats, status, settings, intake, account, stop, session, canary });
         Ok(())
     }
 
@@ -252,7 +264,7 @@ impl Running {
 
     /// Makes what is running visible to whoever looks.
     fn show(&self) {
-        let nodes: Vec<NodeView> = self.nodes.iter().map(node_view).collect();
+        let nodes: Vec<NodeView> = self.nodes.iter().map(|node| node_view(node, &self.canaries)).collect();
         let courier = |node: &NodeView| Courier { domain: node.domain.clone(), hosts: node.hosts.clone(), session: node.status.clone() };
         self.shown.notifier().set_couriers(nodes.iter().map(courier).collect());
         self.shown.set_view(View { nodes, stores: self.stores.iter().map(store_view).collect() });
@@ -273,7 +285,9 @@ impl Running {
     async fn close_sessions(&mut self) {
         log::info!("stopping: closing the sessions");
         let patience = self.config.borrow().run.shutdown_timeout;
-        for node in &self.nodes {
+        for node in &mut self.nodes {
+            // Nothing that does not come back from here on tells anything.
+            node.canary = None;
             node.intake.link().stopping();
             node.stop.send_replace(true);
         }
@@ -284,6 +298,7 @@ impl Running {
 }
 
 async fn close_session(node: OpenNode, patience: Duration) {
+    drop(node.canary);
     node.intake.link().stopping();
     node.stop.send_replace(true);
     if tokio::time::timeout(patience, node.session).await.is_err() {
@@ -300,20 +315,28 @@ async fn keep_watching(shown: Shown, config: watch::Receiver<Arc<Config>>) {
     let settings = config.borrow().clone();
     let reporter = status::Reporter::new(&settings.spool.path, shown.clone());
     let requests = requests::directory(&settings.spool.path);
-    let (mut watch, mut tests) = (Watch::new(shown.clone()), JoinSet::new());
+    let (mut watch, mut tests, mut mismatches) = (Watch::new(shown.clone()), JoinSet::new(), requests::Mismatches::default());
     let signs = systemd::watchdog_interval();
     let (mut next_status, mut next_sign) = (Instant::now(), Instant::now());
     loop {
         let settings = config.borrow().clone();
         watch.look(&settings.alarm);
         for request in requests::take(&requests, shown.alarms()) {
-            if let requests::Request::Test { answer } = request {
-                tests.spawn(test(shown.notifier().clone(), answer));
+            match request {
+                requests::Request::Test { answer } => _ = tests.spawn(test(shown.notifier().clone(), answer)),
+                requests::Request::Reconciled(found) => {
+                    let view = shown.view();
+                    if let Some(node) = view.nodes.iter().find(|node| requests::mark(&node.name) == found.node) {
+                        mismatches.note(found, &node.name, shown.alarms());
+                    }
+                }
+                requests::Request::Acknowledge { .. } => {}
             }
         }
         while tests.try_join_next().is_some() {}
         if Instant::now() >= next_status {
             reporter.write("running");
+            systemd::doing(&reporter.line());
             next_status = Instant::now() + settings.run.status_interval;
         }
         if signs.is_some() && Instant::now() >= next_sign && shown.illness().is_empty() {
@@ -343,9 +366,9 @@ fn make_requests_directory(config: &Config) {
     }
 }
 
-fn node_view(node: &OpenNode) -> NodeView {
+fn node_view(node: &OpenNode, canaries: &Canaries) -> NodeView {
     let NodeConfig { name, address, domain, hosts, .. } = node.config.clone();
-    NodeView { name, address, domain, hosts, stats: node.stats.clone(), status: node.status.clone() }
+    NodeView { name, address, domain, hosts, stats: node.stats.clone(), status: node.status.clone(), canaries: canaries.clone() }
 }
 
 fn store_view((name, open): (&String, &OpenStore)) -> StoreView {
@@ -371,13 +394,14 @@ async fn close_stores(stores: BTreeMap<String, OpenStore>, patience: Duration) {
     }
 }
 
-fn open_store(config: &Config, store: &StoreConfig, alarms: &Alarms, stop: watch::Receiver<bool>) -> Result<OpenStore, RunError> {
+fn open_store(config: &Config, store: &StoreConfig, running: &Running, stop: watch::Receiver<bool>) -> Result<OpenStore, RunError> {
+    let alarms = running.shown.alarms();
     let dir = config.spool.directory(store);
     let failed = |error| RunError::Spool { store: store.name.clone(), error };
     let (appender, reader, recovered) = Spool::open(&dir, spool_options(config)).map_err(failed)?;
     tell(&recovered, store, alarms);
     let stats = Arc::new(StoreStats::default());
-    let (rules, current_rules) = watch::channel(Arc::new(rules_of(config, &store.name)));
+    let (rules, current_rules) = watch::channel(Arc::new(rules_of(config, &store.name, &running.canaries)));
     let settings = pipeline::Settings {
         endpoint: Endpoint::from_config(store),
         migrates: store.migrate,
@@ -412,9 +436,9 @@ fn device(directory: &Path) -> Option<u64> {
 }
 
 /// Who writes to this store, and what is archived.
-fn rules_of(config: &Config, store: &str) -> Rules {
+fn rules_of(config: &Config, store: &str, canaries: &Canaries) -> Rules {
     let nodes = config.nodes.iter().filter(|node| node.store == store);
-    Rules { nodes: nodes.map(|node| Arc::new(facts(node))).collect(), policy: policy(config) }
+    Rules { nodes: nodes.map(|node| Arc::new(facts(node, canaries))).collect(), policy: policy(config) }
 }
 
 fn spool_options(config: &Config) -> spool::Options {
@@ -480,7 +504,7 @@ pub fn settings(node: &NodeConfig) -> Result<component::Settings, RunError> {
 }
 
 /// What parsing and identity need to know of a node.
-pub fn facts(node: &NodeConfig) -> Node {
+pub fn facts(node: &NodeConfig, canaries: &Canaries) -> Node {
     Node {
         name: node.name.clone(),
         domain: node.domain.clone(),
@@ -494,6 +518,7 @@ pub fn facts(node: &NodeConfig) -> Node {
             NodeKind::Prosody => Kind::Prosody,
             NodeKind::Openfire => Kind::Openfire,
         },
+        canaries: canaries.clone(),
         incoming_only: node.direction == Directions::Incoming,
     }
 }

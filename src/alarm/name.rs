@@ -100,6 +100,8 @@ names! {
     SpoolFull = "spool-full", Critical, Lasts;
     /// Records of a spool were damaged on disk.
     SpoolDamaged = "spool-damaged", Critical, Happened;
+    /// The files of a spool were removed by somebody else.
+    SpoolRemoved = "spool-removed", Critical, Lasts;
     /// A disk has little room left.
     DiskLow = "disk-low", Critical, Lasts;
     /// A stanza was larger than the limit and is lost.
@@ -108,6 +110,8 @@ names! {
     StanzasDropped = "stanzas-dropped", Critical, Happened;
     /// Messages may be missing from an interval of time, and nobody has seen to it yet.
     GapOpened = "gap-opened", Warning, Lasts;
+    /// What was counted, the rows and the node's own archive do not agree.
+    ReconcileMismatch = "reconcile-mismatch", Warning, Lasts;
     /// A probe message did not come back into the archive.
     CanaryMissing = "canary-missing", Critical, Lasts;
     /// The system's clock was set.

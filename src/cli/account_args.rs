@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::{MessageFormat, ReportFormat, TimeArgs};
+use super::history_args::{BackfillSource, MamArgs, SourceArgs};
 use super::when::When;
 use crate::gap::State;
 
@@ -93,8 +94,21 @@ fn said(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("must say something".to_owned()) } else { Ok(text.to_owned()) }
 }
 
+/// Examples of `reconcile`.
+const RECONCILE_EXAMPLES: &str = "\
+Examples:
+  xmpp-archiver reconcile --from 2026-11-01 --to 2026-11-30
+  xmpp-archiver reconcile --from yesterday --to yesterday --node main --source prosody-sql --url-file /etc/xmpp-archiver/prosody.url
+  xmpp-archiver reconcile --node main --source ejabberd-sql --url-env EJABBERD_DB --format json
+  xmpp-archiver reconcile --node main --source mam --component backfill.example.com --secret-file /etc/xmpp-archiver/backfill.secret --all-rooms
+
+With --source, everything that the node's own archive holds of that time is looked up as `backfill` would, and nothing is stored. What is \
+missing is listed, with the command that fetches it. A running archiver raises the alarm reconcile-mismatch, until the same time was \
+compared again and is well.";
+
 /// `reconcile`.
 #[derive(Args, Debug)]
+#[command(after_long_help = RECONCILE_EXAMPLES)]
 pub struct ReconcileArgs {
     /// From this UTC day on; seven days back, if not given
     ///
@@ -113,4 +127,26 @@ pub struct ReconcileArgs {
     /// The store; all of them, if not given
     #[arg(long, value_name = "NAME")]
     pub store: Option<String>,
+    /// Compare with the node's own archive, too: where that is
+    #[arg(long, value_enum, value_name = "SOURCE", help_heading = OWN)]
+    pub source: Option<BackfillSource>,
+    /// Name so many of the messages that are missing, the first ones
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = most_named, help_heading = OWN)]
+    pub missing: usize,
+    /// Where the node's archive is.
+    #[command(flatten, next_help_heading = OWN)]
+    pub place: SourceArgs,
+    /// How the node itself is asked.
+    #[command(flatten, next_help_heading = OWN)]
+    pub mam: MamArgs,
+}
+
+/// The heading of what is said of the node's own archive.
+const OWN: &str = "The node's own archive";
+/// Most missing messages that are named.
+const MOST_NAMED: usize = 100_000;
+
+fn most_named(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number <= MOST_NAMED);
+    number.ok_or_else(|| format!("must be a number up to {MOST_NAMED}"))
 }

@@ -81,6 +81,11 @@ fn ask_for_test(spools: &Path) -> Result<Vec<Value>, Failure> {
     Err(Failure::Runtime(format!("the archiver did not answer within {} s", PATIENCE.as_secs())))
 }
 
+/// Leaves a request for the running archiver; `request` gives the file's name for a token.
+pub(super) fn ask_for(config: &Config, request: impl FnOnce(&str) -> String) -> Result<(), Failure> {
+    ask(&requests::directory(&config.spool.path), &request(&token()?))
+}
+
 fn ask(directory: &Path, request: &str) -> Result<(), Failure> {
     let file = directory.join(request);
     fs::write(&file, "").map_err(|error| Failure::Runtime(format!("the archiver can't be asked: {}: {error}", file.display())))

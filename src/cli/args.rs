@@ -109,9 +109,10 @@ pub enum Command {
     Import(ImportArgs),
     /// See to the intervals in which messages may have been missed
     Gaps(GapsArgs),
-    /// Compare what was counted with what became of it and with the rows that are there
+    /// Compare what was counted with what became of it, with the rows that are there, and with the node's own archive
     ///
-    /// By node and UTC day of arrival. Exits with 3 if something does not add up, or if a gap of that time is still open.
+    /// By node and UTC day of arrival. Exits with 3 if something does not add up, if a gap of that time is still open, or if the node's own
+    /// archive holds messages that are not here.
     Reconcile(ReconcileArgs),
 }
 

@@ -1,19 +1,16 @@
 //! `backfill`: fetches what was missed from the node's own archive.
 
-use super::history::Job;
-use super::history_args::{BackfillArgs, BackfillSource};
-use super::{Failure, mam};
+use super::Failure;
+use super::feeding::Feeding;
+use super::history::{Job, interval};
+use super::history_args::BackfillArgs;
 use crate::config::Config;
 use crate::history::Via;
 
 /// Runs the command.
 pub fn execute(config: Config, args: BackfillArgs) -> Result<(), Failure> {
-    let job = Job::new(&config, &args.common, Via::Backfill)?;
-    match args.source {
-        BackfillSource::ProsodySql => job.prosody_sql(),
-        BackfillSource::EjabberdSql => job.ejabberd_sql(),
-        BackfillSource::ProsodyFiles => job.prosody_files(),
-        BackfillSource::Mam => mam::execute(&job, &args.mam),
-        BackfillSource::Xep0227 => job.xep0227(),
-    }
+    let common = &args.common;
+    let errand = Feeding { args: common, via: Via::Backfill };
+    let job = Job::new(&config, common.node.as_deref(), &common.source, interval(common)?, errand)?;
+    job.backfill(args.source, &args.mam)
 }

@@ -1,4 +1,4 @@
-//! What `backfill` and `import` share: from the arguments to a source, its feeding, and the result.
+//! What `backfill`, `import` and `reconcile` share: from the arguments to a source, with which each has an errand of its own.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -9,55 +9,81 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 use secrecy::ExposeSecret;
-use serde::Serialize;
 
-use super::args::ReportFormat;
-use super::gap_filling::Filling;
-use super::history_args::{HistoryArgs, ImportArgs};
-use super::{Failure, connect, output};
+use super::history_args::{BackfillSource, HistoryArgs, ImportArgs, MamArgs, SourceArgs};
+use super::{Failure, connect};
 use crate::config::{Config, NodeConfig, SecretSource, StoreConfig, StoreUrl};
 use crate::history::csv::CsvSource;
-use crate::history::feed::{self, FeedError, Outcome, Plan, Progress};
-use crate::history::place::{Place, State};
+use crate::history::feed::Progress;
 use crate::history::prosody_files::ProsodyFiles;
 use crate::history::table::{Kind, Reader};
 use crate::history::xep0227::Xep0227;
-use crate::history::{Interval, Source, SourceError, Via, ejabberd, prosody, tables};
+use crate::history::{Interval, Source, SourceError, ejabberd, prosody, tables};
 use crate::identity::REPLAY_WINDOW;
 use crate::message::address::Address;
 use crate::node::Node;
 use crate::store::foreign::Foreign;
-use crate::store::{Backend, Endpoint, migrations};
+use crate::store::{Backend, migrations};
 use crate::time::{self, Micros};
 
 /// How often the progress is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// One command, as far as the source does not matter.
-pub(super) struct Job<'c> {
-    config: &'c Config,
-    args: &'c HistoryArgs,
-    node: &'c NodeConfig,
-    store: &'c StoreConfig,
-    facts: Arc<Node>,
-    via: Via,
-    /// What was asked for.
-    interval: Interval,
-    began_at: Micros,
+/// What a command does with a source.
+pub(super) trait Errand: Sized {
+    /// What it comes to.
+    type Told;
+
+    /// Does it; `open` opens the source behind a position.
+    async fn run<S: Source>(
+        &self,
+        job: &Job<'_, Self>,
+        what: &str,
+        open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>,
+    ) -> Result<Self::Told, Failure>;
 }
 
-impl<'c> Job<'c> {
+/// One command, as far as the source does not matter.
+pub(super) struct Job<'c, E> {
+    pub(super) config: &'c Config,
+    pub(super) node: &'c NodeConfig,
+    pub(super) store: &'c StoreConfig,
+    pub(super) facts: Arc<Node>,
+    /// What was asked for.
+    pub(super) interval: Interval,
+    pub(super) began_at: Micros,
+    source: &'c SourceArgs,
+    errand: E,
+}
+
+impl<'c, E: Errand> Job<'c, E> {
     /// Looks at what every source needs.
-    pub(super) fn new(config: &'c Config, args: &'c HistoryArgs, via: Via) -> Result<Self, Failure> {
-        let node = node(config, args.node.as_deref())?;
+    pub(super) fn new(
+        config: &'c Config,
+        node: Option<&str>,
+        source: &'c SourceArgs,
+        interval: Interval,
+        errand: E,
+    ) -> Result<Self, Failure> {
+        let node = self::node(config, node)?;
         let store = config.store(Some(&node.store))?;
-        let facts = Arc::new(crate::run::facts(node));
-        let interval = interval(args)?;
-        Ok(Self { config, args, node, store, facts, via, interval, began_at: time::now() })
+        let facts = Arc::new(crate::run::facts(node, &crate::run::canaries(config)));
+        Ok(Self { config, node, store, facts, interval, began_at: time::now(), source, errand })
+    }
+
+    /// The source that a backfill reads.
+    pub(super) fn backfill(&self, source: BackfillSource, mam: &MamArgs) -> Result<E::Told, Failure> {
+        match source {
+            BackfillSource::ProsodySql => self.prosody_sql(),
+            BackfillSource::EjabberdSql => self.ejabberd_sql(),
+            BackfillSource::ProsodyFiles => self.prosody_files(),
+            BackfillSource::Mam => super::mam::execute(self, mam),
+            BackfillSource::Xep0227 => self.xep0227(),
+        }
     }
 
     /// Prosody's table.
-    pub(super) fn prosody_sql(&self) -> Result<(), Failure> {
+    pub(super) fn prosody_sql(&self) -> Result<E::Told, Failure> {
         let url = self.url()?;
         let what = format!("prosody-sql {url}");
         self.run(&what, async |position| {
@@ -67,7 +93,7 @@ impl<'c> Job<'c> {
     }
 
     /// ejabberd's table.
-    pub(super) fn ejabberd_sql(&self) -> Result<(), Failure> {
+    pub(super) fn ejabberd_sql(&self) -> Result<E::Told, Failure> {
         let url = self.url()?;
         let host = self.host()?;
         let what = format!("ejabberd-sql {url} {}", host.as_deref().unwrap_or_default());
@@ -78,7 +104,7 @@ impl<'c> Job<'c> {
     }
 
     /// Prosody's own files.
-    pub(super) fn prosody_files(&self) -> Result<(), Failure> {
+    pub(super) fn prosody_files(&self) -> Result<E::Told, Failure> {
         let path = self.path()?;
         self.run(&format!("prosody-files {}", absolute(path)), async |position| {
             ProsodyFiles::open(path, &self.facts, self.wide(), position)
@@ -86,17 +112,9 @@ impl<'c> Job<'c> {
     }
 
     /// A portable file.
-    pub(super) fn xep0227(&self) -> Result<(), Failure> {
+    pub(super) fn xep0227(&self) -> Result<E::Told, Failure> {
         let path = self.path()?;
         self.run(&format!("xep0227 {}", absolute(path)), async |position| Xep0227::open(path, &self.facts, self.wide(), position))
-    }
-
-    pub(super) fn node(&self) -> &'c NodeConfig {
-        self.node
-    }
-
-    pub(super) fn store(&self) -> &'c StoreConfig {
-        self.store
     }
 
     /// Whether this is a room of the node.
@@ -114,11 +132,11 @@ impl<'c> Job<'c> {
     }
 
     /// Another product's table, in a database or exported.
-    pub(super) fn table(&self, kind: Kind, args: &ImportArgs) -> Result<(), Failure> {
+    pub(super) fn table(&self, kind: Kind, args: &ImportArgs) -> Result<E::Told, Failure> {
         let zone = &args.source_zone;
         let zone = TimeZone::get(zone).map_err(|error| Failure::Usage(format!("--source-zone: {error}")))?;
         let reader = Reader::new(kind, self.facts.clone(), zone, self.wide());
-        if let Some(path) = &self.args.path {
+        if let Some(path) = &self.source.path {
             let what = format!("{} {} {}", kind.name(), absolute(path), args.source_zone);
             return self.run(&what, async |position| CsvSource::open(path, kind, reader, position));
         }
@@ -136,7 +154,7 @@ impl<'c> Job<'c> {
     }
 
     fn host(&self) -> Result<Option<String>, Failure> {
-        let Some(host) = &self.args.host else { return Ok(None) };
+        let Some(host) = &self.source.host else { return Ok(None) };
         let host = crate::config::domain::normalise(host).map_err(|error| Failure::Usage(format!("--host {error}")))?;
         match self.facts.hosts.contains(&host) {
             true => Ok(Some(host)),
@@ -146,7 +164,7 @@ impl<'c> Job<'c> {
 
     /// The database's URL, wherever it is given.
     pub(super) fn url(&self) -> Result<StoreUrl, Failure> {
-        let text = match (&self.args.url, &self.args.url_file, &self.args.url_env) {
+        let text = match (&self.source.url, &self.source.url_file, &self.source.url_env) {
             (Some(url), ..) => url.clone(),
             (_, Some(file), _) => secret("--url-file", &SecretSource::File(file.clone()))?,
             (.., Some(variable)) => secret("--url-env", &SecretSource::Env(variable.clone()))?,
@@ -157,15 +175,15 @@ impl<'c> Job<'c> {
 
     /// The file or directory.
     pub(super) fn path(&self) -> Result<&Path, Failure> {
-        self.args.path.as_deref().ok_or_else(|| Failure::Usage("this source needs --path".to_owned()))
+        self.source.path.as_deref().ok_or_else(|| Failure::Usage("this source needs --path".to_owned()))
     }
 
     pub(super) async fn foreign(&self, url: &StoreUrl) -> Result<Foreign, SourceError> {
-        Ok(Foreign::open(&Backend::of(url), self.args.tls_ca.as_deref()).await?)
+        Ok(Foreign::open(&Backend::of(url), self.source.tls_ca.as_deref()).await?)
     }
 
-    /// Opens the source where an earlier attempt left it, and feeds it to its end.
-    pub(super) fn run<S: Source>(&self, what: &str, open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>) -> Result<(), Failure> {
+    /// Does the errand on the source.
+    fn run<S: Source>(&self, what: &str, open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>) -> Result<E::Told, Failure> {
         self.run_on(&simple_runtime()?, what, open)
     }
 
@@ -175,39 +193,11 @@ impl<'c> Job<'c> {
         runtime: &tokio::runtime::Runtime,
         what: &str,
         open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>,
-    ) -> Result<(), Failure> {
+    ) -> Result<E::Told, Failure> {
         runtime.block_on(async {
             self.require_store().await?;
-            let place = Place::new(&self.config.spool.path, &self.store.name, &self.node.name, what);
-            let before = place.state(what, self.interval).filter(|_| !self.args.restart && !self.args.dry_run);
-            let position = before.as_ref().and_then(|state| state.position.clone());
-            let mut source = open(position.as_deref()).await.map_err(failure)?;
-            let total = source.total().await.map_err(failure)?;
-            let bar = Bar::new(total);
-            let state = before.unwrap_or_else(|| State { what: what.to_owned(), ..State::default() });
-            let plan = self.plan(place, State { from: self.interval.from, to: self.interval.to, ..state });
-            let outcome =
-                if self.args.dry_run { feed::try_out(&mut source, &plan, &bar).await } else { feed::feed(&mut source, plan, &bar).await };
-            bar.0.finish_and_clear();
-            let troubles = source.troubles();
-            let outcome = outcome.map_err(feed_failure)?;
-            let gaps = self.note_gaps(what, &outcome, &source).await?;
-            self.report(&outcome, gaps, &source)?;
-            if troubles.is_empty() { Ok(()) } else { Err(Failure::ProblemFound) }
+            self.errand.run(self, what, open).await
         })
-    }
-
-    fn plan(&self, place: Place, state: State) -> Plan {
-        Plan {
-            endpoint: Endpoint::from_config(self.store),
-            batch_records: self.store.batch_messages,
-            node: self.facts.clone(),
-            policy: crate::run::policy(self.config),
-            join_window: self.config.archive.join_window.as_micros() as Micros,
-            via: self.via,
-            place,
-            state,
-        }
     }
 
     async fn require_store(&self) -> Result<(), Failure> {
@@ -217,40 +207,6 @@ impl<'c> Job<'c> {
         }
         let mut connection = connect::open(self.store).await?;
         migrations::require_current(&mut connection).await.map_err(|error| connect::failure(self.store, &error))
-    }
-
-    /// Says in the gaps of the interval what was found.
-    async fn note_gaps<S: Source>(&self, what: &str, outcome: &Outcome, source: &S) -> Result<u64, Failure> {
-        if self.via != Via::Backfill || self.args.dry_run {
-            return Ok(0);
-        }
-        let is_whole = outcome.refused + outcome.refused_before == 0 && source.troubles().is_empty() && !source.is_partial();
-        let name = what.split(' ').next().unwrap_or_default();
-        let interval = Interval { to: self.interval.to.or(Some(self.began_at)), ..self.interval };
-        let filling = Filling { node: &self.node.name, interval, is_whole, source: name, lacks: source.lacks() };
-        let mut connection = connect::open(self.store).await?;
-        filling.note(&mut connection).await.map_err(|error| connect::failure(self.store, &error))
-    }
-
-    fn report<S: Source>(&self, outcome: &Outcome, gaps: u64, source: &S) -> Result<(), Failure> {
-        let name = match self.via {
-            Via::Backfill => "backfill",
-            Via::Import => "import",
-        };
-        let report = Report {
-            command: name,
-            node: &self.node.name,
-            store: &self.store.name,
-            dry_run: self.args.dry_run,
-            outcome,
-            gaps,
-            not_read: source.troubles(),
-            lacks: source.lacks(),
-        };
-        match self.args.format {
-            ReportFormat::Json => output::print(&format!("{}\n", report.json()?)),
-            ReportFormat::Table => output::print(&report.text()),
-        }
     }
 }
 
@@ -274,7 +230,7 @@ fn node<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c NodeConfig, Fa
 }
 
 /// The part of the time that was asked for.
-fn interval(args: &HistoryArgs) -> Result<Interval, Failure> {
+pub(super) fn interval(args: &HistoryArgs) -> Result<Interval, Failure> {
     let now = Zoned::now().with_time_zone(args.zone.rules());
     let wrong = |name: &str, error| Failure::Usage(format!("{name} {error}"));
     let from = args.from.as_ref().map(|when| when.begin(&now)).transpose().map_err(|error| wrong("--from", error))?;
@@ -304,18 +260,11 @@ pub(super) fn failure(error: SourceError) -> Failure {
     }
 }
 
-fn feed_failure(error: FeedError) -> Failure {
-    match error {
-        FeedError::Source(error) => failure(error),
-        other => Failure::Runtime(other.to_string()),
-    }
-}
-
 /// Draws itself only where standard error is a terminal.
-struct Bar(ProgressBar);
+pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    fn new(total: Option<u64>) -> Self {
+    pub(super) fn new(total: Option<u64>) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(ProgressBar::hidden());
         }
@@ -329,56 +278,15 @@ impl Bar {
         bar.enable_steady_tick(DRAW_INTERVAL);
         Self(bar)
     }
+
+    pub(super) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
 }
 
 impl Progress for Bar {
     fn so_far(&self, read: u64, stored: u64) {
         self.0.set_position(read);
         self.0.set_message(format!("({stored} dealt with)"));
-    }
-}
-
-/// The result as it is told.
-#[derive(Serialize)]
-struct Report<'r> {
-    command: &'static str,
-    node: &'r str,
-    store: &'r str,
-    dry_run: bool,
-    #[serde(flatten)]
-    outcome: &'r Outcome,
-    /// How many rows of gaps were brought up to date.
-    gaps: u64,
-    /// What of the source could not be read.
-    not_read: Vec<String>,
-    /// What the source can't hold.
-    lacks: &'r str,
-}
-
-impl Report<'_> {
-    fn json(&self) -> Result<String, Failure> {
-        serde_json::to_string(self).map_err(|error| Failure::Runtime(error.to_string()))
-    }
-
-    fn text(&self) -> String {
-        let Outcome { read, read_before, added, known, skipped, refused, refused_before, first_at, last_at } = self.outcome;
-        let mut lines = vec![format!("read          {read}")];
-        if *read_before > 0 {
-            lines.push(format!("              after {read_before} that were read before it was broken off"));
-        }
-        if let (Some(first), Some(last)) = (first_at, last_at) {
-            lines.push(format!("              said from {} to {}", time::rfc3339(*first), time::rfc3339(*last)));
-        }
-        lines.push(format!("{} {added}", if self.dry_run { "would be added" } else { "added        " }));
-        lines.push(format!("known already {known}"));
-        lines.extend(skipped.iter().map(|(reason, count)| format!("skipped       {count} ({reason})")));
-        lines.push(format!("refused       {refused}{}", if *refused > 0 { " (see `xmpp-archiver quarantine list`)" } else { "" }));
-        if *refused_before > 0 {
-            lines.push(format!("              and {refused_before} that had been refused before"));
-        }
-        lines.push(format!("gaps noted    {}", self.gaps));
-        lines.extend(self.not_read.iter().map(|archive| format!("not read      {archive}")));
-        lines.push(format!("not in the source: {}", self.lacks));
-        lines.join("\n") + "\n"
     }
 }

@@ -1,4 +1,4 @@
-//! The arguments of `backfill` and `import`.
+//! The arguments of `backfill` and `import`, and of `reconcile` as far as it asks the same sources.
 
 use std::path::PathBuf;
 
@@ -7,6 +7,7 @@ use jid::BareJid;
 
 use super::args::{ReportFormat, bare_jid};
 use super::when::{When, Zone};
+use crate::config::StoreUrl;
 
 /// Examples of `backfill`.
 const BACKFILL_EXAMPLES: &str = "\
@@ -70,24 +71,9 @@ pub struct HistoryArgs {
     /// The configured node that the messages belong to, if there are several
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
-    /// The database: sqlite:PATH, postgres://…, mysql://…
-    #[arg(long, value_name = "URL", group = "place")]
-    pub url: Option<String>,
-    /// A file that holds the database's URL, for one with a password
-    #[arg(long, value_name = "FILE", group = "place")]
-    pub url_file: Option<PathBuf>,
-    /// The environment variable that holds the database's URL
-    #[arg(long, value_name = "VARIABLE", group = "place")]
-    pub url_env: Option<String>,
-    /// The file or directory, for sources that are none of databases
-    #[arg(long, value_name = "PATH", group = "place")]
-    pub path: Option<PathBuf>,
-    /// PEM certificates to trust in place of the system's, for a database
-    #[arg(long, value_name = "FILE")]
-    pub tls_ca: Option<PathBuf>,
-    /// Whose users the source holds, where it does not say and the node has several hosts
-    #[arg(long, value_name = "DOMAIN")]
-    pub host: Option<String>,
+    /// Where the source is.
+    #[command(flatten)]
+    pub source: SourceArgs,
     /// Said at this time or later: as with `search`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub from: Option<When>,
@@ -106,6 +92,56 @@ pub struct HistoryArgs {
     /// How the result is written
     #[arg(long, value_enum, default_value_t)]
     pub format: ReportFormat,
+}
+
+/// Where a source is.
+#[derive(Args, Clone, Debug, Default)]
+pub struct SourceArgs {
+    /// The database: sqlite:PATH, postgres://…, mysql://…
+    #[arg(long, value_name = "URL", group = "place")]
+    pub url: Option<String>,
+    /// A file that holds the database's URL, for one with a password
+    #[arg(long, value_name = "FILE", group = "place")]
+    pub url_file: Option<PathBuf>,
+    /// The environment variable that holds the database's URL
+    #[arg(long, value_name = "VARIABLE", group = "place")]
+    pub url_env: Option<String>,
+    /// The file or directory, for sources that are none of databases
+    #[arg(long, value_name = "PATH", group = "place")]
+    pub path: Option<PathBuf>,
+    /// PEM certificates to trust in place of the system's, for a database
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<PathBuf>,
+    /// Whose users the source holds, where it does not say and the node has several hosts
+    #[arg(long, value_name = "DOMAIN")]
+    pub host: Option<String>,
+}
+
+impl SourceArgs {
+    /// The same arguments for another command line; a password is hidden.
+    pub(super) fn flags(&self) -> Vec<String> {
+        let hidden = |url: &String| StoreUrl::parse(url).map_or_else(|_wrong| "(hidden)".to_owned(), |url| url.to_string());
+        let path = |path: &PathBuf| path.display().to_string();
+        let given = [
+            ("--url", self.url.as_ref().map(hidden)),
+            ("--url-file", self.url_file.as_ref().map(path)),
+            ("--url-env", self.url_env.clone()),
+            ("--path", self.path.as_ref().map(path)),
+            ("--tls-ca", self.tls_ca.as_ref().map(path)),
+            ("--host", self.host.clone()),
+        ];
+        flags(given.into_iter().filter_map(|(name, value)| Some((name, value?))))
+    }
+}
+
+fn flags<'f>(given: impl IntoIterator<Item = (&'f str, String)>) -> Vec<String> {
+    given.into_iter().flat_map(|(name, value)| [name.to_owned(), quoted(&value)]).collect()
+}
+
+/// A word as a shell takes it.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@,=+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }
 
 /// How the node's archives are asked for over its component port.
@@ -131,6 +167,24 @@ pub struct MamArgs {
     pub all_accounts: bool,
 }
 
+impl MamArgs {
+    /// The same arguments for another command line.
+    pub(super) fn flags(&self) -> Vec<String> {
+        let named =
+            [("--component", self.component.clone()), ("--secret-file", self.secret_file.as_ref().map(|file| file.display().to_string()))];
+        let mut words = flags(named.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        words.extend(flags(self.room.iter().map(|room| ("--room", room.to_string()))));
+        words.extend(flags(self.account.iter().map(|account| ("--account", account.to_string()))));
+        words.extend(
+            [("--all-rooms", self.all_rooms), ("--all-accounts", self.all_accounts)]
+                .iter()
+                .filter(|(_, is_given)| *is_given)
+                .map(|(name, _)| (*name).to_owned()),
+        );
+        words
+    }
+}
+
 /// Where a backfill takes messages from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BackfillSource {
@@ -144,6 +198,13 @@ pub enum BackfillSource {
     Mam,
     /// A file in the portable format with archives (XEP-0227)
     Xep0227,
+}
+
+impl BackfillSource {
+    /// The word on the command line.
+    pub(super) fn word(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 /// Where an import takes messages from.
@@ -169,6 +230,7 @@ pub enum ImportSource {
 mod tests {
     use clap::Parser;
 
+    use super::*;
     use crate::cli::Arguments;
 
     fn parse(line: &str) -> bool {
@@ -187,5 +249,13 @@ mod tests {
         for line in ["backfill", "backfill --source cisco-jm", "backfill --source xep0227 --path a --url b", "import --source mam"] {
             assert!(!parse(line), "{line}");
         }
+    }
+
+    #[test]
+    fn arguments_are_told_again_without_their_password() {
+        let source = SourceArgs { url: Some("postgres://me:hunter2@db/a".to_owned()), host: Some("h".to_owned()), ..SourceArgs::default() };
+        assert_eq!(source.flags().join(" "), "--url 'postgres://me:(hidden)@db/a' --host h");
+        let mam = MamArgs { component: Some("c.h".to_owned()), secret_file: Some("it's".into()), all_rooms: true, ..MamArgs::default() };
+        assert_eq!(mam.flags().join(" "), "--component c.h --secret-file 'it'\\''s' --all-rooms");
     }
 }

@@ -1,7 +1,8 @@
 //! `import`: takes over history from another archive.
 
 use super::Failure;
-use super::history::Job;
+use super::feeding::Feeding;
+use super::history::{Job, interval};
 use super::history_args::{ImportArgs, ImportSource};
 use crate::config::Config;
 use crate::history::Via;
@@ -9,7 +10,9 @@ use crate::history::table::Kind;
 
 /// Runs the command.
 pub fn execute(config: Config, args: ImportArgs) -> Result<(), Failure> {
-    let job = Job::new(&config, &args.common, Via::Import)?;
+    let common = &args.common;
+    let errand = Feeding { args: common, via: Via::Import };
+    let job = Job::new(&config, common.node.as_deref(), &common.source, interval(common)?, errand)?;
     match args.source {
         ImportSource::ProsodySql => job.prosody_sql(),
         ImportSource::EjabberdSql => job.ejabberd_sql(),

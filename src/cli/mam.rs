@@ -1,20 +1,20 @@
-//! `backfill --source mam`: which archives the node is asked for, and by whom.
+//! `--source mam`: which archives the node is asked for, and by whom.
 
 use super::Failure;
 use super::connect;
-use super::history::{Job, failure, secret, simple_runtime};
+use super::history::{Errand, Job, failure, secret, simple_runtime};
 use super::history_args::MamArgs;
 use crate::component::ask::Asker;
 use crate::config::SecretSource;
 use crate::history::mam::{self, Mam};
 
 /// Runs the command.
-pub(super) fn execute(job: &Job<'_>, args: &MamArgs) -> Result<(), Failure> {
+pub(super) fn execute<E: Errand>(job: &Job<'_, E>, args: &MamArgs) -> Result<E::Told, Failure> {
     let asks = !args.room.is_empty() || !args.account.is_empty() || args.all_rooms || args.all_accounts;
     if !asks {
         return Err(Failure::Usage("say whose archives: --room, --account, --all-rooms or --all-accounts".to_owned()));
     }
-    let mut settings = crate::run::settings(job.node()).map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut settings = crate::run::settings(job.node).map_err(|error| Failure::Usage(error.to_string()))?;
     match (&args.component, &args.secret_file) {
         (Some(component), Some(file)) => {
             settings.domain =
@@ -35,10 +35,10 @@ pub(super) fn execute(job: &Job<'_>, args: &MamArgs) -> Result<(), Failure> {
     job.run_on(&runtime, &what, async |position| Mam::new(asker, archives, is_partial, job.wide(), position))
 }
 
-async fn archives(job: &Job<'_>, args: &MamArgs, asker: &mut Asker) -> Result<Vec<String>, Failure> {
+async fn archives<E: Errand>(job: &Job<'_, E>, args: &MamArgs, asker: &mut Asker) -> Result<Vec<String>, Failure> {
     let mut all: Vec<String> = args.room.iter().chain(&args.account).map(ToString::to_string).collect();
     if args.all_rooms {
-        for service in &job.node().muc {
+        for service in &job.node.muc {
             match mam::rooms(asker, service).await {
                 Ok(rooms) => all.extend(rooms),
                 // Those that the archive knows are asked for all the same.
@@ -48,7 +48,7 @@ async fn archives(job: &Job<'_>, args: &MamArgs, asker: &mut Asker) -> Result<Ve
         all.extend(known_rooms(job).await?);
     }
     if args.all_accounts {
-        for host in &job.node().hosts {
+        for host in &job.node.hosts {
             all.extend(mam::accounts(asker, host).await.map_err(failure)?);
         }
     }
@@ -58,8 +58,8 @@ async fn archives(job: &Job<'_>, args: &MamArgs, asker: &mut Asker) -> Result<Ve
 }
 
 /// The node's rooms that the archive has seen: a service tells only of public ones, and of so many.
-async fn known_rooms(job: &Job<'_>) -> Result<Vec<String>, Failure> {
-    let store = job.store();
+async fn known_rooms<E: Errand>(job: &Job<'_, E>) -> Result<Vec<String>, Failure> {
+    let store = job.store;
     let mut connection = connect::open(store).await?;
     let rooms = crate::store::rooms::names(&mut connection).await.map_err(|error| connect::failure(store, &error))?;
     Ok(rooms.into_iter().filter(|room| job.is_room(room)).collect())

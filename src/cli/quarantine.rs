@@ -78,7 +78,8 @@ async fn retry(config: &Config, store: &StoreConfig, ids: &[i64], all: bool) -> 
     let ids = if all { all_ids(&mut connection).await.map_err(trouble)? } else { ids.to_vec() };
     let window = config.archive.join_window.as_micros() as Micros;
     let mut writer = Writer::new(connection, window).await.map_err(trouble)?;
-    let nodes: Vec<_> = config.nodes.iter().map(|node| Arc::new(crate::run::facts(node))).collect();
+    let canaries = crate::run::canaries(config);
+    let nodes: Vec<_> = config.nodes.iter().map(|node| Arc::new(crate::run::facts(node, &canaries))).collect();
     let mut reader = RecordReader::new(&nodes, crate::run::policy(config));
     for (room, nick, jid) in writer.occupants().await.map_err(trouble)? {
         reader.rooms().learn(&room, &nick, jid);

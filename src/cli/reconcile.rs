@@ -1,14 +1,19 @@
-//! `reconcile`: shows by node and day what became of everything that was received, and whether the rows are there; exits with 3 if not.
+//! `reconcile`: shows by node and day what became of everything that was received, whether the rows are there, and whether all that the
+//! node's own archive holds is; exits with 3 if not.
+//!
+//! The running archiver is told the result for each node, so that it raises or clears the alarm.
 
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::args::{ReconcileArgs, ReportFormat};
-use super::{Failure, connect, gaps, output, table};
-use crate::config::{Config, StoreConfig};
+use super::comparing::{self, Own};
+use super::{Failure, alarms, connect, gaps, output, status, table};
+use crate::config::{Config, NodeConfig, StoreConfig};
 use crate::gap::State as GapState;
 use crate::reconcile::Day;
+use crate::run::requests::{self, Reconciled};
 use crate::store::gaps::{self as stored_gaps, Filter, Gap};
 use crate::store::{StoreError, tallies};
 use crate::tally::{DAY, State, day_of};
@@ -26,15 +31,32 @@ const ADVICE: &str = "rows were added or removed by somebody else, or the databa
 pub fn execute(config: &Config, args: &ReconcileArgs) -> Result<(), Failure> {
     let (first, last) = days(args)?;
     let stores = connect::stores(config, args.store.as_deref())?;
-    let report = connect::block_on(async {
-        let mut report = Report { first, last, days: Vec::new(), gaps: Vec::new() };
+    let mut report = connect::block_on(async {
+        let mut report = Report { first, last, days: Vec::new(), gaps: Vec::new(), own: None, own_error: None };
         for store in stores {
             report.read(store, args.node.as_deref()).await?;
         }
         Ok(report)
     })?;
+    let compared = comparing::compare(config, args, (first, last), &report.gaps);
+    let failure = match compared {
+        Ok(own) => {
+            report.own = own;
+            None
+        }
+        Err(failure @ Failure::Usage(_)) => return Err(failure),
+        Err(failure) => {
+            report.own_error = Some(failure.to_string());
+            Some(failure)
+        }
+    };
+    report.tell_archiver(config, args);
     output::print(&report.render(args.format))?;
-    if report.is_well() { Ok(()) } else { Err(Failure::ProblemFound) }
+    match failure {
+        Some(failure) => Err(failure),
+        None if report.is_well() => Ok(()),
+        None => Err(Failure::ProblemFound),
+    }
 }
 
 /// The first and the last day, both included.
@@ -60,6 +82,9 @@ struct Report {
     last: i32,
     days: Vec<Line>,
     gaps: Vec<(String, Gap)>,
+    own: Option<Own>,
+    /// Why the node's own archive could not be compared.
+    own_error: Option<String>,
 }
 
 /// A node on a day.
@@ -78,7 +103,7 @@ impl Report {
         let trouble = |error: StoreError| connect::failure(store, &error);
         let mut connection = gaps::open(store).await?;
         let since = tallies::counted_since(&mut connection).await.map_err(trouble)?;
-        let found = tallies::days(&mut connection, self.first, self.last).await.map_err(trouble)?;
+        let found = tallies::days(&mut connection, self.first, self.last, since).await.map_err(trouble)?;
         let wanted = found.into_iter().filter(|((of, _), _)| node.is_none_or(|node| of == node));
         self.days.extend(wanted.map(|((node, day), numbers)| {
             let is_counted = since == 0 || day > day_of(since);
@@ -97,7 +122,33 @@ impl Report {
     }
 
     fn is_well(&self) -> bool {
-        self.open_gaps() == 0 && self.days.iter().all(|line| line.problems.is_empty())
+        let adds_up = self.open_gaps() == 0 && self.days.iter().all(|line| line.problems.is_empty());
+        adds_up && self.own_error.is_none() && self.own.as_ref().is_none_or(Own::is_well)
+    }
+
+    /// Has the archiver that runs raise the alarm for each node, or clear it.
+    fn tell_archiver(&self, config: &Config, args: &ReconcileArgs) {
+        let is_meant = |node: &&NodeConfig| {
+            args.node.as_ref().is_none_or(|name| *name == node.name) && args.store.as_ref().is_none_or(|store| *store == node.store)
+        };
+        if status::running(config).is_none() {
+            return;
+        }
+        for node in config.nodes.iter().filter(is_meant) {
+            let wrong = self.days.iter().filter(|line| line.node == node.name).map(|line| line.problems.len() as u64).sum();
+            let own = self.own.as_ref().filter(|own| own.is_of(&node.name));
+            let outcome = Reconciled {
+                node: requests::mark(&node.name),
+                first: self.first,
+                last: self.last,
+                missing: own.map(Own::wrong),
+                wrong,
+                at: now(),
+            };
+            if let Err(error) = alarms::ask_for(config, |token| outcome.file(token)) {
+                log::warn!("the running archiver can't be told the result: {error}");
+            }
+        }
     }
 
     fn render(&self, format: ReportFormat) -> String {
@@ -122,6 +173,7 @@ impl Report {
             let shown: Vec<(&str, Gap)> = self.gaps.iter().map(|(store, gap)| (store.as_str(), gap.clone())).collect();
             text += &format!("\nGaps of this time:\n{}", gaps::as_table(&shown));
         }
+        text += &self.own.as_ref().map(Own::text).unwrap_or_default();
         text + "\n" + &self.verdict()
     }
 
@@ -144,7 +196,11 @@ impl Report {
             0 => {}
             open => text += &format!("{open} of these gaps are open: `xmpp-archiver gaps show ID` says what to do\n"),
         }
-        if self.is_well() { text + "All of it adds up, and no gap is open.\n" } else { text }
+        match (self.is_well(), &self.own) {
+            (false, _) => text,
+            (true, None) => text + "All of it adds up, and no gap is open.\n",
+            (true, Some(_)) => text + "All of it adds up, no gap is open, and all that the node's own archive holds is here.\n",
+        }
     }
 
     fn json(&self) -> Value {
@@ -154,6 +210,8 @@ impl Report {
             "ok": self.is_well(),
             "days": self.days.iter().map(Line::json).collect::<Vec<_>>(),
             "gaps": self.gaps.iter().map(|(store, gap)| gaps::as_json(store, gap)).collect::<Vec<_>>(),
+            "own_archive": self.own.as_ref().map(Own::json),
+            "own_archive_error": self.own_error,
         })
     }
 }
@@ -211,7 +269,7 @@ fn heading(word: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-fn date(day: i32) -> String {
+pub(super) fn date(day: i32) -> String {
     let at: Micros = i64::from(day) * DAY;
     rfc3339(at).chars().take(10).collect()
 }
@@ -226,7 +284,7 @@ mod tests {
         numbers.counts.insert((State::Skipped, "iq".to_owned()), 7);
         let problems = problems.iter().map(|&problem| problem.to_owned()).collect();
         let line = Line { store: "s".to_owned(), node: "a".to_owned(), day: 20_779, numbers, is_counted: true, problems };
-        Report { first: 20_779, last: 20_779, days: vec![line], gaps: Vec::new() }
+        Report { first: 20_779, last: 20_779, days: vec![line], gaps: Vec::new(), own: None, own_error: None }
     }
 
     #[test]

@@ -107,7 +107,9 @@ impl Report {
             report += &format!("   {}: {}\n", text(node, "name"), text(node, "advice"));
         }
         for node in list(status, "nodes") {
-            report += &module_line(node).map(|line| format!("   {}: {line}\n", text(node, "name"))).unwrap_or_default();
+            for line in [module_line(node), canary_line(node)].into_iter().flatten() {
+                report += &format!("   {}: {line}\n", text(node, "name"));
+            }
         }
         report.push('\n');
         let stores = ["Store", "Waiting", "Spool", "Limit", "Lag", "Messages", "Copies", "Bounces", "Set aside"];
@@ -167,6 +169,18 @@ fn module_line(node: &Value) -> Option<String> {
         line += &format!(", {} dropped: see the node's log", number(module, "dropped"));
     }
     Some(line)
+}
+
+/// How the node's probes fare; nothing where none are written.
+fn canary_line(node: &Value) -> Option<String> {
+    let canary = node.get("canary").filter(|canary| canary.is_object())?;
+    let account = text(canary, "account");
+    let last = match canary.get("seconds").and_then(Value::as_f64) {
+        Some(seconds) => format!("the last one that came back did at {}, after {seconds:.3} s", text(canary, "returned")),
+        None => "none has come back yet".to_owned(),
+    };
+    let missing = number(canary, "missing_count");
+    Some(format!("canary {account}: {last}; {} came back, {missing} did not", number(canary, "returned_count")))
 }
 
 fn store_row(store: &Value) -> [String; 9] {
@@ -230,6 +244,7 @@ mod tests {
                 "advice": "the secret is wrong", "stanzas": 12, "bytes": 900, "reconnects": 0, "violations": 0, "spooled": 5,
                 "oversize": 1, "dropped": 2, "unreadable": 0, "skipped": {"iq": 7}, "forged": {"a": 1, "b": 3}, "gaps": {"open": 6, "oldest": null},
                 "module": {"present": true, "name": "prosody", "version": "0.1.0", "mode": "observe", "depth": 4, "bytes": 0, "in_flight": 3, "dropped": 9},
+                "canary": {"account": "canary@h", "returned": rfc3339(NOW), "seconds": 0.0421, "returned_count": 8, "missing_count": 1},
             }],
             "stores": [{
                 "name": "default", "committed_seq": 4, "lag_seconds": 2.25,
@@ -257,6 +272,7 @@ mod tests {
         for part in [
             "module prosody 0.1.0, mode observe, 4 copies",
             "9 dropped",
+            "main: canary canary@h: the last one that came back did at 2026-11-22T07:28:55.000000Z, after 0.042 s; 8 came back, 1 did not",
             "process 7",
             "main",
             "127.0.0.1:5347",

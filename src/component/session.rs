@@ -219,6 +219,10 @@ impl Writer {
     async fn write_all(mut self) {
         let (mut replies, mut bytes) = (Vec::new(), Vec::new());
         while self.queued.recv_many(&mut replies, REPLIES_A_WRITE).await > 0 {
+            // One sync of the spool answers many stanzas, each in a task of its own. They have their turn first, so that the node, too,
+            // reads many answers at once.
+            tokio::task::yield_now().await;
+            self.take_more(&mut replies);
             bytes.clear();
             replies.drain(..).for_each(|reply| bytes.extend_from_slice(&reply));
             if let Err(error) = self.write(&bytes).await {
@@ -228,6 +232,14 @@ impl Writer {
             self.waiting_bytes.fetch_sub(bytes.len(), Ordering::Relaxed);
         }
         let _the_node_may_be_gone = self.socket.shutdown().await;
+    }
+
+    fn take_more(&mut self, replies: &mut Vec<Vec<u8>>) {
+        while replies.len() < REPLIES_A_WRITE
+            && let Ok(reply) = self.queued.try_recv()
+        {
+            replies.push(reply);
+        }
     }
 
     async fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {

@@ -68,6 +68,12 @@ pub const NODE_PING_INTERVAL: Bounds<Duration> = seconds(30, 1, 3_600);
 /// How long the answer to a ping may take before the connection is given up.
 pub const NODE_PING_TIMEOUT: Bounds<Duration> = seconds(30, 1, 3_600);
 
+/// How often a probe message is written.
+pub const CANARY_EVERY: Bounds<Duration> = seconds(60, 1, 86_400);
+
+/// How long a probe may take to come back, the log-in included.
+pub const CANARY_TIMEOUT: Bounds<Duration> = seconds(30, 1, 3_600);
+
 /// The directory of the spool.
 pub const SPOOL_PATH: &str = "spool";
 

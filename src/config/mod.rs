@@ -5,6 +5,7 @@
 //! says what would be right. Defaults and limits have their names in [`defaults`]. Secrets lie in [`SecretString`](secrecy::SecretString)s and never
 //! appear in a mistake, in `Debug`, or in what [`Config::effective_toml`] shows.
 
+pub mod canary;
 mod checks;
 pub mod defaults;
 pub mod domain;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use serde::Serialize;
 
+pub use canary::{CanaryConfig, CanaryTls};
 pub use load::SEARCHED_FILES;
 pub use mistake::{ConfigErrors, Mistake};
 pub use operation::{AlarmConfig, EmailConfig, EmailTls, HttpConfig};
@@ -138,6 +140,9 @@ pub struct NodeConfig {
     /// The name in the node's certificate, where it isn't the host of `address`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_name: Option<String>,
+    /// Who writes probe messages there, if anybody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryConfig>,
 }
 
 /// The software of a node, which decides how it is made to mirror.
@@ -252,6 +257,7 @@ impl Config {
                 Some(Mistake::at(key, error.to_string()))
             })
             .collect();
+        mistakes.extend(self.unreadable_canary_passwords());
         mistakes.extend(self.unreadable_alarm_secrets());
         if self.nodes.is_empty() {
             let mut right = "missing; this command needs at least one [[node]]".to_owned();
@@ -265,6 +271,14 @@ impl Config {
             true => Ok(()),
             false => Err(ConfigErrors { file: self.file.clone(), mistakes }),
         }
+    }
+
+    /// The passwords of those who write probes.
+    fn unreadable_canary_passwords(&self) -> impl Iterator<Item = Mistake> {
+        self.nodes.iter().enumerate().filter_map(|(index, node)| {
+            let canary = node.canary.as_ref()?;
+            Some(Mistake::at(format!("node.{index}.canary.{}", canary.password_key()), canary.password.read().err()?.to_string()))
+        })
     }
 
     /// The secrets that alarms need on their way.

@@ -115,7 +115,11 @@ fn password<S: Serializer>(secret: &Option<SecretSource>, serializer: S) -> Resu
     secret_entry(secret.as_ref(), ["password", "password_file", "password_env"], serializer)
 }
 
-fn secret_entry<S: Serializer>(secret: Option<&SecretSource>, keys: [&'static str; 3], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn secret_entry<S: Serializer>(
+    secret: Option<&SecretSource>,
+    keys: [&'static str; 3],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     let [inline, file, variable] = keys;
     let mut map = serializer.serialize_map(None)?;
     match secret {

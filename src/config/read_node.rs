@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use super::canary::{CanaryPlace, read_canary};
 use super::mistake::Mistake;
 use super::read::{Remarks, StoreNames};
 use super::section::{Found, Section, entry_text};
@@ -38,6 +39,8 @@ pub(super) fn read_node(mut section: Section<'_>, stores: &StoreNames, remarks: 
     if let (Some(domain), Some(hosts)) = (&domain, &hosts) {
         checks::check_domains(&mut section, domain, hosts, &muc, &extra);
     }
+    let place = CanaryPlace { hosts: hosts.as_deref(), node_address: address.as_deref() };
+    let canary = read_canary(section.table("canary"), place, remarks);
     section.finish();
     let hosts = hosts?;
     Some(NodeConfig {
@@ -59,6 +62,7 @@ pub(super) fn read_node(mut section: Section<'_>, stores: &StoreNames, remarks: 
         tls,
         tls_ca,
         tls_name,
+        canary,
     })
 }
 
@@ -154,7 +158,7 @@ fn node_address(section: &mut Section<'_>) -> Option<String> {
 }
 
 /// `host:port` in lower case; an IPv6 address stands in brackets.
-fn host_and_port(text: &str) -> Option<String> {
+pub(super) fn host_and_port(text: &str) -> Option<String> {
     let (host, port) = text.trim().rsplit_once(':')?;
     let port: u16 = port.parse().ok().filter(|port| *port != 0)?;
     let bare_v6 = host.contains(':') && !host.starts_with('[');

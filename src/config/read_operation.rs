@@ -72,7 +72,7 @@ fn jids(section: &mut Section<'_>) -> Vec<String> {
 }
 
 /// None of the three ways, or exactly one.
-fn optional_secret(section: &mut Section<'_>, keys: [&'static str; 3], remarks: &mut Remarks) -> Option<SecretSource> {
+pub(super) fn optional_secret(section: &mut Section<'_>, keys: [&'static str; 3], remarks: &mut Remarks) -> Option<SecretSource> {
     let [inline, file, variable] = keys;
     let given = keys.iter().filter(|key| section.has(key)).count();
     let text = section.hidden_text(inline);
@@ -117,7 +117,7 @@ fn read_email(mut section: Section<'_>, remarks: &mut Remarks) -> Option<EmailCo
     Some(EmailConfig { server: server?, port: u16::try_from(port).ok()?, tls, tls_ca, user, password, from: from?, to })
 }
 
-fn require(section: &mut Section<'_>, name: &str, is_there: bool, right: &str) {
+pub(super) fn require(section: &mut Section<'_>, name: &str, is_there: bool, right: &str) {
     // A value that was there and wrong has been told already.
     let key = section.key(name);
     if !is_there && !section.was_told(&key) {

@@ -28,7 +28,7 @@ use crate::store::{Connection, Endpoint, StoreError, Writer};
 use crate::time::{self, Micros};
 
 /// Items asked for at a time.
-const ITEMS_A_READ: usize = 1_000;
+pub(super) const ITEMS_A_READ: usize = 1_000;
 /// The disk that waiting items may take; the source is read no faster than the store takes them.
 const SPOOL_BYTES: u64 = 256 * 1024 * 1024;
 /// The longest item.
@@ -169,13 +169,17 @@ pub async fn try_out<S: Source>(source: &mut S, plan: &Plan, progress: &impl Pro
             if told.skips(&item) {
                 continue;
             }
-            let record = Record::history(&plan.node.name, time::now(), &encode(&item, plan.via)).encode();
-            entries.push(records.read(told.read, &record));
+            entries.push(entry(&mut records, &plan.node, &item, plan.via, told.read));
         }
         let committed: Committed = writer.try_out(&entries).await?;
         stats.committed(&committed, told.read, 0);
         progress.so_far(told.read, told.read);
     }
+}
+
+/// An item as the store would be given it.
+pub(super) fn entry(records: &mut RecordReader, node: &Node, item: &Item, via: Via, seq: u64) -> Entry {
+    records.read(seq, &Record::history(&node.name, time::now(), &encode(item, via)).encode())
 }
 
 fn open(place: &Place) -> Result<(Appender, spool::Reader, spool::Recovered), FeedError> {
@@ -256,7 +260,7 @@ impl<P: Progress> Feeder<'_, P> {
 }
 
 /// What no spool takes is cut, and named: it goes to the quarantine.
-fn fitting(mut item: Item) -> Item {
+pub(super) fn fitting(mut item: Item) -> Item {
     const LONGEST_STANZA: usize = 12 * 1024 * 1024;
     const LONGEST_ORIGINAL: usize = 64 * 1024;
     if item.stanza.len() > LONGEST_STANZA {

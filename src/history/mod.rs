@@ -12,12 +12,14 @@
 //!
 //! Nothing here knows Diesel: databases of other programs are read through [`crate::store::foreign`].
 
+pub mod compare;
 pub mod csv;
 pub mod ejabberd;
 pub mod feed;
 pub mod lua;
 pub mod made;
 pub mod mam;
+pub mod marks;
 pub mod place;
 pub mod prosody;
 pub mod prosody_files;

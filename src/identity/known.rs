@@ -111,14 +111,18 @@ impl Known {
     }
 
     /// Whether an id of `message` says that this is another message.
-    pub fn contradicts(&self, message: &Message, keyring: &Keyring) -> bool {
-        // What one writes to oneself is kept twice by one's own archive: as sent and as received.
-        let ids_in_an_archive = if message.is_to_oneself() { 2 } else { 1 };
-        message.exact_ids.iter().any(|id| {
-            let (by, value) = exact_hashes(id, keyring);
-            let mut known = self.exact.iter().filter(|(known_by, _)| *known_by == by);
-            known.clone().all(|(_, known)| *known != value) && known.nth(ids_in_an_archive - 1).is_some()
-        })
+    ///
+    /// `ids` are those of the message, `(who gave it, value)`.
+    pub fn contradicts(&self, message: &Message, ids: &[(u64, u64)]) -> bool {
+        #[cfg(test)]
+        COMPARISONS.set(COMPARISONS.get() + 1);
+        let most = ids_in_an_archive(message);
+        ids.iter().any(|(by, value)| self.ids_by(*by).all(|known| known != *value) && self.ids_by(*by).count() >= most)
+    }
+
+    /// The ids that somebody gave it.
+    pub(super) fn ids_by(&self, by: u64) -> impl Iterator<Item = u64> {
+        self.exact.iter().filter(move |(known_by, _)| *known_by == by).map(|(_, value)| *value)
     }
 
     /// Remembers the exact ids of a copy; the new ones are returned.
@@ -167,6 +171,17 @@ impl Known {
         count.copies = count.copies.saturating_add(1);
         count
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often a message was compared with another one.
+    pub(super) static COMPARISONS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// How many ids one archive may give a message: what one writes to oneself is kept twice by one's own, as sent and as received.
+pub(super) fn ids_in_an_archive(message: &Message) -> usize {
+    if message.is_to_oneself() { 2 } else { 1 }
 }
 
 /// Takes over what was not known; says whether it did.

@@ -18,8 +18,11 @@
 //! Nothing is thrown away: every copy becomes a delivery of the message that it joins, or a further sighting of one. This module does no I/O: the store
 //! asks it what to look up ([`Identity::wanted`]), gives it what it found ([`Identity::found`]) and has it decide copy by copy.
 
+mod group;
 pub mod keys;
 pub mod known;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -27,6 +30,7 @@ use crate::message::content::Kind;
 use crate::message::{CopiesPerSend, Direction, ExactId, Message, Place};
 use crate::mirror::Source;
 use crate::time::{ClockStep, Micros, SECOND};
+use group::Group;
 use keys::{Key, Keyring};
 pub use known::{Channel, Feed, Known, Seen};
 
@@ -109,6 +113,12 @@ impl Keyed {
     }
 }
 
+/// Which messages of a group a copy may be one of: those from a place on, if these ids of it do not contradict.
+struct Candidates {
+    first: usize,
+    ids: Vec<(u64, u64)>,
+}
+
 /// The last time that the system's clock was set.
 #[derive(Debug)]
 struct Step {
@@ -123,7 +133,7 @@ pub struct Identity {
     keyring: Keyring,
     window: Micros,
     /// By content hash, in the order of their ids.
-    groups: HashMap<u64, Vec<Known>>,
+    groups: HashMap<u64, Group>,
     /// Exact key → content hash and id of the message.
     exact: HashMap<Key, (u64, i64)>,
     /// Content hashes in the order in which they came, to forget the oldest.
@@ -170,7 +180,7 @@ impl Identity {
 
     /// Whether the message that has this exact id is in memory.
     fn knows(&self, key: &Key) -> bool {
-        self.exact.get(key).is_some_and(|(hash, id)| self.groups.get(hash).is_some_and(|group| group.iter().any(|known| known.id == *id)))
+        self.exact.get(key).is_some_and(|(hash, id)| self.remembers(*hash, *id))
     }
 
     /// The times about which the message can have been said: how long before and after them.
@@ -195,17 +205,33 @@ impl Identity {
         }
         let group = self.groups.entry(known.hash).or_insert_with(|| {
             self.order.push_back(known.hash);
-            Vec::new()
+            Group::default()
         });
-        if let Err(index) = group.binary_search_by_key(&known.id, |other| other.id) {
-            group.insert(index, known);
-        }
+        group.insert(known);
+    }
+
+    /// Whether a message that was stored under this hash is in memory.
+    pub fn remembers(&self, hash: u64, id: i64) -> bool {
+        self.groups.get(&hash).is_some_and(|group| group.binary_search_by_key(&id, |known| known.id).is_ok())
+    }
+
+    /// What is known of a message in memory.
+    pub fn known(&self, verdict: &Verdict, keyed: &Keyed) -> Option<&Known> {
+        let hash = keyed.exact.iter().find_map(|key| self.exact.get(key)).map_or(keyed.hash, |(hash, _)| *hash);
+        let group = self.groups.get(&hash)?;
+        group.get(group.binary_search_by_key(&verdict.message_id, |known| known.id).ok()?)
     }
 
     /// Decides on one copy; a message that is new gets the id `next_id`.
     pub fn decide(&mut self, message: &Message, keyed: &Keyed, next_id: i64) -> Verdict {
         self.notice_step(keyed.step, next_id);
-        let chosen = self.by_exact_id(message, keyed).or_else(|| self.by_content(message, keyed));
+        let chosen = match self.by_exact_id(message, keyed) {
+            Some(chosen) => Some(chosen),
+            None => {
+                let candidates = self.candidates(message, keyed);
+                self.by_content(message, keyed, &candidates)
+            }
+        };
         let (hash, index, is_new) = match chosen {
             Some((hash, index)) => (hash, index, false),
             None => (keyed.hash, self.create(message, keyed, next_id), true),
@@ -232,19 +258,28 @@ impl Identity {
 
     /// How far from a message that may be the same a copy from another archive was said; none when there is no such message. Of equal messages those that
     /// are certain are to be decided on first, or one that was missed takes the place of one that was not.
-    pub fn distance(&self, message: &Message, keyed: &Keyed) -> Option<Micros> {
+    pub fn distance(&mut self, message: &Message, keyed: &Keyed) -> Option<Micros> {
         if message.history.is_none() || self.by_exact_id(message, keyed).is_some() {
             return Some(0);
         }
-        let group = self.groups.get(&keyed.hash)?;
-        let fits = group.iter().filter(|known| known.may_be(message) && !known.contradicts(message, &self.keyring));
+        let Candidates { first, ids } = self.candidates(message, keyed);
+        let group = self.groups.get(&keyed.hash)?.get(first..)?;
+        let fits = group.iter().filter(|known| known.may_be(message) && !known.contradicts(message, &ids));
         let distances = fits.map(|known| message.distance_from(known.sent_at));
         distances.min().filter(|distance| *distance <= message.replay_window())
     }
 
+    /// Where in its group the messages begin that a copy may be one of.
+    fn candidates(&mut self, message: &Message, keyed: &Keyed) -> Candidates {
+        let ids: Vec<(u64, u64)> = message.exact_ids.iter().map(|id| known::exact_hashes(id, &self.keyring)).collect();
+        let group = self.groups.get_mut(&keyed.hash);
+        let first = group.map_or(0, |group| group.first_candidate(&ids, known::ids_in_an_archive(message)));
+        Candidates { first, ids }
+    }
+
     /// An error came back for this message: equal copies that come later are another send.
     pub fn bounced(&mut self, message_id: i64) {
-        if let Some(known) = self.groups.values_mut().flatten().find(|known| known.id == message_id) {
+        if let Some(known) = self.groups.values_mut().flat_map(|group| group.iter_mut()).find(|known| known.id == message_id) {
             known.bounced = true;
         }
     }
@@ -256,14 +291,14 @@ impl Identity {
         if message.source == Source::Late && hash != keyed.hash {
             return None;
         }
-        let index = self.groups.get(&hash)?.iter().position(|known| known.id == id)?;
+        let index = self.groups.get(&hash)?.binary_search_by_key(&id, |known| known.id).ok()?;
         Some((hash, index))
     }
 
-    fn by_content(&self, message: &Message, keyed: &Keyed) -> Option<(u64, usize)> {
+    fn by_content(&self, message: &Message, keyed: &Keyed, Candidates { first, ids }: &Candidates) -> Option<(u64, usize)> {
         let group = self.groups.get(&keyed.hash)?;
-        let fits = |known: &Known| known.may_be(message) && !known.contradicts(message, &self.keyring);
-        let candidates = group.iter().enumerate().filter(|(_, known)| fits(known));
+        let fits = |known: &Known| known.may_be(message) && !known.contradicts(message, ids);
+        let candidates = group.iter().enumerate().skip(*first).filter(|(_, known)| fits(known));
         let index = if message.is_replay() {
             self.nearest(message, candidates)
         } else {
@@ -324,7 +359,7 @@ impl Identity {
             ..Known::default()
         };
         // Nearly every group stays a group of one.
-        let group = self.groups.entry(keyed.hash).or_insert_with(|| Vec::with_capacity(1));
+        let group = self.groups.entry(keyed.hash).or_insert_with(Group::of_one);
         if group.is_empty() {
             self.order.push_back(keyed.hash);
         }
@@ -344,6 +379,7 @@ impl Identity {
             self.exact.retain(|_, (hash, _)| groups.contains_key(hash));
             if self.exact.len() >= 2 * MAX_KNOWN {
                 self.exact.clear();
+                self.groups.values_mut().for_each(Group::forget_places);
             }
         }
     }

@@ -147,6 +147,11 @@ impl Link {
         }
     }
 
+    /// Whether the node mirrors to us, as far as one can tell.
+    pub fn is_up(&self) -> bool {
+        self.lock().is_up
+    }
+
     /// The archiver is about to close the link.
     pub fn stopping(&self) {
         self.lock().is_stopping = true;

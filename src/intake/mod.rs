@@ -21,6 +21,7 @@ use crate::message::address::Address;
 use crate::message::content;
 use crate::mirror::{self, Copy, ENVELOPE_NS, Envelope, FORWARD_NS, Method, Recognised};
 use crate::node::Node;
+use crate::notify::xmpp;
 use crate::spool::{AppendError, Appender};
 use crate::stats::{NodeStats, count};
 use crate::store::batch::Queued;
@@ -174,7 +175,12 @@ impl NodeIntake {
             Err(_not_a_message) => return Seen { look: Look::Skip(UNREADABLE), copy: None },
         };
         match mirror::recognise(document.root(), &self.node) {
-            Recognised::Own => Seen { look: Look::Skip(OWN), copy: None },
+            Recognised::Own => {
+                if let Some((jid, why)) = xmpp::refusal(document.root()) {
+                    self.alarms.refused(&jid, &why);
+                }
+                Seen { look: Look::Skip(OWN), copy: None }
+            }
             Recognised::Forged(why) => Seen { look: Look::Forged(why), copy: None },
             Recognised::Copy(copy) => {
                 let look = match copy.stanza.name() {
@@ -196,6 +202,7 @@ impl NodeIntake {
         if stanza.attribute("type") != Some("error") && !content::says_something(stanza) {
             return Look::Skip(NOTHING);
         }
+        self.node.canaries.mirrored(&self.node.name, stanza);
         let to = stanza.attribute("to").unwrap_or_default();
         let needed = copy.method == Method::Forked && !to.contains('/');
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);

@@ -81,6 +81,10 @@ impl Queue {
         self.lock().sent.failed += 1;
     }
 
+    pub(super) fn refused(&self) {
+        self.lock().sent.refused += 1;
+    }
+
     pub(super) fn sent(&self) -> Sent {
         let inner = self.lock();
         Sent { waiting: inner.waiting.len() as u64, ..inner.sent }

@@ -319,6 +319,7 @@ async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq
                     quarantine_grew(shared, part);
                 }
                 shared.settings.stats.committed(&committed, next, newest);
+                tell_canaries(part);
                 shared.stored.store(next, Ordering::Release);
                 shared.news.notify_one();
             }
@@ -342,6 +343,15 @@ async fn store(shared: &Shared, writer: &mut Writer, entries: &[Entry], next_seq
         }
     }
     Ok(())
+}
+
+/// Probes that were in a transaction have come back.
+fn tell_canaries(part: &[Entry]) {
+    for entry in part {
+        if let Item::Canary(probe) = &entry.item {
+            probe.stored();
+        }
+    }
 }
 
 /// Says that records were set aside because they could not be read.

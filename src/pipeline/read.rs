@@ -8,6 +8,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::{Rules, past};
+use crate::canary;
 use crate::history;
 use crate::intake;
 use crate::intake::record::{Payload, Record};
@@ -133,6 +134,9 @@ impl RecordReader {
             return Err(fault.to_owned());
         }
         let document = Document::parse(past.stanza, COMPONENT_NS).map_err(|error| error.to_string())?;
+        if node.canaries.recognise(&node.name, document.root()).is_some() {
+            return Ok((Item::Skipped(canary::SKIPPED), 0));
+        }
         let item = match past::read(past, document.root(), node, read_at)? {
             past::Read::Skipped(reason) => Item::Skipped(reason),
             past::Read::Message(mut message) => {
@@ -190,6 +194,9 @@ impl RecordReader {
         }
         if mirror::is_own(copy.stanza, node) {
             return Item::Skipped("addressed to the archive itself");
+        }
+        if let Some(probe) = node.canaries.recognise(&node.name, copy.stanza) {
+            return Item::Canary(probe);
         }
         match normalise(copy, node, &self.rooms, arrived_at, sessions) {
             Normalised::Nothing => Item::Skipped("nothing to read"),

@@ -143,7 +143,10 @@ fn jump(shown: Micros, passed: Duration, most: Duration) -> Option<String> {
 /// A spool at its limit, or on a full disk, is an alarm as long as it lasts, and so is one on its way there.
 fn look_at_spool(store: &StoreView, settings: &AlarmConfig, alarms: &Alarms) {
     let (name, depth) = (&store.name, store.spool.depth());
+    alarms.set(Name::SpoolRemoved, name, depth.removed.as_deref());
     match &depth.last_error {
+        // That there is no directory to write to is said already.
+        Some(_) if depth.removed.is_some() => alarms.clear(Name::SpoolFull, name),
         Some(error) => alarms.raise(Name::SpoolFull, name, &format!("the spool can't be written: {error}; free the disk")),
         None if depth.paused => {
             let text = "the spool holds as much as it may and takes no more: bring the store back, or raise spool.limit";
@@ -227,6 +230,7 @@ mod tests {
             limit_bytes: 1000,
             paused: false,
             last_error: None,
+            removed: None,
             is_written: true,
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 use tokio::task::JoinSet;
 
-use super::{OpenNode, Running, close_session, component, rules_of, settings};
+use super::{OpenNode, Running, canary, close_session, component, rules_of, settings};
 use crate::alarm::Name;
 use crate::config::{Config, ConfigErrors, NodeConfig, StoreConfig};
 use crate::logging;
@@ -36,11 +36,13 @@ impl Running {
         if wanted.spool.limit != current.spool.limit {
             self.set_limits(&current, &mut wanted);
         }
+        canary::know(&self.canaries, &wanted);
         // Before any node is attached, so that the first of its records is understood.
         for (name, store) in &self.stores {
-            store.rules.send_replace(Arc::new(rules_of(&wanted, name)));
+            store.rules.send_replace(Arc::new(rules_of(&wanted, name, &self.canaries)));
         }
         self.take_up_nodes(&wanted).await;
+        self.start_canaries();
         if wanted.http != current.http {
             self.listen(&wanted.http);
         }
@@ -86,7 +88,7 @@ impl Running {
         let mut closing = JoinSet::new();
         for node in std::mem::take(&mut self.nodes) {
             match wanted.nodes.iter().find(|one| one.name == node.config.name) {
-                Some(one) if shown(one) == shown(&node.config) => self.nodes.push(renewed(node, one)),
+                Some(one) if attachment(one) == attachment(&node.config) => self.nodes.push(renewed(node, one)),
                 Some(_changed) => self.detach(node, "has changed: the session begins anew", &mut closing),
                 None => self.detach(node, "is not configured any more", &mut closing),
             }
@@ -96,6 +98,7 @@ impl Running {
             if let (Ok(node), Some(life)) = (closed, &self.life) {
                 life.detach(&node);
                 self.shown.alarms().clear(Name::GapOpened, &node);
+                canary::forget(&self.canaries, self.shown.alarms(), &node);
             }
         }
         for node in &wanted.nodes {
@@ -163,8 +166,13 @@ fn keep_what_stays(current: &Config, wanted: &mut Config) {
     }
 }
 
+/// What must be the same for a session to go on. Who else logs in at the node does not matter to it.
+fn attachment(node: &NodeConfig) -> String {
+    shown(&NodeConfig { canary: None, ..node.clone() })
+}
+
 /// Settings as they are compared; secrets look the same here.
-fn shown<T: serde::Serialize>(settings: &T) -> String {
+pub(super) fn shown<T: serde::Serialize>(settings: &T) -> String {
     serde_json::to_string(settings).unwrap_or_default()
 }
 

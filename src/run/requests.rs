@@ -1,15 +1,18 @@
-//! What other commands ask of the daemon: to acknowledge alarms, to try the ways out.
+//! What other commands ask of the daemon: to acknowledge alarms, to try the ways out, to raise the alarm of what `reconcile` found.
 //!
 //! A request is an empty file whose name says it all, in a directory beside the spools: it needs no port, no password but the right
 //! to write there, and works though it was made by another user (root) whose files the daemon could not read. The answer, where
 //! there is one, is a file beside it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use crate::alarm::{Alarms, Name};
+use crate::tally::DAY;
+use crate::time::{Micros, rfc3339};
 
 /// The directory's name beside the spools.
 const DIRECTORY: &str = "requests";
@@ -17,6 +20,12 @@ const DIRECTORY: &str = "requests";
 const MAX_REQUESTS: usize = 1_000;
 /// Stands for any name, and for any subject.
 const ANY: &str = "any";
+
+/// Stands where the node's own archive was not compared.
+const NOT_COMPARED: &str = "none";
+
+/// The last day that can be named: in the year 4707.
+const MAX_DAY: i32 = 1_000_000;
 
 /// Something is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +42,79 @@ pub enum Request {
         /// The file.
         answer: PathBuf,
     },
+    /// `reconcile` has an outcome.
+    Reconciled(Reconciled),
+}
+
+/// What `reconcile` found at a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconciled {
+    /// The mark of its name.
+    pub node: String,
+    /// The first day that was looked at.
+    pub first: i32,
+    /// The last one.
+    pub last: i32,
+    /// Messages of the node's own archive that are not here, where that was compared.
+    pub missing: Option<u64>,
+    /// Numbers that do not add up.
+    pub wrong: u64,
+    /// When it was found: the last word counts.
+    pub at: Micros,
+}
+
+impl Reconciled {
+    /// The file's name of the request; `token` tells it from others.
+    pub fn file(&self, token: &str) -> String {
+        let missing = self.missing.map_or_else(|| NOT_COMPARED.to_owned(), |missing| missing.to_string());
+        format!("reconciled.{}.{}.{}.{missing}.{}.{}.{token}", self.node, self.first, self.last, self.wrong, self.at)
+    }
+
+    fn is_well(&self) -> bool {
+        self.missing.unwrap_or(0) == 0 && self.wrong == 0
+    }
+
+    fn text(&self) -> String {
+        let day = |day: i32| rfc3339(i64::from(day) * DAY).chars().take(10).collect::<String>();
+        let days = format!("{} to {}", day(self.first), day(self.last));
+        let missing = self.missing.filter(|missing| *missing > 0);
+        let own = missing.map(|missing| format!("{missing} messages of the node's own archive are missing here or can't be read"));
+        let rows = (self.wrong > 0).then(|| format!("{} numbers do not add up", self.wrong));
+        let found: Vec<String> = own.into_iter().chain(rows).collect();
+        format!(
+            "of {days}, {}: see what `xmpp-archiver reconcile` says of these days, do what it advises, then run it again",
+            found.join(" and ")
+        )
+    }
+}
+
+/// What `reconcile` found wrong, by node, until the same days were looked at again and are well.
+#[derive(Debug, Default)]
+pub(super) struct Mismatches(BTreeMap<String, Reconciled>);
+
+impl Mismatches {
+    /// Raises the alarm of a node with this mark, or clears it.
+    pub(super) fn note(&mut self, found: Reconciled, node: &str, alarms: &Alarms) {
+        if !found.is_well() {
+            alarms.raise(Name::ReconcileMismatch, node, &found.text());
+            let (first, last, missing) =
+                self.0.get(node).map_or((found.first, found.last, None), |before| (before.first, before.last, before.missing));
+            // Both are looked at again before it is well.
+            let known = Reconciled {
+                first: first.min(found.first),
+                last: last.max(found.last),
+                missing: found.missing.filter(|missing| *missing > 0).or(missing),
+                ..found
+            };
+            self.0.insert(node.to_owned(), known);
+        } else if self.0.get(node).is_some_and(|before| {
+            // Where only rows were looked at, nothing is known of the node's own archive.
+            found.first <= before.first && found.last >= before.last && (before.missing.is_none() || found.missing.is_some())
+        }) {
+            self.0.remove(node);
+            alarms.clear(Name::ReconcileMismatch, node);
+        }
+    }
 }
 
 /// The directory of requests to the daemon with this directory of spools.
@@ -61,10 +143,10 @@ pub fn answer(token: &str) -> String {
     format!("answer.{token}.json")
 }
 
-/// Does what is asked; hands back the tests, which take their time.
+/// Acknowledges what is to be acknowledged; hands back the other requests.
 pub(super) fn take(directory: &Path, alarms: &Alarms) -> Vec<Request> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let mut tests = Vec::new();
+    let mut others = Vec::new();
     for entry in entries.take(MAX_REQUESTS).flatten() {
         let name = entry.file_name();
         let Some(request) = name.to_str().and_then(|name| parse(directory, name)) else { continue };
@@ -79,10 +161,16 @@ pub(super) fn take(directory: &Path, alarms: &Alarms) -> Vec<Request> {
                 };
                 alarms.acknowledge(picks);
             }
-            test => tests.push(test),
+            other => others.push(other),
         }
     }
-    tests
+    others.sort_by_key(|request| if let Request::Reconciled(found) = request { found.at } else { 0 });
+    others
+}
+
+/// A day as it stands in a file's name, not so far away that it could not be shown.
+fn day(text: &str) -> Option<i32> {
+    text.parse().ok().filter(|day: &i32| (0..=MAX_DAY).contains(day))
 }
 
 fn parse(directory: &Path, file: &str) -> Option<Request> {
@@ -93,6 +181,14 @@ fn parse(directory: &Path, file: &str) -> Option<Request> {
             let subject = (*subject != ANY).then(|| (*subject).to_owned());
             Some(Request::Acknowledge { name, subject })
         }
+        ["reconciled", node, first, last, missing, wrong, at, _token] => Some(Request::Reconciled(Reconciled {
+            node: (*node).to_owned(),
+            first: day(first)?,
+            last: day(last)?,
+            missing: if *missing == NOT_COMPARED { None } else { Some(missing.parse().ok()?) },
+            wrong: wrong.parse().ok()?,
+            at: at.parse().ok()?,
+        })),
         ["test", token] => Some(Request::Test { answer: directory.join(answer(token)) }),
         _ => None,
     }
@@ -121,5 +217,26 @@ mod tests {
         assert_eq!(take(place.path(), &alarms), []);
         assert!(alarms.raised().is_empty());
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_mismatch_lasts_until_the_same_days_are_well() {
+        let (alarms, mut mismatches) = (Alarms::default(), Mismatches::default());
+        let place = tempfile::tempdir().unwrap();
+        let mut tell = |first, last, missing, wrong| {
+            let found = Reconciled { node: mark("main"), first, last, missing, wrong, at: 7 };
+            fs::write(place.path().join(found.file("7")), "").unwrap();
+            let Some(Request::Reconciled(taken)) = take(place.path(), &alarms).pop() else { panic!("no request") };
+            assert_eq!(taken, found);
+            mismatches.note(taken, "main", &alarms);
+            alarms.raised().len()
+        };
+        assert_eq!(tell(10, 10, Some(0), 0), 0);
+        assert_eq!(tell(10, 10, Some(3), 0), 1);
+        assert_eq!(tell(11, 11, Some(0), 0), 1, "another day says nothing of it");
+        assert_eq!(tell(9, 12, None, 0), 1, "nor do the rows");
+        assert_eq!(tell(12, 12, None, 2), 1);
+        assert_eq!(tell(10, 11, Some(0), 0), 1);
+        assert_eq!(tell(10, 12, Some(0), 0), 0);
     }
 }

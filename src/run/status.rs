@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering;
 use serde_json::{Map, Value, json};
 
 use super::view::{NodeView, Shown, StoreView};
+use crate::canary::Report;
 use crate::component::module::Presence;
 use crate::component::status::State;
-use crate::time::{now, rfc3339};
+use crate::time::{Micros, SECOND, now, rfc3339};
 
 /// The file's name in the directory of the spools.
 pub const FILE: &str = "status.json";
@@ -43,6 +44,15 @@ impl Reporter {
         if let Err(error) = written {
             log::debug!("{} can't be written: {error}", self.file.display());
         }
+    }
+
+    /// The same in a line.
+    pub(super) fn line(&self) -> String {
+        let view = self.shown.view();
+        let online = view.nodes.iter().filter(|node| matches!(node.status.state(), State::Online { .. })).count();
+        let waiting: u64 = view.stores.iter().map(|store| store.spool.depth().records).sum();
+        let alarms = self.shown.alarms().raised().len();
+        format!("nodes online: {online} of {}; records waiting for a store: {waiting}; alarms: {alarms}", view.nodes.len())
     }
 
     fn snapshot(&self, state: &str) -> Snapshot {
@@ -78,7 +88,8 @@ fn overwrite(file: &Path, snapshot: &str) -> std::io::Result<()> {
     open.set_len(snapshot.len() as u64)
 }
 
-fn node(NodeView { name, address, domain, stats, status, .. }: &NodeView, gaps: Value) -> Value {
+fn node(view: &NodeView, gaps: Value) -> Value {
+    let NodeView { name, address, domain, stats, status, .. } = view;
     let counters = status.counters();
     let (state, since, advice) = match status.state() {
         State::Connecting(_) => ("connecting", None, None),
@@ -105,6 +116,21 @@ fn node(NodeView { name, address, domain, stats, status, .. }: &NodeView, gaps: 
         "forged": stats.forged.get(),
         "gaps": gaps,
         "module": module(status.module()),
+        "canary": view.canary().map(|report| canary(&report)),
+    })
+}
+
+fn canary(report: &Report) -> Value {
+    let since = |at: Option<Micros>| at.map(|at| (now() - at).max(0) as f64 / SECOND as f64);
+    json!({
+        "account": report.account,
+        "sent": report.sent_at.map(rfc3339),
+        "returned": report.returned_at.map(rfc3339),
+        "seconds": report.took.map(|took| took.as_secs_f64()),
+        "age_seconds": since(report.returned_at),
+        "returned_count": report.returned,
+        "missing_count": report.missing,
+        "trouble": report.trouble,
     })
 }
 

@@ -30,6 +30,11 @@ pub(super) fn alive() {
     tell(&[NotifyState::Watchdog]);
 }
 
+/// How it goes, in a line, for `systemctl status`.
+pub(super) fn doing(line: &str) {
+    tell(&[NotifyState::Status(line)]);
+}
+
 /// How often [`alive`] is to be told; none if nobody watches.
 pub(super) fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|timeout| timeout / SIGNS_A_TIMEOUT)

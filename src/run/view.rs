@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::alarm::Alarms;
+use crate::canary::{Canaries, Report};
 use crate::component;
 use crate::component::status::State;
 use crate::notify::Notifier;
@@ -37,6 +38,15 @@ pub struct NodeView {
     pub stats: Arc<NodeStats>,
     /// Its session.
     pub status: component::Status,
+    /// What is known of the probes that are written there.
+    pub canaries: Canaries,
+}
+
+impl NodeView {
+    /// What can be told of the probes; none where none are written.
+    pub fn canary(&self) -> Option<Report> {
+        self.canaries.report(&self.name)
+    }
 }
 
 /// One store.

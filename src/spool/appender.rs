@@ -52,6 +52,8 @@ pub struct Depth {
     pub paused: bool,
     /// Why the last write failed, until one succeeds.
     pub last_error: Option<String>,
+    /// What of its files somebody else removed, with what to do, as long as they are not there.
+    pub removed: Option<String>,
     /// The thread that writes is there.
     pub is_written: bool,
 }
@@ -126,6 +128,7 @@ impl Appender {
             limit_bytes: state.limit_bytes.unwrap_or(shared.options.limit_bytes),
             paused: state.paused,
             last_error: state.last_error.clone(),
+            removed: state.removed.clone(),
             is_written: !state.stopped,
         }
     }

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,6 +26,10 @@ pub(crate) trait Disk: Send + Sync + 'static {
     fn list(&self, sub: &str) -> io::Result<Vec<String>>;
     /// Makes the names created and removed in a sub-directory durable.
     fn sync_names(&self, sub: &str) -> io::Result<()>;
+    /// Whether a name still leads to this open file: somebody else may have removed or replaced it.
+    fn leads_to(&self, _name: &str, _file: &dyn DiskFile) -> io::Result<bool> {
+        Ok(true)
+    }
     /// Takes the lock, which lasts as long as the answer; `None` when another process holds it.
     fn lock(&self) -> io::Result<Option<Box<dyn Send>>>;
 }
@@ -42,6 +46,10 @@ pub(crate) trait DiskFile: Send + Sync {
     fn len(&self) -> io::Result<u64>;
     /// Makes what was written durable (fdatasync).
     fn sync(&self) -> io::Result<()>;
+    /// What tells it from all other files, whatever name it has.
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        Ok((0, 0))
+    }
 }
 
 /// Reads until the buffer is full or the file ends; answers how many bytes were read.
@@ -105,6 +113,14 @@ impl Disk for RealDisk {
         File::open(self.dir.join(sub))?.sync_all()
     }
 
+    fn leads_to(&self, name: &str, file: &dyn DiskFile) -> io::Result<bool> {
+        match std::fs::metadata(self.dir.join(name)) {
+            Ok(found) => Ok(identity(&found) == file.identity()?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn lock(&self) -> io::Result<Option<Box<dyn Send>>> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -116,6 +132,10 @@ impl Disk for RealDisk {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
+}
+
+fn identity(found: &std::fs::Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
 }
 
 /// What is spooled is what people wrote to each other: nobody but the archive's own user may read it.
@@ -143,5 +163,9 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        Ok(identity(&self.metadata()?))
     }
 }

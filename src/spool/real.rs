@@ -92,6 +92,89 @@ fn appending_at_the_limit_goes_on_by_itself_when_the_reader_releases() {
     });
 }
 
+async fn until(mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited for ten seconds");
+}
+
+#[test]
+fn a_file_that_is_removed_is_written_anew_before_anything_more_is_confirmed() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let place = dir.path().join("spool");
+        let (appender, mut reader, _) = Spool::open(&place, small()).unwrap();
+        let file = place.join("0000000000000000.log");
+        appender.append(b"one").await.unwrap();
+        appender.durable(0).await.unwrap();
+        std::fs::remove_file(&file).unwrap();
+        appender.append(b"two").await.unwrap();
+        appender.durable(1).await.unwrap();
+        assert!(file.exists(), "what is confirmed has a name");
+        // Noticed without a further record, too.
+        appender.append(b"three").await.unwrap();
+        appender.durable(2).await.unwrap();
+        let second = place.join("0000000000000002.log");
+        std::fs::remove_file(&second).unwrap();
+        until(|| second.exists()).await;
+        let mut read = Vec::new();
+        while read.len() < 3 {
+            let batch = reader.next_batch(10, 1 << 20).await.unwrap();
+            read.extend(batch.iter().map(|(_, bytes)| bytes.to_vec()));
+        }
+        assert_eq!(read, [b"one".to_vec(), b"two".to_vec(), b"three".to_vec()]);
+        assert_eq!(appender.depth().removed, None);
+        reader.close().await;
+        appender.close().await.unwrap();
+        let (_appender, mut reader, recovered) = Spool::open(&place, small()).unwrap();
+        assert_eq!((recovered.damaged, read_all(&mut reader).0.len()), (Vec::new(), 3));
+    });
+}
+
+#[test]
+fn without_its_directory_nothing_is_confirmed_and_nothing_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let place = dir.path().join("spool");
+        let (appender, reader, _) = Spool::open(&place, small()).unwrap();
+        appender.append(b"one").await.unwrap();
+        appender.durable(0).await.unwrap();
+        std::fs::remove_dir_all(&place).unwrap();
+        until(|| appender.depth().removed.is_some()).await;
+        appender.append(b"two").await.unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(300), appender.durable(1)).await;
+        assert!(waited.is_err(), "nothing is confirmed that has no name");
+        std::fs::create_dir_all(place.join("damaged")).unwrap();
+        appender.durable(1).await.unwrap();
+        until(|| appender.depth().removed.is_none()).await;
+        reader.close().await;
+        appender.close().await.unwrap();
+        let (_appender, mut reader, _) = Spool::open(&place, small()).unwrap();
+        let (records, damage) = read_all(&mut reader);
+        assert_eq!((numbers(&records), damage), (vec![0, 1], Vec::new()));
+    });
+}
+
+#[test]
+fn files_that_are_gone_for_good_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let options = Options { limit_bytes: 20_000, segment_bytes: 1000, ..small() };
+        let (appender, _reader, _) = Spool::open(dir.path(), options).unwrap();
+        for seq in 0..20_u64 {
+            appender.append(&[7; 200]).await.unwrap();
+            appender.durable(seq).await.unwrap();
+        }
+        std::fs::remove_file(dir.path().join("0000000000000000.log")).unwrap();
+        until(|| appender.depth().removed.is_some()).await;
+        assert!(appender.depth().removed.unwrap().starts_with("1 files with "));
+    });
+}
+
 /// Says to this test binary that it is the process to be killed.
 const CHILD_VARIABLE: &str = "XMPP_ARCHIVER_SPOOL_TEST_DIR";
 

@@ -63,6 +63,8 @@ pub(crate) struct State {
     /// The limit in force, where it was changed since the spool was opened.
     pub(crate) limit_bytes: Option<u64>,
     pub(crate) last_error: Option<String>,
+    /// What of the files was removed by somebody else.
+    pub(crate) removed: Option<String>,
     /// Damage already reported, so that reading again does not report it again: by segment and offset, the number that it reaches.
     pub(crate) known_damage: BTreeMap<(u64, u64), u64>,
     /// No more records come.

@@ -3,12 +3,17 @@
 //! One write and one fdatasync carry everything that was appended while the one before ran. When either fails, nothing is known about what the
 //! disk holds of that segment any more: a second fdatasync may succeed without having written a thing. So the segment ends at its last
 //! confirmed record, and the same records are written again into a new one, every second until that succeeds.
+//!
+//! Somebody may remove the file that is written to, or its directory, and no write fails for that. So nothing is confirmed before the file's
+//! name was seen to lead to it, and once a second it is looked at anyway. As long as the file is open nothing of it is lost: it is
+//! written anew under its name, if need be as soon as its directory is back.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, read_full};
 use super::recovery::Opened;
 use super::released::{Released, ReleasedFile};
 use super::segment::{HEADER_BYTES, Header, SpoolId, segment_name};
@@ -16,6 +21,16 @@ use super::state::{SegmentMeta, Shared, State};
 
 /// A failed write is tried again after this time.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// How often it is looked whether the files are still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// What to do when they are not.
+const REMOVED_ADVICE: &str = "do not stop the archiver, which still holds what it wrote last: put the spool's directory back (mount its disk, or make it \
+                              anew for the archiver's user), and it is written there again";
+/// What to do when those are gone that nobody holds open.
+const LOST_ADVICE: &str =
+    "put them back if you can, else fetch the messages of that time from the node's own archive with `xmpp-archiver backfill`";
+/// The bytes that are copied at a time.
+const COPY_BYTES: usize = 1024 * 1024;
 /// The `released` file is at most this much behind.
 const PERSIST_DELAY: Duration = Duration::from_secs(1);
 
@@ -34,6 +49,7 @@ struct Active {
 enum Work {
     Commit,
     Housekeep,
+    Look,
     Stop,
 }
 
@@ -47,6 +63,9 @@ pub(crate) struct Writer {
     /// Records taken from the appenders that are not confirmed yet.
     in_flight: Vec<u8>,
     in_flight_seqs: std::ops::Range<u64>,
+    /// Whether they are written, into a file whose name does not lead to it.
+    awaits_name: bool,
+    look_at: Instant,
     /// The number behind the last confirmed record.
     last_end_seq: u64,
     retry_at: Option<Instant>,
@@ -77,6 +96,8 @@ impl Writer {
             active: None,
             in_flight: Vec::new(),
             in_flight_seqs: 0..0,
+            awaits_name: false,
+            look_at: Instant::now() + LOOK_INTERVAL,
             last_end_seq: opened.last_end_seq,
             retry_at: None,
             housekeep_after: Instant::now(),
@@ -91,6 +112,7 @@ impl Writer {
             match self.wait_for_work() {
                 Work::Commit => _ = self.commit(),
                 Work::Housekeep => self.housekeep(),
+                Work::Look => self.look(),
                 Work::Stop => break,
             }
         }
@@ -126,6 +148,9 @@ impl Writer {
         if now >= self.housekeep_after && state.droppable(&self.shared.options) > 0 {
             return Some(Work::Housekeep);
         }
+        if now >= self.look_at {
+            return Some(Work::Look);
+        }
         let full = state.closing || state.pending.len() >= self.shared.options.commit_bytes;
         let late = self.commit_at(state).is_some_and(|at| at <= now);
         if late || (full && unwritten && self.retry_at.is_none()) {
@@ -137,7 +162,7 @@ impl Writer {
     /// When to look again without being woken.
     fn next_look(&self, state: &State) -> Option<Instant> {
         let drop_at = (state.droppable(&self.shared.options) > 0).then_some(self.housekeep_after);
-        [self.commit_at(state), self.persist_at(state), drop_at].into_iter().flatten().min()
+        [self.commit_at(state), self.persist_at(state), drop_at, Some(self.look_at)].into_iter().flatten().min()
     }
 
     /// When what is pending has to be written at the latest.
@@ -152,15 +177,112 @@ impl Writer {
 
     /// Writes what was appended; answers whether all that was taken is durable now.
     pub(crate) fn commit(&mut self) -> bool {
-        self.take_pending();
-        if self.in_flight.is_empty() {
-            return true;
+        // A file that was given up meanwhile, since all before was released, is not waited for.
+        self.awaits_name &= self.active.is_some();
+        if !self.awaits_name {
+            self.take_pending();
+            if self.in_flight.is_empty() {
+                return true;
+            }
+            if let Err(error) = self.write_in_flight() {
+                self.give_up_segment(&error);
+                return false;
+            }
         }
-        match self.write_in_flight() {
-            Ok(()) => self.confirm(),
-            Err(error) => self.give_up_segment(&error),
-        }
+        self.confirm_if_there();
         self.retry_at.is_none()
+    }
+
+    /// What stands in a file without a name would not survive the process.
+    fn confirm_if_there(&mut self) {
+        match self.keep_name() {
+            Ok(was_written_anew) => {
+                self.awaits_name = false;
+                self.confirm();
+                if was_written_anew {
+                    self.active = None;
+                }
+            }
+            Err(error) => {
+                self.awaits_name = true;
+                self.retry_at = Some(Instant::now() + RETRY_DELAY);
+                self.tell_removed(Some(format!(
+                    "the file that is written to was removed, and can't be written anew ({error}); {REMOVED_ADVICE}"
+                )));
+            }
+        }
+    }
+
+    /// Makes sure that the file that is written to can be found by its name; says whether it had to be written anew. The reader may go on
+    /// with the file that has no name: both hold the same, and nothing more is written to either.
+    fn keep_name(&self) -> io::Result<bool> {
+        let Some(active) = &self.active else { return Ok(false) };
+        let name = segment_name(active.first_seq);
+        if self.disk.leads_to(&name, &*active.file)? {
+            return Ok(false);
+        }
+        let copy = self.disk.create(&name)?;
+        let mut buffer = vec![0; COPY_BYTES];
+        let mut done = 0;
+        while done < active.bytes {
+            let wanted = usize::try_from(active.bytes - done).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+            let part = buffer.get_mut(..wanted).unwrap_or_default();
+            let count = read_full(&*active.file, part, done)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            copy.write_at(part.get(..count).unwrap_or_default(), done)?;
+            done += count as u64;
+        }
+        copy.sync()?;
+        self.disk.sync_names("")?;
+        log::error!("the spool's file {name} was removed by somebody else; what it held is written anew");
+        Ok(true)
+    }
+
+    /// Looks whether the files are there.
+    fn look(&mut self) {
+        self.look_at = Instant::now() + LOOK_INTERVAL;
+        if self.awaits_name {
+            return;
+        }
+        let removed = match self.keep_name() {
+            Ok(was_written_anew) => {
+                if was_written_anew {
+                    self.active = None;
+                }
+                self.lost_files()
+            }
+            Err(error) => Some(format!("the file that is written to was removed, and can't be written anew ({error}); {REMOVED_ADVICE}")),
+        };
+        self.tell_removed(removed);
+    }
+
+    /// What became of files that are not written to any more.
+    fn lost_files(&self) -> Option<String> {
+        let wanted: Vec<(String, u64)> = {
+            let state = self.shared.lock();
+            let with_records = state.segments.iter().map(|one| (segment_name(one.first_seq), one.records_from(state.released_seq)));
+            with_records.filter(|(_, records)| *records > 0).collect()
+        };
+        let there = match self.disk.list("") {
+            Ok(there) => there,
+            Err(error) => return Some(format!("the spool's directory can't be read ({error}); {REMOVED_ADVICE}")),
+        };
+        let there: HashSet<&str> = there.iter().map(String::as_str).collect();
+        let lost: Vec<u64> = wanted.iter().filter(|(name, _)| !there.contains(name.as_str())).map(|(_, records)| *records).collect();
+        let records: u64 = lost.iter().sum();
+        (!lost.is_empty()).then(|| format!("{} files with {records} records that are not stored were removed: {LOST_ADVICE}", lost.len()))
+    }
+
+    fn tell_removed(&self, removed: Option<String>) {
+        let mut state = self.shared.lock();
+        if state.removed != removed {
+            if let Some(removed) = &removed {
+                log::error!("{removed}");
+            }
+            state.removed = removed;
+        }
     }
 
     /// Takes the appenders' buffer and leaves the empty one.

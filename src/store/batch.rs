@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::canary::Probe;
 use crate::gap::Gap;
 use crate::message::rooms::Event;
 use crate::message::{Bounce, Message};
@@ -65,6 +66,8 @@ pub enum Item {
         /// Whether it stays when everybody has left.
         persistent: bool,
     },
+    /// A probe message, which is not archived and whose author waits for the commit.
+    Canary(Probe),
     /// Not archived; why.
     Skipped(&'static str),
     /// Could not be understood; why. It is kept as it is, in quarantine.

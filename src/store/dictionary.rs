@@ -98,23 +98,29 @@ impl Dictionary {
 
     /// Makes sure that each of these JIDs has a number.
     pub(crate) async fn need_jids<Q: Queries>(&mut self, db: &mut Q, wanted: Vec<String>, last: &mut LastIds) -> QueryResult<()> {
+        let unknown = self.know_jids(db, wanted).await?;
+        let mut new = Vec::new();
+        for jid in unknown {
+            last.jid += 1;
+            new.push(JidRow { id: last.jid, jid });
+        }
+        self.jids.extend(new.iter().map(|row| (row.jid.clone(), row.id)));
+        if new.is_empty() { Ok(()) } else { db.insert_jids(&new).await }
+    }
+
+    /// Looks up the numbers of JIDs; hands back those that have none, sorted.
+    pub(crate) async fn know_jids<Q: Queries>(&mut self, db: &mut Q, wanted: Vec<String>) -> QueryResult<Vec<String>> {
         if self.jids.len() > MAX_REMEMBERED {
             self.jids.clear();
         }
         let mut missing: Vec<String> = wanted.into_iter().filter(|jid| !self.jids.contains_key(jid)).collect();
         missing.sort_unstable();
         missing.dedup();
-        if missing.is_empty() {
-            return Ok(());
+        if !missing.is_empty() {
+            self.jids.extend(db.jid_ids(&missing).await?.into_iter().map(|row| (row.jid, row.id)));
+            missing.retain(|jid| !self.jids.contains_key(jid));
         }
-        self.jids.extend(db.jid_ids(&missing).await?.into_iter().map(|row| (row.jid, row.id)));
-        let mut new = Vec::new();
-        for jid in missing.into_iter().filter(|jid| !self.jids.contains_key(jid)) {
-            last.jid += 1;
-            new.push(JidRow { id: last.jid, jid });
-        }
-        self.jids.extend(new.iter().map(|row| (row.jid.clone(), row.id)));
-        if new.is_empty() { Ok(()) } else { db.insert_jids(&new).await }
+        Ok(missing)
     }
 
     /// Makes sure that each of these conversations has a number; their JIDs must have one already.

@@ -42,6 +42,15 @@ impl Connection {
         }
     }
 
+    /// For whoever only looks up rows by their keys: PostgreSQL, which keeps the plan of a prepared statement, would read a table that was empty when
+    /// it was first asked from end to end until its statistics are made, a minute later, however large it has become meanwhile.
+    pub(crate) async fn go_by_indexes(&mut self) -> QueryResult<()> {
+        match self {
+            Self::Postgres(_) => self.batch("SET enable_seqscan = off").await,
+            Self::Sqlite(_) | Self::Mysql(_) => Ok(()),
+        }
+    }
+
     /// The column `value` of each row, NULL left out; the column must be text.
     pub(crate) async fn texts(&mut self, sql: &str) -> QueryResult<Vec<String>> {
         let rows: Vec<TextRow> = run!(self, load, diesel::sql_query(sql))?;

@@ -1,18 +1,18 @@
 //! The counts: added to by the writer, read for `reconcile`.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
 
 use super::rows::TallyRow;
 use super::schema::{nodes, tallies};
 use super::statement::run;
+use super::tallied_rows::{Counting, Names};
 use super::{Connection, StoreError};
-use crate::reconcile::{Day, Rows};
-use crate::tally::{DAY, State};
+use crate::reconcile::Day;
+use crate::tally::State;
 use crate::time::Micros;
 
 /// Rows of one statement; a transaction has a dozen.
@@ -61,11 +61,11 @@ pub async fn counted_since(connection: &mut Connection) -> Result<Micros, StoreE
     Ok(found.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|digits| digits.parse().ok()).unwrap_or(0))
 }
 
-/// Counts and rows of these days, the last one included, all as of one moment.
+/// Counts and rows of these days, the last one included, all as of one moment. Everything is counted since `since`.
 ///
 /// # Errors
 /// When the database can't be read.
-pub async fn days(connection: &mut Connection, first: i32, last: i32) -> Result<Days, StoreError> {
+pub async fn days(connection: &mut Connection, first: i32, last: i32, since: Micros) -> Result<Days, StoreError> {
     let begin = match connection {
         Connection::Sqlite(_) => "BEGIN",
         Connection::Postgres(_) => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0",
@@ -76,62 +76,25 @@ pub async fn days(connection: &mut Connection, first: i32, last: i32) -> Result<
     if matches!(connection, Connection::Mysql(_)) {
         connection.batch("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.map_err(|error| StoreError::of(&error))?;
     }
-    let found = read_days(connection, first, last).await;
+    let found = read_days(connection, first, last, since).await;
     connection.batch("COMMIT").await.map_err(|error| StoreError::of(&error))?;
     found.map_err(|error| StoreError::of(&error))
 }
 
-async fn read_days(connection: &mut Connection, first: i32, last: i32) -> QueryResult<Days> {
+async fn read_days(connection: &mut Connection, first: i32, last: i32, since: Micros) -> QueryResult<Days> {
     let named: Vec<(i16, String)> = run!(connection, load, nodes::table.select((nodes::id, nodes::name)))?;
-    let names: HashMap<i64, String> = named.into_iter().map(|(id, name)| (i64::from(id), name)).collect();
-    let name = |id: i64| names.get(&id).cloned().unwrap_or_else(|| UNREADABLE_NODE.to_owned());
+    let names = Names(named.into_iter().map(|(id, name)| (i64::from(id), name)).collect());
     let mut days = Days::new();
     let query = tallies::table.filter(tallies::day.between(first, last));
     let columns = (tallies::node_id, tallies::day, tallies::state, tallies::reason, tallies::count);
     let counts: Vec<(i16, i32, i16, String, i64)> = run!(connection, load, query.select(columns))?;
     for (node, day, state, reason, count) in counts {
         let Some(state) = State::of(state) else { continue };
-        *days.entry((name(i64::from(node)), day)).or_default().counts.entry((state, reason)).or_default() += count;
+        *days.entry((names.of(i64::from(node)), day)).or_default().counts.entry((state, reason)).or_default() += count;
     }
-    type Field = fn(&mut Rows) -> &mut i64;
-    let tables: [(&str, &str, Field); 4] = [
-        ("messages", "received_at", |rows| &mut rows.messages),
-        ("deliveries", "at", |rows| &mut rows.deliveries),
-        ("bounces", "at", |rows| &mut rows.bounces),
-        ("quarantine", "received_at", |rows| &mut rows.quarantined),
-    ];
-    for (table, time, field) in tables {
-        let sql = rows_by_day(connection, table, time, first, last);
-        let numbers: Vec<NumberRow> = run!(connection, load, diesel::sql_query(sql))?;
-        for row in numbers {
-            let day = days.entry((name(row.node), i32::try_from(row.on_day).unwrap_or(0))).or_default();
-            *field(&mut day.rows) += row.number;
-        }
-    }
-    Ok(days)
-}
-
-#[derive(diesel::QueryableByName)]
-struct NumberRow {
-    #[diesel(sql_type = BigInt)]
-    node: i64,
-    #[diesel(sql_type = BigInt)]
-    on_day: i64,
-    #[diesel(sql_type = BigInt)]
-    number: i64,
-}
-
-/// The number of rows of a table by node and day of arrival.
-fn rows_by_day(connection: &Connection, table: &str, time: &str, first: i32, last: i32) -> String {
-    let (divided, whole) = match connection {
-        Connection::Sqlite(_) | Connection::Postgres(_) => ("/", "BIGINT"),
-        Connection::Mysql(_) => ("DIV", "SIGNED"),
-    };
-    let (from, before) = (i64::from(first) * DAY, (i64::from(last) + 1) * DAY);
-    format!(
-        "SELECT CAST(COALESCE(node_id, 0) AS {whole}) AS node, {time} {divided} {DAY} AS on_day, COUNT(*) AS number FROM {table} \
-         WHERE {time} >= {from} AND {time} < {before} GROUP BY node_id, {time} {divided} {DAY}"
-    )
+    let mut rows = Counting { connection, days, names, since, range: (first, last) };
+    rows.all().await?;
+    Ok(rows.days)
 }
 
 #[cfg(test)]

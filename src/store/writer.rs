@@ -24,6 +24,7 @@ use super::queues::{Position, Queues};
 use super::references::References;
 use super::rows::*;
 use super::{Connection, StoreError, lookup, on_connection, quarantine};
+use crate::canary;
 use crate::gap::{Gap, Reason};
 use crate::identity::keys::{self, Keyring};
 use crate::identity::{Feed, Identity, Keyed, News, Verdict};
@@ -68,6 +69,7 @@ impl Writer {
     /// # Errors
     /// When the database lacks the store's secret, that is when it was not migrated.
     pub async fn new(mut connection: Connection, join_window: Micros) -> Result<Self, StoreError> {
+        connection.go_by_indexes().await.map_err(|error| StoreError::of(&error))?;
         let secret = on_connection!(&mut connection, db => db.setting("hash_secret").await).map_err(|error| StoreError::of(&error))?;
         let secret: [u8; 16] = secret
             .and_then(|secret| secret.try_into().ok())
@@ -288,7 +290,7 @@ impl Memory {
                     );
                 }
                 Item::RoomKind { room, .. } => jids.push(room.clone()),
-                Item::Skipped(_) | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) | Item::Tally(_) => {}
+                Item::Canary(_) | Item::Skipped(_) | Item::Unreadable(_) | Item::Oversize(_) | Item::Gap(_) | Item::Tally(_) => {}
             }
         }
         nodes.sort_unstable();
@@ -357,6 +359,10 @@ impl Memory {
             (Item::RoomKind { room, persistent }, _) => {
                 self.room_kind(db, room, *persistent, entry.arrived_at, batch).await?;
                 (State::Skipped, crate::intake::ROOM_KIND)
+            }
+            (Item::Canary(_), _) => {
+                *batch.committed.skipped.entry(canary::SKIPPED).or_default() += 1;
+                (State::Skipped, canary::SKIPPED)
             }
             (Item::Skipped(reason), _) => {
                 *batch.committed.skipped.entry(reason).or_default() += 1;

@@ -1,4 +1,5 @@
 //! What was missed is fetched from the node's own archive: exactly that, once, and marked; whatever way it is read, and however often.
 
+mod comparing;
 mod imports;
 mod nodes;

@@ -5,6 +5,7 @@ mod damage;
 mod link;
 mod module;
 mod queue;
+mod rows;
 
 use serde_json::Value;
 use xmpp_archiver::time::{Micros, SECOND, now, parse_stamp};

@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test that can't go on fails")]
 
 mod backfill;
+mod canary;
 mod captures;
 mod direct;
 mod exports;

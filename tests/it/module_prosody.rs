@@ -8,10 +8,12 @@ use serde_json::Value;
 
 use crate::support::archiver::{Archiver, StoreKind};
 use crate::support::client::Client;
+use crate::support::component::Component;
 use crate::support::line::{chat, groupchat};
 use crate::support::node::{Kind, Mirror, Node};
 use crate::support::process::wait_for;
 use crate::support::stage::Stage;
+use crate::support::stanza::Stanza;
 use crate::{direct, federation, rooms};
 
 fn perform(settings: &str, scenario: impl FnOnce(&Stage)) {
@@ -401,4 +403,30 @@ fn nobody_else_is_told_of_the_queue() {
         let answer = alice.ask("get", Some(&host), "<status xmlns='urn:xmpp-archiver:mirror:0'/>");
         assert_eq!(answer.attr("type"), Some("error"), "{}", answer.raw);
     });
+}
+
+/// A read may end anywhere in an answer, and other stanzas may stand between answers.
+#[test]
+fn answers_come_in_pieces() {
+    let node = Node::start_with_module(Kind::Prosody, "");
+    let (alice, bob) = (Client::log_in(&node, "alice", "desk"), Client::log_in(&node, "bob", "phone"));
+    let component = Component::connect(&node);
+    for number in 0..4 {
+        alice.send(&format!("<message type='chat' to='{}'><body>line {number}</body></message>", bob.account));
+    }
+    let copies = wait_for("two copies of each", || Some(component.copies_with("<mirror")).filter(|copies| copies.len() == 8));
+    let [from, to] = [&node.archive, &node.host];
+    let ask = |id: &str| format!("<iq type='get' id='{id}' from='{from}' to='{to}'><status xmlns='urn:xmpp-archiver:mirror:0'/></iq>");
+    let answer = |copy: &Stanza| format!("<iq type='result' id='{}' from='{from}' to='{to}'/>", copy.attr("id").expect("an id"));
+    let (some, others) = copies.split_at(5);
+    let answers = |copies: &[Stanza]| copies.iter().map(answer).collect::<String>();
+    let text = answers(some) + &ask("s1") + &answers(others) + &ask("s2");
+    for piece in text.as_bytes().chunks(37) {
+        component.send(std::str::from_utf8(piece).expect("plain text"));
+        // The node has read it when it answers.
+        alice.sync();
+    }
+    let depth = |id: &str| component.expect("the status", |stanza| stanza.attr("id") == Some(id)).raw;
+    assert!(depth("s1").contains("depth='3'"), "{}", depth("s1"));
+    assert!(depth("s2").contains("depth='0'"), "{}", depth("s2"));
 }

@@ -4,7 +4,7 @@ local st = require "util.stanza";
 local time_now = require "util.time".now;
 
 local escape = st.xml_escape;
-local format, find, match, floor, date = string.format, string.find, string.match, math.floor, os.date;
+local format, find, gsub, match, floor, date = string.format, string.find, string.gsub, string.match, math.floor, os.date;
 local t_concat = table.concat;
 
 local NAMESPACE = "urn:xmpp-archiver:mirror:0";
@@ -26,55 +26,62 @@ local function stamp()
 	return format("%s.%06dZ", stamp_text, floor((now - second) * 1e6));
 end
 
--- Copies are put together in this table, and nothing that happens meanwhile can make another one.
-local buffer, filled = {}, 0;
+-- Copies are put together in this table, and nothing that happens meanwhile can make another one. It is filled in place and each function returns how
+-- far, since this is done for every copy: a call or a string for each piece would cost more than all the rest.
+local buffer = {};
 
-local function put(text)
-	filled = filled + 1;
-	buffer[filled] = text;
+local function escaped(text)
+	return find(text, "[&<>'\"]") and escape(text) or text;
 end
 
-local function put_escaped(text)
-	filled = filled + 1;
-	buffer[filled] = find(text, "[&<>'\"]") and escape(text) or text;
-end
-
-local function put_attribute(name, value)
-	put(" "); put(name); put("='"); put_escaped(value); put("'");
+local function put_attribute(n, name, value)
+	buffer[n + 1], buffer[n + 2], buffer[n + 3], buffer[n + 4], buffer[n + 5] = " ", name, "='", escaped(value), "'";
+	return n + 5;
 end
 
 -- A name of another namespace stands as "namespace\1name" in Prosody.
-local function put_foreign_attribute(name, value, number)
+local function put_foreign_attribute(n, name, value, number)
 	local namespace, local_name = match(name, "^([^\1]*)\1(.*)$");
 	local prefix = "ns" .. number;
-	put_attribute("xmlns:" .. prefix, namespace);
-	put_attribute(prefix .. ":" .. local_name, value);
+	return put_attribute(put_attribute(n, "xmlns:" .. prefix, namespace), prefix .. ":" .. local_name, value);
 end
 
--- The same that tostring makes of it, with much less waste: this is done for every copy. `namespace` is what surrounds it.
-local function put_element(element, namespace)
+-- The same that tostring makes of it, with much less waste. `namespace` is what surrounds it.
+local function put_element(n, element, namespace)
 	local name, attr = element.name, element.attr;
 	local own = attr.xmlns or (namespace == FORWARD and CLIENT or namespace);
-	put("<"); put(name);
-	if own ~= namespace then put_attribute("xmlns", own); end
+	buffer[n + 1], buffer[n + 2] = "<", name;
+	n = n + 2;
+	if own ~= namespace then n = put_attribute(n, "xmlns", own); end
 	local foreign = 0;
-	for key, value in pairs(attr) do
+	for key, value in next, attr do
 		if key == "xmlns" then -- is there already
 		elseif find(key, "\1", 1, true) then
 			foreign = foreign + 1;
-			put_foreign_attribute(key, value, foreign);
+			n = put_foreign_attribute(n, key, value, foreign);
 		else
-			put_attribute(key, value);
+			buffer[n + 1], buffer[n + 2], buffer[n + 3], buffer[n + 4], buffer[n + 5] = " ", key, "='", escaped(value), "'";
+			n = n + 5;
 		end
 	end
 	local children = #element;
-	if children == 0 then put("/>"); return; end
-	put(">");
+	if children == 0 then
+		buffer[n + 1] = "/>";
+		return n + 1;
+	end
+	n = n + 1;
+	buffer[n] = ">";
 	for i = 1, children do
 		local child = element[i];
-		if child.name then put_element(child, own); else put_escaped(child); end
+		if child.name then
+			n = put_element(n, child, own);
+		else
+			n = n + 1;
+			buffer[n] = escaped(child);
+		end
 	end
-	put("</"); put(name); put(">");
+	buffer[n + 1], buffer[n + 2], buffer[n + 3] = "</", name, ">";
+	return n + 3;
 end
 
 -- The ids that the archive of `by` gave this stanza. Only its own count, and only where it strips those that others wrote in its name.
@@ -113,29 +120,33 @@ end
 
 -- Makes the function that wraps copies for one node and component.
 local function wrapper(host, component)
-	local addressed = format("' from='%s' to='%s'><mirror xmlns='%s' host='%s' direction='", escape(host), escape(component), NAMESPACE, escape(host));
+	local addressed = format("' from='%s' to='%s'><mirror xmlns='%s' host='%s' epoch='", escape(host), escape(component), NAMESPACE, escape(host));
+	local epoch_before, start, middle;
 	-- `copy`: stanza, direction, at, and where they are known ref, session, ids, occupants.
 	return function (copy, epoch, seq)
-		local number = format("%d", seq);
-		filled = 0;
-		put("<iq type='set' id='"); put(epoch); put(":"); put(number); put(addressed); put(copy.direction);
-		put("' epoch='"); put(epoch); put("' seq='"); put(number); put("' at='"); put(copy.at); put("'");
-		if copy.ref then put_attribute("ref", copy.ref); end
-		if copy.session then put_attribute("session", copy.session); end
-		put(">");
-		if copy.ids then put(copy.ids); end
-		if copy.occupants then put(copy.occupants); end
-		put("<forwarded xmlns='" .. FORWARD .. "'>");
-		put_element(copy.stanza, FORWARD);
-		put("</forwarded></mirror></iq>");
-		return t_concat(buffer, "", 1, filled);
+		if epoch ~= epoch_before then
+			epoch_before, start, middle = epoch, "<iq type='set' id='" .. epoch .. ":", addressed .. epoch .. "' seq='";
+		end
+		local number, n = format("%d", seq), 9;
+		buffer[1], buffer[2], buffer[3], buffer[4], buffer[5], buffer[6] = start, number, middle, number, "' at='", copy.at;
+		buffer[7], buffer[8], buffer[9] = "' direction='", copy.direction, "'";
+		if copy.ref then n = put_attribute(n, "ref", copy.ref); end
+		if copy.session then n = put_attribute(n, "session", copy.session); end
+		buffer[n + 1], n = ">", n + 1;
+		if copy.ids then buffer[n + 1], n = copy.ids, n + 1; end
+		if copy.occupants then buffer[n + 1], n = copy.occupants, n + 1; end
+		buffer[n + 1] = "<forwarded xmlns='" .. FORWARD .. "'>";
+		n = put_element(n + 1, copy.stanza, FORWARD) + 1;
+		buffer[n] = "</forwarded></mirror></iq>";
+		return t_concat(buffer, "", 1, n);
 	end
 end
 
--- What stands before and after the id in the archiver's answer.
-local function result(host, component)
-	return { "<iq type='result' id='", format("' from='%s' to='%s'/>", escape(component), escape(host)) };
+-- What an answer of the archiver looks like: a pattern, which gives epoch, number, and where the next one begins.
+local function result_pattern(host, component)
+	local function literal(text) return (gsub(text, "%p", "%%%0")); end
+	return "^<iq type='result' id='(%x+):(%d+)' from='" .. literal(escape(component)) .. "' to='" .. literal(escape(host)) .. "'/>()";
 end
 
 return { NAMESPACE = NAMESPACE, stamp = stamp, stanza_ids = stanza_ids, occupants = occupants, own_presence = own_presence,
-	wrapper = wrapper, result = result };
+	wrapper = wrapper, result_pattern = result_pattern };

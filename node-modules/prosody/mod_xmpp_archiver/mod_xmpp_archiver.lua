@@ -279,7 +279,7 @@ local function start()
 	if not queue then error("the queue can't be opened: " .. err, 0); end
 	link = new_link(queue, {
 		wrap = envelope.wrapper(home(), component),
-		result = envelope.result(home(), component),
+		result_pattern = envelope.result_pattern(home(), component),
 		window = module:get_option_number("xmpp_archiver_window", 4000),
 		window_bytes = 8 * MIB,
 		log = log, now = time_now, guard = guard,

@@ -400,6 +400,7 @@ local function reading_segment(self)
 				self.options.log("error", "%s can't be read: %s", segment.path, err);
 				return nil, segment;
 			end
+			reader:setvbuf("full", FILE_BUFFER_BYTES);
 			self.reader, self.reading = reader, segment;
 			local entry = self.entry;
 			self.read_at = entry and entry.segment == segment and entry.position or segment.start;
@@ -428,8 +429,7 @@ local function read_record(self)
 	if not line then return nil; end
 	local seq, length, sum = match(line, RECORD_PATTERN);
 	if seq and tonumber(length) <= MAX_RECORD_BYTES then
-		local payload = self.reader:read(tonumber(length));
-		local newline = self.reader:read(1);
+		local payload, newline = self.reader:read(tonumber(length), 1);
 		if payload and newline == "\n" and checksum(payload) == sum then
 			self.read_at = position + #line + #payload + 2;
 			return tonumber(seq), payload;

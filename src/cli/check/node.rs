@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
-use super::finding::Findings;
+use super::finding::{About, Findings};
 use super::module;
+use crate::canary::LogInError;
+use crate::canary::client::Session;
 use crate::component::{self, module::Presence};
-use crate::config::NodeConfig;
+use crate::config::{CanaryConfig, NodeConfig};
 
 pub(super) async fn check(node: &NodeConfig, offline: bool, status: Option<&Value>, findings: &mut Findings) {
     let mut about = findings.about(format!("node {}", node.name));
@@ -17,6 +19,7 @@ pub(super) async fn check(node: &NodeConfig, offline: bool, status: Option<&Valu
             "make it readable for the user that runs the archiver, with the secret that the node has for this component",
         ),
     }
+    canary(node, offline, &mut about).await;
     if offline {
         return;
     }
@@ -51,4 +54,32 @@ fn report_of<'s>(status: Option<&'s Value>, name: &str) -> Option<&'s Value> {
 async fn probe_node(node: &NodeConfig) -> Result<Presence, (String, String)> {
     let settings = crate::run::settings(node).map_err(|error| (error.to_string(), "make the secret readable".to_owned()))?;
     component::probe(&settings).await.map_err(|error| (error.to_string(), error.advice(&settings)))
+}
+
+/// Whether the account that writes probes can log in. That does no harm to one that writes already.
+async fn canary(node: &NodeConfig, offline: bool, about: &mut About<'_>) {
+    let Some(canary) = &node.canary else { return };
+    let CanaryConfig { jid, address, .. } = canary;
+    let password = match canary.password.read() {
+        Ok(password) => password,
+        Err(error) => {
+            let found = format!("`{}` of the canary {error}", canary.password_key());
+            return about.fail(
+                "canary",
+                found,
+                format!("make it readable for the user that runs the archiver, with the password of {jid}"),
+            );
+        }
+    };
+    if offline {
+        return about.ok("canary", "its password can be read");
+    }
+    let subject = format!("canary of node {}", node.name);
+    match tokio::time::timeout(canary.timeout, Session::open(canary, &password, &subject)).await.unwrap_or(Err(LogInError::TooSlow)) {
+        Ok(session) => {
+            session.close().await;
+            about.ok("canary", format!("{jid} can log in at {address}"));
+        }
+        Err(error) => about.fail("canary", format!("{jid} at {address}: {error}"), error.advice(canary)),
+    }
 }

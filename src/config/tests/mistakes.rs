@@ -270,6 +270,45 @@ fn mistakes_in_the_ways_for_alarms_are_told() {
 }
 
 #[test]
+fn mistakes_in_a_canary_are_told_at_once() {
+    const ACCOUNT: &str = "must be the JID of an account, such as canary@example.com, without a resource";
+    let (missing, password) = (format!("missing; {ACCOUNT}"), "missing; must be exactly one of password, password_file and password_env");
+    for (text, expected) in [
+        ("every = \"60 s\"", vec![format!("jid: {missing}"), format!("password: {password}")]),
+        (
+            "jid = \"example.com\"\npassword = \"hunter2\"\npassword_env = \"A\"\nto = \"a@b/c\"",
+            vec![
+                format!("jid = \"example.com\": {ACCOUNT}"),
+                format!("to = \"a@b/c\": {ACCOUNT}"),
+                "password: given more than once; must be at most one of password, password_file and password_env".to_owned(),
+            ],
+        ),
+        (
+            "jid = \"a@elsewhere.example\"\npassword_file = \"hunter2\"\naddress = \"10.0.0.1:5222\"\ntls = \"none\"\ntls_ca = \"a\"\nevery = \"5 s\"",
+            vec![
+                "jid = \"a@elsewhere.example\": is no user of this node: its domain must stand in hosts".to_owned(),
+                "tls: is none, with which tls_ca and tls_name have no meaning".to_owned(),
+                "tls: is none, which only a server on this machine may have, and 10.0.0.1 is not localhost".to_owned(),
+                "timeout: is 30 s; must not be longer than every, 5 s".to_owned(),
+            ],
+        ),
+        (
+            "jid = \"a@example.com\"\npasword = \"hunter2\"\naddress = \"here\"",
+            vec![
+                "address = \"here\": must be the node's port for clients as host:port, such as 127.0.0.1:5222".to_owned(),
+                format!("password: {password}"),
+                "pasword: unknown; did you mean \"password\"?".to_owned(),
+            ],
+        ),
+    ] {
+        let told = mistakes(load(&node(&format!("[node.canary]\n{text}"))));
+        let expected: Vec<String> = expected.iter().map(|mistake| format!("node.0.canary.{mistake}")).collect();
+        assert_eq!(told, expected, "{text}");
+        assert!(!told.iter().any(|line| line.contains("hunter2")));
+    }
+}
+
+#[test]
 fn the_http_port_stays_on_this_machine() {
     let told = mistakes(load("[http]\nlisten = \"0.0.0.0:9280\""));
     assert!(told[0].starts_with("http.listen = \"0.0.0.0:9280\": can be reached from other machines"), "{told:?}");

@@ -52,15 +52,17 @@ fn the_example_holds_exactly_the_defaults() {
 #[test]
 fn the_example_names_every_option() {
     let with_all = node(
-        "tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\nsame_as = \"c\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"\n[http]\nlisten = \"127.0.0.1:1\"",
+        "tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\nsame_as = \"c\"\n[node.canary]\njid = \"canary@example.com\"\npassword = \"d\"\nto = \"e@example.com\"\n\
+         tls_ca = \"f\"\ntls_name = \"g\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"\n[http]\nlisten = \"127.0.0.1:1\"",
     ) + WITH_WAYS;
     let effective: toml::Table = load(&with_all).unwrap().effective_toml().unwrap().parse().unwrap();
     let more = ["secret_file", "secret_env", "webhook_secret_file", "webhook_secret_env", "password_file", "password_env"];
     let mut keys: Vec<String> = more.map(str::to_owned).to_vec();
     keys.extend(effective["alarm"]["email"].as_table().unwrap().keys().cloned());
+    keys.extend(effective["node"][0]["canary"].as_table().unwrap().keys().cloned());
     for (_, section) in &effective {
         let table = section.as_table().or_else(|| section[0].as_table());
-        keys.extend(table.unwrap().keys().filter(|key| *key != "email").cloned());
+        keys.extend(table.unwrap().keys().filter(|key| !["email", "canary"].contains(&key.as_str())).cloned());
     }
     assert!(keys.len() > 60, "{keys:?}");
     for key in keys {
@@ -88,6 +90,33 @@ fn ways_for_alarms_are_read() {
     assert_eq!(secret.read().unwrap().expose_secret(), "hunter2");
     assert!(!format!("{:?}", load(WITH_WAYS)).replace("hooks.example/hunter2", "").contains("hunter2"));
     assert!(load("").unwrap().alarm.email.is_none());
+}
+
+const CANARY: &str = "[node.canary]\njid = \"Canary@Example.com\"\npassword = \"hunter2\"\n";
+
+#[test]
+fn a_canary_logs_in_where_the_node_is() {
+    let config = load(&node(CANARY)).unwrap();
+    let canary = config.nodes[0].canary.as_ref().unwrap();
+    assert_eq!((canary.jid.as_str(), canary.to(), canary.domain()), ("canary@example.com", "canary@example.com", "example.com"));
+    assert_eq!((canary.address.as_str(), canary.tls), ("127.0.0.1:5222", CanaryTls::Starttls));
+    assert_eq!((canary.every, canary.timeout), (Duration::from_secs(60), Duration::from_secs(30)));
+    let effective = config.effective_toml().unwrap();
+    assert!(effective.contains("password = \"(hidden)\"") && !format!("{effective}{config:?}").contains("hunter2"), "{effective}");
+    let direct = load(&node(&format!("{CANARY}tls = \"tls\"\nto = \"b@other.example\"\nevery = 5\ntimeout = \"5 s\""))).unwrap();
+    let canary = direct.nodes[0].canary.as_ref().unwrap();
+    assert_eq!((canary.address.as_str(), canary.to()), ("127.0.0.1:5223", "b@other.example"));
+    assert!(load(NODE).unwrap().nodes[0].canary.is_none() && load(&node("[node.canary]")).unwrap().nodes[0].canary.is_none());
+}
+
+#[test]
+fn a_canary_from_the_environment() {
+    let variables =
+        [("XMPP_ARCHIVER__NODE__0__CANARY__JID", "c@example.com"), ("XMPP_ARCHIVER__NODE__0__CANARY__PASSWORD_ENV", "NOT_SET_ANYWHERE")];
+    let config = load_with(&node(CANARY), &variables).unwrap();
+    assert_eq!(config.nodes[0].canary.as_ref().unwrap().jid, "c@example.com");
+    let errors = config.require_nodes().unwrap_err().to_string();
+    assert!(errors.contains("node.0.canary.password_env: names the variable NOT_SET_ANYWHERE, which is not set"), "{errors}");
 }
 
 #[test]

@@ -69,16 +69,16 @@ fn not_as_the_component_that_is_attached() {
 }
 
 /// A file that holds the components' secret.
-struct Secret(tempfile::NamedTempFile);
+pub(super) struct Secret(tempfile::NamedTempFile);
 
 impl Secret {
-    fn file() -> Secret {
+    pub(super) fn file() -> Secret {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), Node::SECRET).expect("write the secret");
         Secret(file)
     }
 
-    fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         self.0.path().to_str().expect("UTF-8")
     }
 }
@@ -93,26 +93,26 @@ fn ejabberd_with_postgres() {
 
 /// What was said, by whom, and whether the archiver was there.
 #[derive(Clone, Debug)]
-struct Spoken {
+pub(super) struct Spoken {
     sender: String,
     resource: String,
     to: String,
     id: String,
-    body: String,
-    was_missed: bool,
+    pub(super) body: String,
+    pub(super) was_missed: bool,
     /// Between these times.
     said: [String; 2],
 }
 
 /// A stage on which the archiver missed something.
-struct Outage {
-    stage: Stage,
-    spoken: RefCell<Vec<Spoken>>,
+pub(super) struct Outage {
+    pub(super) stage: Stage,
+    pub(super) spoken: RefCell<Vec<Spoken>>,
     is_away: Cell<bool>,
 }
 
 impl Outage {
-    fn play(node: Node, store: StoreKind) -> Outage {
+    pub(super) fn play(node: Node, store: StoreKind) -> Outage {
         let archiver = Archiver::new(store, &[&node]);
         let stage = Stage::with(vec![node], archiver);
         let outage = Outage { stage, spoken: RefCell::default(), is_away: Cell::new(false) };
@@ -135,7 +135,7 @@ impl Outage {
         outage
     }
 
-    fn talk(&self, people: &[&Rc<Client>; 2], room: &str, third: &str) {
+    pub(super) fn talk(&self, people: &[&Rc<Client>; 2], room: &str, third: &str) {
         let [alice, bob] = people;
         for round in 0..ROUNDS {
             self.say(alice, chat(&bob.account, &format!("{third}: question {round} <&>")), &[bob]);
@@ -188,7 +188,7 @@ impl Outage {
         assert_eq!(self.stage.archived(), after, "nothing changes by doing it again");
     }
 
-    fn backfill(&self, source: &[&str]) -> Value {
+    pub(super) fn backfill(&self, source: &[&str]) -> Value {
         let output = self.stage.archiver.borrow().must(&[&["backfill", "--from", "-1h", "--format", "json"], source].concat());
         serde_json::from_str(&output).expect("a JSON object")
     }
@@ -236,6 +236,6 @@ impl Outage {
     }
 }
 
-fn number(report: &Value, name: &str) -> u64 {
+pub(super) fn number(report: &Value, name: &str) -> u64 {
     report.get(name).and_then(Value::as_u64).unwrap_or_else(|| panic!("{name} in {report}"))
 }

@@ -281,3 +281,48 @@ fn a_node_that_is_away_is_told_with_the_reason() {
     archiver.wait_until("the node to be missed", |status| has_alarm(status, "node-unreachable"));
     assert!(right.len() < with.len());
 }
+
+/// Whom the operator's server does not know is told of by nobody else.
+fn an_alarm_that_is_refused_is_counted(kind: Kind) {
+    let node = Node::start(kind);
+    let archiver = Archiver::new(StoreKind::Sqlite, &[&node]);
+    let nobody = node.bare("nobody");
+    add(&archiver, &format!("[alarm]\njids = ['{nobody}']\n{HTTP}"));
+    let stage = Stage::with(vec![node], archiver);
+    stage.archiver.borrow().must(&["alarms", "test"]);
+    let refused = "xmpp_archiver_alarms_sent_total{way=\"xmpp\",outcome=\"refused\"}";
+    wait_for("the refusal", || (scrape(&http(&stage.archiver.borrow())).value(refused) >= 1.0).then_some(()));
+    assert!(stage.archiver.borrow().logged().contains(&format!("an alarm did not reach {nobody}")));
+}
+
+#[test]
+fn an_alarm_that_is_refused_is_counted_on_prosody() {
+    an_alarm_that_is_refused_is_counted(Kind::Prosody);
+}
+
+#[test]
+fn an_alarm_that_is_refused_is_counted_on_ejabberd() {
+    an_alarm_that_is_refused_is_counted(Kind::Ejabberd);
+}
+
+/// The spool's directory goes while the archiver runs: it is noticed at once, and what comes is stored once there is a directory again.
+#[test]
+fn a_spool_that_is_removed_is_told() {
+    let mut node = prosody();
+    let mut archiver = archiver(&node, "");
+    archiver.start();
+    node.accept();
+    node.mirror(&lines("before", 5));
+    archiver.wait_until_stored();
+    let spool = archiver.spool().join("main");
+    std::fs::remove_dir_all(&spool).expect("remove the spool");
+    archiver.wait_until("the alarm", |status| has_alarm(status, "spool-removed"));
+    node.mirror(&lines("meanwhile", 5));
+    archiver.wait_until("the copies", |status| status["stores"][0]["spool"]["records"].as_u64() >= Some(5));
+    assert_eq!(archiver.search().len(), 5, "nothing is stored that is not durable");
+    std::fs::create_dir_all(spool.join("damaged")).expect("make the spool's directory");
+    archiver.wait_until("the end of the alarm", |status| !has_alarm(status, "spool-removed"));
+    archiver.wait_until_stored();
+    assert_eq!(archiver.search().len(), 10);
+    archiver.stop();
+}

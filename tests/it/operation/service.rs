@@ -21,6 +21,7 @@ fn the_service_manager_is_told_of_each_step() {
     manager.wait_for("RELOADING=1", 1);
     manager.wait_for("READY=1", 2);
     archiver.wait_until_stored();
+    manager.wait_for("STATUS=nodes online: 1 of 1; records waiting for a store: 0; alarms: 0", 1);
     archiver.stop();
     manager.wait_for("STOPPING=1", 1);
     let heard = manager.heard();

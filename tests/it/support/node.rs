@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::postgres::Database;
 use super::process::{Directory, PATIENCE, Process, free_port, tail, try_for};
+use super::tls::Authority;
 use super::{ejabberd, prosody};
 
 const ATTEMPTS: usize = 3;
@@ -128,7 +129,7 @@ impl Node {
     /// The component's secret.
     pub(crate) const SECRET: &str = "component secret";
     /// The users of every node.
-    pub(crate) const USERS: [&str; 6] = ["alice", "bob", "carol", "dave", "mallory", "probe"];
+    pub(crate) const USERS: [&str; 7] = ["alice", "bob", "carol", "dave", "mallory", "probe", "canary"];
 
     /// Starts a server with the users of [`Node::USERS`].
     pub(crate) fn start(kind: Kind) -> Node {
@@ -270,6 +271,19 @@ impl Node {
     /// Where its files are.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Changes one of its files, which it reads when it is started again.
+    pub(crate) fn change(&self, file: &str, change: impl FnOnce(&str) -> String) {
+        let text = std::fs::read_to_string(self.directory.path().join(file)).expect("one of its files");
+        self.directory.write(file, &change(&text));
+    }
+
+    /// Gives it `node.crt` and `node.key`, and tells who signed them.
+    pub(crate) fn certify(&self) -> PathBuf {
+        let authority = Authority::new(&self.directory);
+        authority.issue(&self.directory, "node");
+        authority.certificate().to_owned()
     }
 
     /// Where our module keeps its queue.

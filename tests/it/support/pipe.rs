@@ -139,7 +139,7 @@ impl Pipe {
         self.runtime.block_on(async {
             let mut connection = Connection::open(&endpoint).await.expect("the store");
             let gaps = gaps::all(&mut connection, &gaps::Filter::default()).await.expect("the gaps");
-            let days = tallies::days(&mut connection, 20_000, 22_000).await.expect("the counts");
+            let days = tallies::days(&mut connection, 20_000, 22_000, 0).await.expect("the counts");
             (gaps, days)
         })
     }
