@@ -9,6 +9,7 @@ WORKDIR /source
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY migrations migrations
+COPY templates templates
 COPY benches benches
 COPY tests tests
 COPY examples examples

@@ -30,6 +30,7 @@ pub mod stats;
 pub mod tally;
 pub mod time;
 pub mod tls;
+pub mod words;
 pub mod xml;
 
 pub mod component;
@@ -59,10 +60,13 @@ pub mod metrics;
 
 pub mod run;
 
+pub mod access;
 pub mod demo;
+pub mod indexer;
 pub mod reconcile;
 pub mod retrieve;
 
 pub mod export;
+pub mod web;
 
 pub mod cli;

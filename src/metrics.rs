@@ -199,6 +199,11 @@ fn stores(families: &mut Families<'_>, view: &View) -> fmt::Result {
         "1 while the database is reached and its tables are those of this version.",
         connected,
     )?;
+    let behind = |store: &StoreView| Some((of_store(store), store.index.progress()?.behind() as f64));
+    let help = "Messages that the index for searches has not reached; they are found all the same, but slower.";
+    families.gauge("xmpp_archiver_index_behind", help, view.stores.iter().filter_map(behind))?;
+    let indexed = |store: &StoreView| (of_store(store), u64::try_from(store.index.indexed()).unwrap_or(0));
+    families.counter("xmpp_archiver_indexed", "Messages put into the index for searches.", view.stores.iter().map(indexed))?;
     let sizes = view.stores.iter().map(|store| (of_store(store), &store.stats.batch_records));
     families.histogram("xmpp_archiver_batch_records", "Records of a transaction.", sizes)?;
     let times = view.stores.iter().map(|store| (of_store(store), &store.stats.commit_seconds));

@@ -30,6 +30,7 @@ use crate::alarm::{Alarms, Name};
 use crate::canary::Canaries;
 use crate::component;
 use crate::config::{ByteSize, Config, ConfigErrors, Directions, HttpConfig, NodeConfig, NodeKind, StoreConfig, StoreUrl, WhenFull};
+use crate::indexer::{self, IndexStats};
 use crate::intake::link::Link;
 use crate::intake::{NodeIntake, StepWatch};
 use crate::node::{Kind, Node};
@@ -84,6 +85,9 @@ struct OpenStore {
     appender: Appender,
     stats: Arc<StoreStats>,
     pipeline: Pipeline,
+    /// Trails the pipeline; none before it has started, and where the system gave no thread.
+    indexer: Option<std::thread::JoinHandle<()>>,
+    index: Arc<IndexStats>,
     rules: watch::Sender<Arc<Rules>>,
     ages: Arc<Mutex<Ages>>,
     disks: Vec<PathBuf>,
@@ -379,12 +383,18 @@ fn store_view((name, open): (&String, &OpenStore)) -> StoreView {
         pulse: open.pipeline.pulse(),
         ages: open.ages.clone(),
         disks: open.disks.clone(),
+        index: open.index.clone(),
     }
 }
 
 async fn close_stores(stores: BTreeMap<String, OpenStore>, patience: Duration) {
     for (name, store) in stores {
-        let joined = tokio::task::spawn_blocking(move || store.pipeline.join());
+        let joined = tokio::task::spawn_blocking(move || {
+            store.pipeline.join();
+            if store.indexer.is_some_and(|indexer| indexer.join().is_err()) {
+                log::error!("the thread that indexes panicked; what it was at is indexed after the next start");
+            }
+        });
         if tokio::time::timeout(patience, joined).await.is_err() {
             log::warn!("store {name}: not everything could be stored in time; it stays in the spool for the next start");
         }
@@ -413,9 +423,31 @@ fn open_store(config: &Config, store: &StoreConfig, running: &Running, stop: wat
         stats: stats.clone(),
         alarms: alarms.clone(),
     };
+    let index = Arc::new(IndexStats::default());
+    let indexer = start_indexer(store, &appender, &stats, &index, stop.clone())?;
     let pipeline = Pipeline::start(settings, reader, recovered.spool_id, appender.clone(), Handle::current(), stop)?;
     let disks = disks(dir, store);
-    Ok(OpenStore { appender, stats, pipeline, rules, ages: Arc::default(), disks })
+    Ok(OpenStore { appender, stats, pipeline, indexer: Some(indexer), index, rules, ages: Arc::default(), disks })
+}
+
+/// The indexer lets the pipeline go first while records wait for longer than this.
+const INDEX_YIELDS_AFTER_SECONDS: f64 = 2.0;
+
+fn start_indexer(
+    store: &StoreConfig,
+    spool: &Appender,
+    stats: &Arc<StoreStats>,
+    index: &Arc<IndexStats>,
+    stop: watch::Receiver<bool>,
+) -> Result<std::thread::JoinHandle<()>, std::io::Error> {
+    let (ready, busy, spool) = (stats.clone(), stats.clone(), spool.clone());
+    let settings = indexer::Settings {
+        endpoint: Endpoint::from_config(store),
+        is_ready: Box::new(move || ready.is_connected()),
+        is_busy: Box::new(move || status::lag_of(&spool, &busy) > INDEX_YIELDS_AFTER_SECONDS),
+        stats: index.clone(),
+    };
+    indexer::start(settings, Handle::current(), stop)
 }
 
 /// What a store fills: the disk of its spool, and of its file if it is one.

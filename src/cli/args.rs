@@ -2,18 +2,20 @@
 //!
 //! The doc comments are the help texts, and the manual pages and completions are made from them.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jid::{BareJid, Jid};
 
+pub use super::access_args::{AuditArgs, GroupArgs, TokenArgs, UserArgs};
 pub use super::account_args::{GapState, GapsAction, GapsArgs, ReconcileArgs};
 pub use super::alarm_args::{AlarmsAction, AlarmsArgs};
 pub use super::export_args::{ExportArgs, ExportFormat};
 use super::history_args::{BackfillArgs, ImportArgs};
+use super::index_args::IndexArgs;
 pub use super::quarantine_args::{QuarantineAction, QuarantineArgs};
+pub use super::search_args::{Direction, Filter, Has, Kind, SearchArgs, ShowArgs, Sort};
 use super::when::{When, Zone};
 use crate::config::domain;
 
@@ -75,6 +77,10 @@ pub enum Command {
     ///
     /// All conditions must hold; without any, every message is found. Sorted by time, the oldest first. Where there is
     /// more than --limit, the last line on standard error names the cursor for --after.
+    ///
+    /// TEXT is words that must all be there: "a phrase" in quotation marks, the begin of a word with *, -without, a OR b, and
+    /// brackets. Upper and lower case and accents are the same. Put it into single quotes, or the shell takes the signs away:
+    /// xmpp-archiver search '"year end" report* -draft'
     Search(SearchArgs),
     /// Show one conversation as it was read
     Show(ShowArgs),
@@ -93,6 +99,11 @@ pub enum Command {
     /// A built-in node mirrors a week of a small firm's conversation into the real archiver and a SQLite file. What was archived is
     /// compared with what was said, and shown. Needs no configuration and reads none; its files stay, for you to try the other commands on.
     Demo(DemoArgs),
+    /// Serve the console for people and the API, until stopped
+    ///
+    /// A process of its own: whatever becomes of it, archiving goes on. It listens where `[web]` of the configuration says, on this machine
+    /// alone unless told otherwise. Make the first account with `xmpp-archiver user add` before.
+    Web,
     /// Print the configuration in force as TOML, secrets hidden
     Config,
     /// Print a completion script for a shell
@@ -107,6 +118,8 @@ pub enum Command {
     Backfill(BackfillArgs),
     /// Take over history from another archive
     Import(ImportArgs),
+    /// See to the index that makes searches quick
+    Index(IndexArgs),
     /// See to the intervals in which messages may have been missed
     Gaps(GapsArgs),
     /// Compare what was counted with what became of it, with the rows that are there, and with the node's own archive
@@ -114,6 +127,14 @@ pub enum Command {
     /// By node and UTC day of arrival. Exits with 3 if something does not add up, if a gap of that time is still open, or if the node's own
     /// archive holds messages that are not here.
     Reconcile(ReconcileArgs),
+    /// Say who may look at the archive: accounts, their roles and scopes, passwords
+    User(UserArgs),
+    /// Name several people at once, for scopes
+    Group(GroupArgs),
+    /// Make and revoke tokens of the API
+    Token(TokenArgs),
+    /// Read who did what with the archive
+    Audit(AuditArgs),
 }
 
 /// `check`.
@@ -166,29 +187,6 @@ pub enum MigrateAction {
     },
 }
 
-/// The conditions of `search` and `export`.
-#[derive(Args, Debug)]
-pub struct Filter {
-    /// Words that the body or the subject holds, in any order
-    #[arg(value_name = "TEXT")]
-    pub text: Vec<String>,
-    /// Someone who sent or got it, in a room too; several: all of them
-    #[arg(long, value_name = "JID", value_parser = any_jid)]
-    pub participant: Vec<Jid>,
-    /// The room in which it was said
-    #[arg(long, value_name = "JID", value_parser = bare_jid)]
-    pub room: Option<BareJid>,
-    /// The archive's id of the message, or one of its stanza ids
-    #[arg(long, value_name = "ID")]
-    pub id: Option<String>,
-    /// What kind of record it is; several: any of them
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub kind: Vec<Kind>,
-    /// Include receipts, markers and chat states
-    #[arg(long)]
-    pub all: bool,
-}
-
 /// Which part of the time, and how times are read and written.
 #[derive(Args, Debug)]
 pub struct TimeArgs {
@@ -202,8 +200,8 @@ pub struct TimeArgs {
     /// The same forms as --from.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub to: Option<When>,
-    /// The time zone of tables and of times that are given without one; jsonl and csv are always UTC
-    #[arg(long = "time", value_enum, value_name = "ZONE", default_value_t)]
+    /// The time zone of tables and of times that are given without one: utc, local, or such as Europe/Berlin; jsonl and csv are always UTC
+    #[arg(long = "time", value_name = "ZONE", default_value = "utc")]
     pub zone: Zone,
 }
 
@@ -216,64 +214,6 @@ pub struct PageArgs {
     /// By time: the oldest first (asc) or the newest first (desc)
     #[arg(long, value_enum, default_value_t)]
     pub order: Order,
-}
-
-/// `search`.
-#[derive(Args, Debug)]
-pub struct SearchArgs {
-    /// Which messages.
-    #[command(flatten)]
-    pub filter: Filter,
-    /// When.
-    #[command(flatten)]
-    pub time: TimeArgs,
-    /// In which order.
-    #[command(flatten)]
-    pub page: PageArgs,
-    /// The most messages to print
-    #[arg(long, value_name = "N", default_value = "50")]
-    pub limit: NonZeroU64,
-    /// How they are written
-    #[arg(long, value_enum, default_value_t)]
-    pub format: MessageFormat,
-    /// Add the original stanza, passwords of rooms redacted; not in a table
-    #[arg(long)]
-    pub xml: bool,
-    /// The store, if several are configured
-    #[arg(long, value_name = "NAME")]
-    pub store: Option<String>,
-}
-
-/// `show`.
-#[derive(Args, Debug)]
-pub struct ShowArgs {
-    /// A room's JID, or the two JIDs of a conversation between two people; or the name of a conversation as `search` shows it
-    #[arg(required = true, num_args = 1..=2, value_name = "CONVERSATION")]
-    pub conversation: Vec<String>,
-    /// When.
-    #[command(flatten)]
-    pub time: TimeArgs,
-    /// In which order.
-    #[command(flatten)]
-    pub page: PageArgs,
-    /// The most messages to print
-    #[arg(long, value_name = "N", default_value = "50")]
-    pub limit: NonZeroU64,
-    /// How they are written
-    #[arg(long, value_enum, default_value_t)]
-    pub format: MessageFormat,
-    /// Include receipts, markers and chat states
-    #[arg(long)]
-    pub all: bool,
-    /// Add the original stanza, passwords of rooms redacted; not in a table
-    #[arg(long)]
-    pub xml: bool,
-    /// Tell who was in the room, too
-    #[arg(long)]
-    pub occupants: bool,
-    /// The store, if several are configured
-    #[arg(long, value_name = "NAME")]
-    pub store: Option<String>,
 }
 
 /// `status`.
@@ -360,49 +300,6 @@ pub enum Backend {
     Sqlite,
 }
 
-/// The kinds of record; the numbers are those of `messages.kind`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[repr(i16)]
-pub enum Kind {
-    /// A message with a body
-    Message = 1,
-    /// A room's subject
-    Subject = 2,
-    /// A correction (XEP-0308)
-    Correction = 3,
-    /// A retraction (XEP-0424)
-    Retraction = 4,
-    /// A retraction by a moderator (XEP-0425)
-    Moderation = 5,
-    /// A reaction (XEP-0444)
-    Reaction = 6,
-    /// An invitation to a room
-    Invitation = 7,
-    /// A declined invitation
-    InvitationDeclined = 8,
-    /// The start or end of a call (XEP-0353)
-    Call = 9,
-    /// A delivery receipt (XEP-0184)
-    Receipt = 10,
-    /// A read marker (XEP-0333)
-    Marker = 11,
-    /// "Is typing" and the like (XEP-0085)
-    ChatState = 12,
-    /// A link to a file (XEP-0066, XEP-0447)
-    File = 13,
-    /// A reply (XEP-0461)
-    Reply = 14,
-    /// What could not be read, kept as received
-    Unreadable = 99,
-}
-
-impl Kind {
-    /// The number in `messages.kind`.
-    pub fn code(self) -> i16 {
-        self as i16
-    }
-}
-
 /// A JID whose domain is spelled as the archive spells it.
 fn any_jid(text: &str) -> Result<Jid, String> {
     let (bare, resource) = match text.split_once('/') {
@@ -466,6 +363,15 @@ mod tests {
             "search --from -2h --to yesterday --kind message --kind chat-state --order desc",
             "search --room r@conference.b --limit 1000000000 --after x --format jsonl --time local --all",
             "search --id 17 --store a",
+            "search --id -MXzQhQWvIQA84EP6zO77GHy",
+            "search --any-participant al*@b --any-participant @c.example --sender a@b --recipient d --room r@c --room s@c",
+            "search --kind edit --kind encrypted --direction incoming --node n --has file --has link --encrypted --substring x",
+            "search x --sort relevance --context 3",
+            "search x --count",
+            "show --id 17 --context 2 --format jsonl",
+            "index status --format json",
+            "index build --store a",
+            "index rebuild",
             "show r@conference.b",
             "show a@b c@d --from 2026-11-22 --format csv",
             "export --format csv --output a.csv --limit 5",
@@ -507,6 +413,9 @@ mod tests {
             "search --participant a@@b",
             "search --kind talk",
             "show",
+            "show a@b --id 3",
+            "index",
+            "search --has wings",
             "show a@b c@d e@f",
             "export --format table",
             "export --output-dir a --output b",

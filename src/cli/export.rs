@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Failure;
 use super::args::ExportArgs;
 use super::connect::block_on;
 use super::output::{Output, tell};
 use super::production;
-use super::reading::{open, pages, query, tell_more};
+use super::reading::{described, open, pages, query, tell_more};
 use super::render::{Render, export_renderer};
+use super::{Failure, access};
+use crate::access::{Action, Event};
 use crate::config::Config;
 use crate::retrieve::{Archive, Cursor, Query};
 
@@ -33,6 +34,7 @@ pub fn execute(config: Config, args: ExportArgs) -> Result<(), Failure> {
     let target = args.output.as_deref().map(Target::new).transpose()?;
     block_on(async {
         let archive = open(&config, args.store.as_deref()).await?;
+        access::note(&config, Event::new(Action::Export, described(&query, &args.filter.text, args.store.as_deref()))).await;
         let mut output = Output::file_or_stdout(target.as_ref().map(|target| target.partial.as_path()))?;
         let (count, next) = write(&archive, query, limit, render.as_mut(), &mut output).await?;
         output.flush()?;

@@ -36,7 +36,7 @@ pub struct ExportArgs {
     #[arg(
         long,
         requires = "output_dir",
-        conflicts_with_all = ["text", "participant", "room", "id", "kind", "all", "from", "to", "format", "xml", "zone_name", "by", "reason", "font"]
+        conflicts_with_all = ["text", "substring", "participant", "any_participant", "sender", "recipient", "room", "id", "kind", "direction", "node", "has", "encrypted", "all", "from", "to", "format", "xml", "zone_name", "by", "reason", "font"]
     )]
     pub resume: bool,
     /// Add to the series of exports in --output-dir what is new since the last one, each message exactly once; begins a series, too

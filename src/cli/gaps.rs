@@ -4,7 +4,8 @@ use jiff::Zoned;
 use serde_json::{Value, json};
 
 use super::args::{GapState, GapsAction, GapsArgs, MessageFormat, TimeArgs};
-use super::{Failure, connect, output, table};
+use super::{Failure, access, connect, output, table};
+use crate::access::{Action, Event};
 use crate::config::{Config, StoreConfig};
 use crate::gap::State;
 use crate::store::gaps::{self, Change, Filter, Gap};
@@ -25,7 +26,12 @@ pub fn execute(config: &Config, args: GapsArgs) -> Result<(), Failure> {
         GapsAction::Close { id, by, note, unrecoverable } => {
             let state = if unrecoverable { State::Unrecoverable } else { State::Closed };
             let change = Change { state, found: 0, known: 0, by, note: Some(note) };
-            connect::block_on(close(config.store(store)?, id, &change))
+            connect::block_on(async {
+                close(config.store(store)?, id, &change).await?;
+                let target = json!({ "gap": id, "state": change.state.word(), "by": change.by, "store": store });
+                access::note(config, Event::new(Action::CloseGap, target).because(change.note)).await;
+                Ok(())
+            })
         }
     }
 }

@@ -81,7 +81,7 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub to: Option<When>,
     /// The time zone of --from and --to where they are given without one
-    #[arg(long = "time", value_enum, value_name = "ZONE", default_value_t)]
+    #[arg(long = "time", value_name = "ZONE", default_value = "utc")]
     pub zone: Zone,
     /// Store nothing, say what would be
     #[arg(long)]

@@ -3,10 +3,13 @@
 //! [`args`] defines every command; [`dispatch`] loads the configuration, sets the log up and hands over to the command's
 //! `execute`. A command ends with a [`Failure`] named by what the caller can do about it, which is also the exit code.
 
+mod access;
+pub mod access_args;
 mod account_args;
 mod alarm_args;
 pub mod alarms;
 pub mod args;
+pub mod audit;
 pub mod backfill;
 pub mod check;
 mod comparing;
@@ -23,6 +26,8 @@ pub mod gaps;
 mod history;
 pub mod history_args;
 pub mod import;
+pub mod index;
+mod index_args;
 mod mam;
 pub mod man;
 mod memory;
@@ -35,14 +40,19 @@ mod reading;
 pub mod reconcile;
 mod render;
 mod render_csv;
-mod render_json;
+pub(crate) mod render_json;
 mod render_table;
 pub mod run;
 pub mod search;
+pub mod search_args;
 pub mod show;
+mod show_message;
 pub mod status;
 mod table;
+pub mod token;
 mod transcript;
+pub mod user;
+pub mod web;
 pub mod when;
 mod words;
 
@@ -115,6 +125,12 @@ pub fn dispatch(arguments: Arguments) -> Result<(), Failure> {
         Command::Import(args) => import::execute(load_quietly(&global)?, args),
         Command::Gaps(args) => gaps::execute(&load_quietly(&global)?, args),
         Command::Reconcile(args) => reconcile::execute(&load_quietly(&global)?, &args),
+        Command::Web => web::execute(load(&global, LevelFilter::Trace)?),
+        Command::Index(args) => index::execute(&load_quietly(&global)?, &args),
+        Command::User(args) => user::execute(&load_quietly(&global)?, args),
+        Command::Group(args) => user::execute_group(&load_quietly(&global)?, args),
+        Command::Token(args) => token::execute(&load_quietly(&global)?, args),
+        Command::Audit(args) => audit::execute(&load_quietly(&global)?, args),
         Command::Config => config::execute(&load_quietly(&global)?),
         Command::Completions(args) => completions::execute(&args),
         Command::Man(args) => man::execute(&args),

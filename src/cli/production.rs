@@ -9,12 +9,13 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
 
-use super::Failure;
 use super::args::ExportArgs;
 use super::connect::block_on;
 use super::output::tell;
-use super::reading::{failure, open, query};
+use super::reading::{described, failure, open, query};
 use super::when::Zone;
+use super::{Failure, access};
+use crate::access::{Action, Event};
 use crate::config::Config;
 use crate::export::{Export, ExportError, Progress, Stage, produce, resume, series};
 
@@ -32,6 +33,7 @@ pub(super) fn execute(config: &Config, args: &ExportArgs, directory: &Path) -> R
     };
     let produced = block_on(async {
         let archive = open(config, args.store.as_deref()).await?;
+        access::note(config, event(args, export.as_ref(), directory)).await;
         let flag = Arc::clone(&is_stopped);
         tokio::spawn(async move {
             if tokio::signal::ctrl_c().await.is_ok() {
@@ -51,6 +53,20 @@ pub(super) fn execute(config: &Config, args: &ExportArgs, directory: &Path) -> R
         None => tell("nothing was stored since the last export of the series"),
     }
     Ok(())
+}
+
+/// What the audit trail is told.
+fn event(args: &ExportArgs, export: Option<&Export>, directory: &Path) -> Event {
+    let mut target = match export {
+        Some(export) => described(&export.query, &args.filter.text, Some(&export.store)),
+        None => serde_json::json!({ "resumed": true }),
+    };
+    if let Some(target) = target.as_object_mut() {
+        target.insert("to".to_owned(), directory.display().to_string().into());
+        target.extend(export.map(|export| ("format".to_owned(), serde_json::json!(export.format))));
+        target.extend(args.series.then(|| ("series".to_owned(), true.into())));
+    }
+    Event::new(Action::Export, target).because(args.reason.clone())
 }
 
 fn request(config: &Config, args: &ExportArgs) -> Result<Export, Failure> {
@@ -78,6 +94,7 @@ fn zone(args: &ExportArgs) -> Result<String, Failure> {
             let nameless = || Failure::Usage("this machine's time zone has no name: give one with --zone".to_owned());
             TimeZone::system().iana_name().map(str::to_owned).ok_or_else(nameless)
         }
+        (None, Zone::Named(zone)) => Ok(zone.to_owned()),
     }
 }
 

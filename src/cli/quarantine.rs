@@ -6,10 +6,12 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use serde_json::json;
 
 use super::args::{QuarantineAction, QuarantineArgs};
 use super::output::Output;
-use super::{Failure, connect, output, table};
+use super::{Failure, access, connect, output, table};
+use crate::access::{Action, Event};
 use crate::config::{Config, StoreConfig};
 use crate::pipeline;
 use crate::pipeline::read::RecordReader;
@@ -26,8 +28,14 @@ pub fn execute(config: Config, args: QuarantineArgs) -> Result<(), Failure> {
     let store = config.store(args.store.as_deref())?;
     match args.action {
         QuarantineAction::List => connect::block_on(list(store)),
-        QuarantineAction::Retry { ids, all } => connect::block_on(retry(&config, store, &ids, all)),
-        QuarantineAction::Export { output } => connect::block_on(export(store, output.as_deref())),
+        QuarantineAction::Retry { ids, all } => connect::block_on(async {
+            access::note(&config, Event::new(Action::RetryQuarantine, json!({ "ids": ids, "all": all, "store": store.name }))).await;
+            retry(&config, store, &ids, all).await
+        }),
+        QuarantineAction::Export { output } => connect::block_on(async {
+            access::note(&config, Event::new(Action::ViewQuarantine, json!({ "to": output, "store": store.name }))).await;
+            export(store, output.as_deref()).await
+        }),
     }
 }
 

@@ -1,14 +1,17 @@
 //! What `search`, `show` and `export` share: from arguments to a query, and page after page to whoever writes them.
 
 use jiff::Zoned;
+use serde_json::{Value, json};
 
-use super::args::{Filter, Order, PageArgs, TimeArgs};
+use super::args::{Filter, Has, Order, PageArgs, TimeArgs};
 use super::output::tell;
 use super::{Failure, connect};
 use crate::config::Config;
 use crate::message::address::Address;
-use crate::retrieve::{self, Archive, Cursor, Found, Query};
+use crate::retrieve::{self, Archive, Cursor, Found, Pattern, People, Query, Side};
 use crate::store::{Endpoint, StoreError};
+use crate::time::rfc3339;
+use crate::words::Text;
 
 /// Opens the store of this name for reading.
 pub(super) async fn open(config: &Config, store: Option<&str>) -> Result<Archive, Failure> {
@@ -26,16 +29,48 @@ pub(super) fn failure(error: StoreError) -> Failure {
 
 /// The query of `search` and `export`.
 pub(super) fn query(filter: &Filter, time: &TimeArgs, page: &PageArgs) -> Result<Query, Failure> {
+    let (text, words) = match filter.substring {
+        true => (filter.text.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect(), None),
+        false => (Vec::new(), words(&filter.text)?),
+    };
     let query = Query {
-        text: filter.text.iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect(),
-        participants: filter.participant.iter().map(|jid| Address::parse(jid.as_str())).collect(),
-        room: filter.room.as_ref().map(|room| Address::parse(room.as_str()).bare),
+        text,
+        words,
+        people: people(filter),
+        rooms: filter.room.iter().map(|room| Address::parse(room.as_str()).bare).collect(),
         id: filter.id.clone(),
         kinds: filter.kind.iter().map(|kind| kind.code()).collect(),
+        directions: filter.direction.iter().map(|direction| *direction as i16).collect(),
+        nodes: filter.node.clone(),
+        encrypted: filter.encrypted.then_some(true),
+        has_file: filter.has.contains(&Has::File),
+        has_link: filter.has.contains(&Has::Link),
         all: filter.all,
         ..Query::default()
     };
     placed(query, time, page)
+}
+
+fn words(typed: &[String]) -> Result<Option<Text>, Failure> {
+    let typed = typed.join(" ");
+    if typed.trim().is_empty() {
+        return Ok(None);
+    }
+    let words: Text = typed.parse().map_err(|error| Failure::Usage(format!("TEXT {error}")))?;
+    match words.is_empty() {
+        true => Err(Failure::Usage("TEXT has no letter, digit or picture; --substring finds other signs".to_owned())),
+        false => Ok(Some(words)),
+    }
+}
+
+fn people(filter: &Filter) -> Vec<People> {
+    let mut people: Vec<People> = filter.participant.iter().map(|one| People { side: Side::Any, any: vec![one.clone()] }).collect();
+    for (side, any) in [(Side::Any, &filter.any_participant), (Side::Sender, &filter.sender), (Side::Recipient, &filter.recipient)] {
+        if !any.is_empty() {
+            people.push(People { side, any: any.clone() });
+        }
+    }
+    people
 }
 
 /// The query with its times, its order and its begin.
@@ -59,6 +94,47 @@ pub(super) fn placed(mut query: Query, time: &TimeArgs, page: &PageArgs) -> Resu
     };
     query.check().map_err(|mistake| Failure::Usage(format!("the command line {mistake}")))?;
     Ok(query)
+}
+
+/// A query as the audit trail names it, without what was not said. Which words were wanted is told as it was typed.
+pub(super) fn described(query: &Query, typed: &[String], store: Option<&str>) -> Value {
+    let people: Vec<Value> = query.people.iter().map(|people| json!({ "side": side(people.side), "any": names(&people.any) })).collect();
+    let mut target = json!({
+        "text": typed,
+        "substring": (!query.text.is_empty()).then_some(true),
+        "people": people,
+        "rooms": query.rooms,
+        "nodes": query.nodes,
+        "directions": query.directions,
+        "encrypted": query.encrypted,
+        "file": query.has_file.then_some(true),
+        "link": query.has_link.then_some(true),
+        "participants": query.participants.iter().map(|address| address.bare.as_str()).collect::<Vec<_>>(),
+        "kinds": query.kinds,
+        "room": query.room,
+        "conversation": query.conversation,
+        "id": query.id,
+        "from": query.from.map(rfc3339),
+        "to": query.to.map(rfc3339),
+        "xml": query.with_xml.then_some(true),
+        "store": store,
+    });
+    if let Some(map) = target.as_object_mut() {
+        map.retain(|_, value| !value.is_null() && value.as_array().is_none_or(|array| !array.is_empty()));
+    }
+    target
+}
+
+fn side(side: Side) -> &'static str {
+    match side {
+        Side::Any => "any",
+        Side::Sender => "sender",
+        Side::Recipient => "recipient",
+    }
+}
+
+fn names(patterns: &[Pattern]) -> Vec<&str> {
+    patterns.iter().map(Pattern::as_str).collect()
 }
 
 /// Hands page after page to `each`, at most `limit` messages, and returns where to go on if there are more.

@@ -1,11 +1,18 @@
 //! `run`: attaches to the nodes and archives until stopped; SIGHUP makes it read its configuration again.
 
+use std::thread::JoinHandle;
+use std::time::Duration;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::Failure;
 use crate::config::Config;
 use crate::run::Reloads;
+use crate::web;
+
+/// How long until a console that could not begin is tried again.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Runs the command.
 pub fn execute(config: Config) -> Result<(), Failure> {
@@ -21,11 +28,39 @@ pub fn execute(config: Config) -> Result<(), Failure> {
         let (stop, stopped) = watch::channel(false);
         let (hang_up, wanted) = mpsc::channel(1);
         tokio::spawn(wait_for_signal(stop));
+        let console = config.web.with_run.then(|| console(config.clone(), stopped.clone()));
         tokio::spawn(wait_for_hangups(hang_up));
         let file = config.file.clone();
         let reloads = Reloads { wanted, load: Box::new(move || Config::load(file.as_deref())) };
-        crate::run::run_with(&config, stopped, reloads).await.map_err(|error| Failure::Runtime(error.to_string()))
+        let ended = crate::run::run_with(&config, stopped, reloads).await;
+        if let Some(console) = console.flatten().filter(|_| ended.is_ok()) {
+            // It was told to stop by the same word, and takes no longer than its last requests.
+            let _ended = tokio::task::spawn_blocking(|| console.join()).await;
+        }
+        ended.map_err(|error| Failure::Runtime(error.to_string()))
     })
+}
+
+/// The console beside the sessions: threads of its own, so that no page holds up a node, and tried again where it can't begin.
+fn console(config: Config, mut stopped: watch::Receiver<bool>) -> Option<JoinHandle<()>> {
+    let serve = async move {
+        loop {
+            match web::serve(&config, stopped.clone(), |_address| {}).await {
+                Ok(()) => return,
+                Err(error) => log::error!("the console: {error}; archiving goes on, and it is tried again every {} s", RETRY.as_secs()),
+            }
+            if tokio::time::timeout(RETRY, stopped.wait_for(|stopped| *stopped)).await.is_ok() {
+                return;
+            }
+        }
+    };
+    let spawned = std::thread::Builder::new().name("console".to_owned()).spawn(move || {
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("console").enable_all().build() {
+            Ok(runtime) => runtime.block_on(serve),
+            Err(error) => log::error!("the console can't be started: {error}"),
+        }
+    });
+    spawned.map_err(|error| log::error!("the console can't be started: {error}")).ok()
 }
 
 /// Each SIGHUP is passed on; several in a row may become one.

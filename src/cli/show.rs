@@ -2,13 +2,15 @@
 
 use std::collections::HashSet;
 
-use super::Failure;
 use super::args::{MessageFormat, ShowArgs, bare_jid};
 use super::connect::block_on;
 use super::output::{Output, tell};
-use super::reading::{failure, open, pages, placed, tell_more};
+use super::reading::{described, failure, open, pages, placed, tell_more};
 use super::render::renderer;
+use super::show_message;
 use super::transcript::{self, Transcript};
+use super::{Failure, access};
+use crate::access::{Action, Event};
 use crate::config::Config;
 use crate::message::address::Address;
 use crate::retrieve::{AMENDMENTS, Archive, Found, Query};
@@ -18,6 +20,9 @@ const MAX_SUGGESTED: usize = 10;
 
 /// Runs the command.
 pub fn execute(config: Config, args: ShowArgs) -> Result<(), Failure> {
+    if let Some(id) = args.id {
+        return show_message::execute(&config, id, &args);
+    }
     let query = placed(Query { all: args.all, with_xml: args.xml, ..Query::default() }, &args.time, &args.page)?;
     let is_table = args.format == MessageFormat::Table;
     if args.occupants && !is_table {
@@ -29,6 +34,7 @@ pub fn execute(config: Config, args: ShowArgs) -> Result<(), Failure> {
         let archive = open(&config, args.store.as_deref()).await?;
         let conversation = conversation(&archive, &args.conversation).await?;
         let query = Query { conversation: Some(conversation.clone()), ..query };
+        access::note(&config, Event::new(Action::ViewConversation, described(&query, &[], args.store.as_deref()))).await;
         let mut output = Output::stdout();
         if args.occupants {
             occupants(&archive, &conversation, &query, &args, &mut output).await?;

@@ -52,6 +52,13 @@ pub(crate) fn running(config: &Config) -> Option<Value> {
     report.why_not.is_none().then_some(report.status)
 }
 
+/// What the archiver with this configuration said of itself last, and why that is no news of the present, if it is none.
+pub(crate) fn look(config: &Config) -> (Value, Option<String>) {
+    let file = config.spool.path.join(STATUS_FILE);
+    let report = Report::read(&file, MOST_AGE.max(config.run.status_interval * 3), now());
+    (report.status, report.why_not)
+}
+
 /// What the file says, and whether it can be taken for the present.
 struct Report {
     status: Value,
@@ -114,6 +121,9 @@ impl Report {
         report.push('\n');
         let stores = ["Store", "Waiting", "Spool", "Limit", "Lag", "Messages", "Copies", "Bounces", "Set aside"];
         report += &table::render(stores, list(status, "stores").iter().map(store_row));
+        for store in list(status, "stores") {
+            report += &index_line(store).map(|line| format!("   {}: {line}\n", text(store, "name"))).unwrap_or_default();
+        }
         report.push('\n');
         let alarms = list(status, "alarms");
         if alarms.is_empty() {
@@ -199,6 +209,13 @@ fn store_row(store: &Value) -> [String; 9] {
         text(counts, "bounces"),
         text(counts, "quarantined"),
     ]
+}
+
+/// How far the index for searches is behind; nothing where it is not.
+fn index_line(store: &Value) -> Option<String> {
+    let index = store.get("index")?;
+    let behind = number(index, "behind");
+    (behind > 0).then(|| format!("{behind} messages are not indexed yet: searches find them, but slower"))
 }
 
 fn alarm_row(alarm: &Value) -> [String; 6] {

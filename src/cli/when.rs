@@ -5,7 +5,6 @@
 
 use std::str::FromStr;
 
-use clap::ValueEnum;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
@@ -14,13 +13,15 @@ use jiff::{Span, Timestamp, Zoned};
 const FORMS: &str = "must be a time such as 2026-11-22T07:28:55Z, 2026-11-22, \"2026-11-22 07:28\", today, yesterday, now, or -2h";
 
 /// The time zone in which times are shown, and read where they have none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Zone {
-    /// Coordinated universal time
+    /// Coordinated universal time.
     #[default]
     Utc,
-    /// The time zone of this machine
+    /// The time zone of this machine.
     Local,
+    /// A zone of the IANA's database.
+    Named(&'static str),
 }
 
 impl Zone {
@@ -29,6 +30,24 @@ impl Zone {
         match self {
             Self::Utc => TimeZone::UTC,
             Self::Local => TimeZone::system(),
+            Self::Named(name) => TimeZone::get(name).unwrap_or(TimeZone::UTC),
+        }
+    }
+}
+
+impl FromStr for Zone {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "utc" => Ok(Self::Utc),
+            "local" => Ok(Self::Local),
+            _ => {
+                let unknown = |_error| "must be utc, local, or a zone such as Europe/Berlin".to_owned();
+                let name = TimeZone::get(text).map_err(unknown)?.iana_name().unwrap_or(text).to_owned();
+                // A command line names one, and a process has one command line.
+                Ok(Self::Named(Box::leak(name.into_boxed_str())))
+            }
         }
     }
 }
@@ -204,6 +223,17 @@ mod tests {
         assert_eq!(end, "2026-10-25T23:00:00Z");
         let (begin, _) = stretch_in("2026-11-22T07:28:00Z", &berlin);
         assert_eq!(begin, "2026-11-22T07:28:00Z");
+    }
+
+    #[test]
+    fn zones_have_names() {
+        assert_eq!("UTC".parse(), Ok(Zone::Utc));
+        assert_eq!("local".parse(), Ok(Zone::Local));
+        assert!("Atlantis/Capital".parse::<Zone>().is_err());
+        if let Ok(zone) = "europe/berlin".parse::<Zone>() {
+            assert_eq!(zone, Zone::Named("Europe/Berlin"));
+            assert_eq!(stretch_in("2026-11-22 07:28", &zone.rules()).0, "2026-11-22T06:28:00Z");
+        }
     }
 
     #[test]

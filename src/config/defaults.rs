@@ -126,3 +126,33 @@ pub const ALARM_CERTIFICATE_DAYS: Bounds<u64> = Bounds { default: 14, least: 0, 
 
 /// By so much the system's clock may differ from the time that has passed: more than any correction by NTP that is not a step.
 pub const ALARM_CLOCK_JUMP: Bounds<Duration> = seconds(5, 1, 86_400);
+
+/// Where the console listens.
+pub const WEB_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9281);
+
+/// The file with the console's key.
+pub const WEB_KEY_FILE: &str = "access.key";
+
+/// The most proxies before the console.
+pub const WEB_PROXIES: usize = 100;
+
+/// A session ends when it was not used for so long.
+pub const WEB_SESSION_IDLE: Bounds<Duration> = seconds(900, 60, 86_400);
+
+/// A session ends after so long, used or not: a working day.
+pub const WEB_SESSION_LIFETIME: Bounds<Duration> = seconds(36_000, 300, 604_800);
+
+/// What is asked of a provider beside `openid`.
+pub const OIDC_SCOPES: [&str; 2] = ["profile", "email"];
+
+/// The most of them.
+pub const OIDC_SCOPES_MOST: usize = 50;
+
+/// The claim that names an account which is made.
+pub const OIDC_NAME_CLAIM: &str = "preferred_username";
+
+/// The most values of a claim that give one role.
+pub const OIDC_ROLE_VALUES: usize = 1_000;
+
+/// By how much a provider's clock may differ.
+pub const OIDC_CLOCK_SKEW: Bounds<Duration> = seconds(60, 0, 600);

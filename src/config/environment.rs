@@ -21,10 +21,11 @@ pub(super) const ORIGIN: &str = "the environment";
 const ARRAYS: [&str; 2] = ["store", "node"];
 
 /// The ways to give one secret: each one given here replaces those of the file.
-const SECRET_KEYS: [[&str; 3]; 3] = [
+const SECRET_KEYS: [[&str; 3]; 4] = [
     ["secret", "secret_file", "secret_env"],
     ["webhook_secret", "webhook_secret_file", "webhook_secret_env"],
     ["password", "password_file", "password_env"],
+    ["client_secret", "client_secret_file", "client_secret_env"],
 ];
 
 /// Lays the variables over `root`.

@@ -16,12 +16,14 @@ mod operation;
 mod read;
 mod read_node;
 mod read_operation;
+mod read_web;
 mod secret;
 mod section;
 #[cfg(test)]
 mod tests;
 mod url;
 mod values;
+mod web;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,6 +39,7 @@ pub use secret::{SecretError, SecretSource};
 pub use url::StoreUrl;
 pub use values::ByteSize;
 use values::serialize_duration;
+pub use web::{OidcConfig, WebConfig};
 
 /// All settings.
 #[derive(Clone, Debug, Serialize)]
@@ -59,6 +62,8 @@ pub struct Config {
     pub alarm: AlarmConfig,
     /// The HTTP port.
     pub http: HttpConfig,
+    /// The console for people, and who may see what in it.
+    pub web: WebConfig,
     /// The file that was read, if one was.
     #[serde(skip)]
     pub file: Option<PathBuf>,

@@ -115,6 +115,7 @@ fn password<S: Serializer>(secret: &Option<SecretSource>, serializer: S) -> Resu
     secret_entry(secret.as_ref(), ["password", "password_file", "password_env"], serializer)
 }
 
+/// A secret under whichever of its three keys it was given by.
 pub(super) fn secret_entry<S: Serializer>(
     secret: Option<&SecretSource>,
     keys: [&'static str; 3],

@@ -8,6 +8,7 @@ use log::LevelFilter;
 use super::mistake::Mistake;
 use super::read_node::read_node;
 use super::read_operation::{read_alarm, read_http};
+use super::read_web::read_web;
 use super::section::{Section, entry_text};
 use super::{ArchiveConfig, Config, LogConfig, NodeConfig, RunConfig, SpoolConfig, StoreConfig, StoreUrl, WhenFull, checks, defaults, url};
 
@@ -52,9 +53,10 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
     let run = read_run(root.table("run"));
     let alarm = read_alarm(root.table("alarm"), &mut remarks);
     let http = read_http(root.table("http"));
+    let known_stores = StoreNames::of(&store_tables);
+    let web = read_web(root.table("web"), &known_stores.0, &mut remarks);
     root.finish();
 
-    let known_stores = StoreNames::of(&store_tables);
     let stores: Vec<Option<StoreConfig>> =
         store_tables.into_iter().map(|(path, table)| read_store(Section::new(path, table, mistakes), &mut remarks)).collect();
     let nodes: Vec<Option<NodeConfig>> =
@@ -73,6 +75,7 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
         run,
         alarm,
         http,
+        web,
         file: None,
         warnings: remarks.warnings,
         notices: remarks.notices,

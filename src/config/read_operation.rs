@@ -117,6 +117,7 @@ fn read_email(mut section: Section<'_>, remarks: &mut Remarks) -> Option<EmailCo
     Some(EmailConfig { server: server?, port: u16::try_from(port).ok()?, tls, tls_ca, user, password, from: from?, to })
 }
 
+/// Says what is missing, unless a mistake was told of it.
 pub(super) fn require(section: &mut Section<'_>, name: &str, is_there: bool, right: &str) {
     // A value that was there and wrong has been told already.
     let key = section.key(name);

@@ -104,6 +104,14 @@ impl<'m> Section<'m> {
         self.table.contains_key(name)
     }
 
+    /// The text of a key that was not taken yet.
+    pub(super) fn peek_text(&self, name: &str) -> Option<String> {
+        match &self.table.get(name)?.kind {
+            ValueKind::String(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
     /// How many mistakes there are so far.
     pub(super) fn mistake_count(&self) -> usize {
         self.mistakes.len()

@@ -40,7 +40,7 @@ pub async fn produce(archive: &Archive, mut export: Export, directory: &Path, wa
     tell(watch, &root, Progress::default())?;
     let newest = archive.newest().await?;
     export.query.newest = Some(export.query.newest.map_or(newest, |given| given.min(newest)));
-    let total = archive.count(&export.query).await?;
+    let total = archive.count_all(&export.query).await?;
     let mut checkpoint = Checkpoint::new(export, now(), total);
     let mut work = Work { writer: writer(&checkpoint)?, folder: Folder::create(&root)? };
     work.writer.begin(&mut work.folder)?;

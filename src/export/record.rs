@@ -16,6 +16,11 @@ pub(crate) fn line(found: &Found) -> serde_json::Result<String> {
     serde_json::to_string(&Message::of(found))
 }
 
+/// The same as a value.
+pub(crate) fn value(found: &Found) -> serde_json::Result<Value> {
+    serde_json::to_value(Message::of(found))
+}
+
 /// The same with what was done to the message later.
 pub(crate) fn line_with(found: &Found, amendments: &[Found]) -> serde_json::Result<String> {
     let amendments = Some(amendments.iter().map(Amendment::of).collect());

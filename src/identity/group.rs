@@ -1,24 +1,38 @@
 //! Messages with the same content, in the order of their ids.
 //!
 //! People say "ok" all day, and an import brings a year of it: each such row must not be compared with all before it. Rows of one archive have ids by it,
-//! and a message that has one is no candidate for another row. So for each archive the group remembers up to where all have theirs.
+//! and a message that has another one is no candidate for a row. So for each archive a large group remembers up to where all have theirs, and which.
 
+use std::collections::HashSet;
 use std::ops::{Deref, DerefMut};
 
 use super::known::Known;
+
+/// Groups smaller than this are looked through.
+const LARGE: usize = 16;
 
 /// The messages.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     all: Vec<Known>,
-    /// For each archive: before which place every message has as many ids by it as it can have.
-    full: Vec<(u64, usize)>,
+    /// What is passed over, for each archive that was asked for.
+    passed: Vec<Passed>,
+}
+
+/// The messages before a place, each of which has as many ids by one archive as it can have.
+#[derive(Debug)]
+struct Passed {
+    /// Who gave the ids.
+    by: u64,
+    place: usize,
+    /// The ids that they have: a copy with one of these may be a message before the place.
+    ids: HashSet<u64>,
 }
 
 impl Group {
     /// One that will mostly stay a group of one.
     pub(super) fn of_one() -> Self {
-        Self { all: Vec::with_capacity(1), full: Vec::new() }
+        Self { all: Vec::with_capacity(1), passed: Vec::new() }
     }
 
     pub(super) fn push(&mut self, known: Known) {
@@ -28,31 +42,41 @@ impl Group {
     /// Puts a message at its place, unless it is there.
     pub(super) fn insert(&mut self, known: Known) {
         if let Err(index) = self.all.binary_search_by_key(&known.id, |other| other.id) {
-            self.full.iter_mut().for_each(|(_, place)| *place = (*place).min(index));
+            self.passed.iter_mut().for_each(|passed| passed.place = passed.place.min(index));
             self.all.insert(index, known);
+        }
+    }
+
+    /// One of the messages got this id: `(who gave it, value)`.
+    pub(super) fn learnt(&mut self, (by, value): (u64, u64)) {
+        for passed in self.passed.iter_mut().filter(|passed| passed.by == by) {
+            passed.ids.insert(value);
         }
     }
 
     /// The first place at which a message may be the one of a copy with these ids: `(who gave it, value)`.
     pub(super) fn first_candidate(&mut self, ids: &[(u64, u64)], ids_in_an_archive: usize) -> usize {
+        if self.all.len() < LARGE {
+            return 0;
+        }
         let mut first = 0;
-        for (by, _) in ids {
-            let index = self.full.iter().position(|(known, _)| known == by).unwrap_or_else(|| {
-                self.full.push((*by, 0));
-                self.full.len() - 1
+        for (by, value) in ids {
+            let index = self.passed.iter().position(|passed| passed.by == *by).unwrap_or_else(|| {
+                self.passed.push(Passed { by: *by, place: 0, ids: HashSet::new() });
+                self.passed.len() - 1
             });
-            let Some((_, place)) = self.full.get_mut(index) else { continue };
-            while self.all.get(*place).is_some_and(|known| known.ids_by(*by).count() >= ids_in_an_archive) {
-                *place += 1;
+            let Some(passed) = self.passed.get_mut(index) else { continue };
+            while let Some(known) = self.all.get(passed.place)
+                && known.ids_by(*by).count() >= ids_in_an_archive
+            {
+                passed.ids.extend(known.ids_by(*by));
+                passed.place += 1;
             }
-            first = first.max(*place);
+            if !passed.ids.contains(value) {
+                first = first.max(passed.place);
+            }
         }
         first
-    }
-
-    /// What was decided by ids alone may have to be found by content again.
-    pub(super) fn forget_places(&mut self) {
-        self.full.clear();
     }
 }
 
@@ -79,14 +103,35 @@ mod tests {
     }
 
     #[test]
-    fn those_that_have_their_ids_are_passed_over_once_and_for_all() {
+    fn those_that_have_other_ids_are_passed_over_once_and_for_all() {
         let mut group = Group::of_one();
-        (1..=3).for_each(|id| group.push(known(id * 10, &[(7, id as u64)])));
-        group.push(known(40, &[(8, 1)]));
-        assert_eq!((group.first_candidate(&[(7, 99)], 1), group.first_candidate(&[(7, 99)], 2), group.first_candidate(&[], 1)), (3, 3, 0));
-        assert_eq!((group.first_candidate(&[(8, 99)], 1), group.first_candidate(&[(8, 9), (7, 9)], 1)), (0, 3));
+        let large = LARGE as i64;
+        (1..=large).for_each(|id| group.push(known(id * 10, &[(7, id as u64)])));
+        group.push(known(large * 10 + 10, &[(8, 1)]));
+        let others = LARGE;
+        assert_eq!(
+            (group.first_candidate(&[(7, 99)], 1), group.first_candidate(&[(7, 99)], 2), group.first_candidate(&[], 1)),
+            (others, others, 0)
+        );
+        assert_eq!((group.first_candidate(&[(8, 99)], 1), group.first_candidate(&[(8, 9), (7, 99)], 1)), (0, others));
         group.insert(known(15, &[]));
         group.insert(known(15, &[]));
-        assert_eq!((group.len(), group.first_candidate(&[(7, 99)], 1)), (5, 1));
+        assert_eq!((group.len(), group.first_candidate(&[(7, 99)], 1)), (LARGE + 2, 1));
+    }
+
+    #[test]
+    fn one_that_has_this_very_id_is_not_passed_over() {
+        let mut group = Group::of_one();
+        (1..=LARGE as i64).for_each(|id| group.push(known(id, &[(7, id as u64)])));
+        assert_eq!((group.first_candidate(&[(7, 3)], 1), group.first_candidate(&[(7, 99)], 1)), (0, LARGE));
+        group.learnt((7, 99));
+        assert_eq!(group.first_candidate(&[(7, 99)], 1), 0);
+    }
+
+    #[test]
+    fn a_small_group_is_looked_through() {
+        let mut group = Group::of_one();
+        group.push(known(1, &[(7, 1)]));
+        assert_eq!(group.first_candidate(&[(7, 2)], 1), 0);
     }
 }

@@ -237,11 +237,13 @@ impl Identity {
             None => (keyed.hash, self.create(message, keyed, next_id), true),
         };
         let keyring = self.keyring.clone();
-        let Some(known) = self.groups.get_mut(&hash).and_then(|group| group.get_mut(index)) else {
+        let group = self.groups.get_mut(&hash);
+        let Some((verdict, group)) = group.and_then(|group| Some((group.get_mut(index)?.take(message, keyed, is_new, &keyring), group)))
+        else {
             unreachable_group(hash);
             return Verdict::alone(message, next_id);
         };
-        let verdict = known.take(message, keyed, is_new, &keyring);
+        verdict.new_ids.iter().for_each(|id| group.learnt(known::exact_hashes(id, &keyring)));
         for key in &keyed.exact {
             self.exact.entry(*key).or_insert((hash, verdict.message_id));
         }
@@ -379,7 +381,6 @@ impl Identity {
             self.exact.retain(|_, (hash, _)| groups.contains_key(hash));
             if self.exact.len() >= 2 * MAX_KNOWN {
                 self.exact.clear();
-                self.groups.values_mut().for_each(Group::forget_places);
             }
         }
     }

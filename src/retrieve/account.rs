@@ -3,17 +3,19 @@
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Integer, Nullable, SmallInt, Text};
 
+use super::conditions::{Id, Scope, conditions};
+use super::engine::row_fits;
 use super::query::Query;
-use super::row::NumberRow;
+use super::row::{NumberRow, Placed, TextRow};
 use super::slices::Slice;
-use super::sql::{Bind, Dialect, Id, Scope, Statement, bound, conditions, within};
+use super::sql::{Bind, Dialect, Statement, bound, within};
 use super::{Archive, text};
 use crate::gap::{Reason, State};
 use crate::store::StoreError;
 use crate::time::Micros;
 
 /// Rows read at a time where words have to be looked for here.
-const COUNT_ROWS: i64 = 5_000;
+const COUNT_ROWS: usize = 5_000;
 
 /// How many of a query's messages are in one conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,16 +74,16 @@ impl Archive {
         Ok(rows.into_iter().map(ShareRow::into_share).collect())
     }
 
-    /// How many messages a query finds, by a statement of its own.
+    /// How many messages a query finds, however many: by a statement of its own, and not by the index for searches.
     ///
     /// # Errors
     /// As [`Archive::search`].
-    pub async fn count(&self, query: &Query) -> Result<u64, StoreError> {
+    pub async fn count_all(&self, query: &Query) -> Result<u64, StoreError> {
         let Some(scope) = self.counted(query).await? else { return Ok(0) };
-        if scope.words.iter().any(|word| text::is_vague(word)) {
+        if scope.text.is_some() || scope.words.iter().any(|word| text::is_vague(word)) {
             return self.count_here(query, &scope).await;
         }
-        let statement = within(conditions(select(self.dialect(), "COUNT(*) AS number"), &scope), slice(query), None, query.order);
+        let statement = counting(self.dialect(), &scope, query);
         let rows: Vec<NumberRow> = self.pool.load(statement).await?;
         Ok(rows.first().map_or(0, |row| row.number.unsigned_abs()))
     }
@@ -117,7 +119,7 @@ impl Archive {
         query.check().map_err(|mistake| StoreError::Refused(format!("the query {mistake}")))?;
         let Some(mut scope) = self.scope(query).await? else { return Ok(None) };
         if let (Some(Id::Number(_)), Some(id)) = (&scope.id, &query.id) {
-            let statement = within(conditions(select(self.dialect(), "COUNT(*) AS number"), &scope), slice(query), None, query.order);
+            let statement = counting(self.dialect(), &scope, query);
             let rows: Vec<NumberRow> = self.pool.load(statement).await?;
             if rows.first().is_none_or(|row| row.number == 0) {
                 scope.id = Some(self.stanza_id(id).await?);
@@ -130,13 +132,12 @@ impl Archive {
     async fn count_here(&self, query: &Query, scope: &Scope) -> Result<u64, StoreError> {
         let (mut count, mut scope) = (0, scope.clone());
         loop {
-            let found = within(conditions(select(self.dialect(), "m.id, m.subject, m.body"), &scope), slice(query), None, query.order);
-            let statement = found.sql(" ORDER BY m.id LIMIT ").bind(Bind::Big(COUNT_ROWS));
+            let texts = conditions(select(self.dialect(), "m.id, m.sent_at, m.subject, m.body"), &scope);
+            let statement = within(texts, "m", slice(query), None, query.order).sql(" ORDER BY m.id").limit(COUNT_ROWS);
             let rows: Vec<TextRow> = self.pool.load(statement).await?;
-            let holds = |row: &&TextRow| scope.words.iter().all(|word| text::holds(word, [row.body.as_deref(), row.subject.as_deref()]));
-            count += rows.iter().filter(holds).count() as u64;
+            count += rows.iter().filter(|row| row_fits(*row, &scope)).count() as u64;
             match rows.last() {
-                Some(last) if rows.len() as i64 == COUNT_ROWS => scope.newer_than = Some(last.id),
+                Some(last) if rows.len() == COUNT_ROWS => scope.newer_than = Some(last.cursor().id),
                 _ => return Ok(count),
             }
         }
@@ -151,15 +152,19 @@ fn select(dialect: Dialect, columns: &str) -> Statement {
     Statement::new(dialect, &format!("SELECT {columns} FROM messages m WHERE "))
 }
 
+fn counting(dialect: Dialect, scope: &Scope, query: &Query) -> Statement {
+    within(conditions(select(dialect, "COUNT(*) AS number"), scope), "m", slice(query), None, query.order)
+}
+
 fn shares(dialect: Dialect, scope: &Scope, slice: Slice, after: i32, most: usize) -> Statement {
     let columns = "m.conversation_id, COUNT(*) AS messages, MIN(m.sent_at) AS first_at, MAX(m.sent_at) AS last_at";
     let select = format!(
         "SELECT t.conversation_id, t.messages, t.first_at, t.last_at, c.kind, c.name FROM (SELECT {columns} FROM messages m WHERE "
     );
-    let statement = within(conditions(Statement::new(dialect, &select), scope), slice, None, scope.order);
+    let statement = within(conditions(Statement::new(dialect, &select), scope), "m", slice, None, scope.order);
     let grouped = statement.sql(" AND m.conversation_id > ").bind(Bind::Int(after)).sql(" GROUP BY m.conversation_id) t");
-    let named = grouped.sql(" LEFT JOIN conversation_names c ON c.id = t.conversation_id ORDER BY t.conversation_id LIMIT ");
-    named.bind(Bind::Big(i64::try_from(most).unwrap_or(i64::MAX)))
+    let named = grouped.sql(" LEFT JOIN conversation_names c ON c.id = t.conversation_id ORDER BY t.conversation_id");
+    named.limit(most)
 }
 
 #[derive(Debug, QueryableByName)]
@@ -189,16 +194,6 @@ impl ShareRow {
             last: self.last_at,
         }
     }
-}
-
-#[derive(Debug, QueryableByName)]
-struct TextRow {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
-    #[diesel(sql_type = Nullable<Text>)]
-    subject: Option<String>,
-    #[diesel(sql_type = Nullable<Text>)]
-    body: Option<String>,
 }
 
 #[derive(Debug, QueryableByName)]

@@ -7,10 +7,10 @@ use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 
 use super::Archive;
+use super::conditions::{Scope, conditions};
 use super::found::Found;
 use super::row::MessageRow;
-use super::slices::Slice;
-use super::sql::{self, Bind, Scope, Statement, bound};
+use super::sql::{self, Columns, Statement, bound};
 use crate::message::content::Kind;
 use crate::store::StoreError;
 use crate::time::Micros;
@@ -47,17 +47,21 @@ impl Archive {
         newest: i64,
         most: usize,
     ) -> Result<Vec<Amends>, StoreError> {
-        let (mut all, mut after): (Vec<Amends>, i64) = (Vec::new(), 0);
+        let mut all: Vec<Amends> = Vec::new();
+        let mut scope = Scope {
+            conversations: vec![conversation_id],
+            kinds: AMENDMENTS.to_vec(),
+            as_of: Some(newest),
+            fence: self.fence().await?,
+            ..Scope::default()
+        };
         while all.len() < most {
             let wanted = PAIRS.min(most - all.len());
-            let select = "SELECT m.id, m.refers_to FROM messages m WHERE m.refers_to IS NOT NULL AND m.conversation_id = ";
-            let of_it = Statement::new(self.dialect(), select).bind(Bind::Int(conversation_id));
-            let of_kind = of_it.sql(" AND m.kind IN ").list(AMENDMENTS.map(Bind::Small));
-            let later = bound(bound(of_kind, " AND m.sent_at >= ", from), " AND m.sent_at < ", before);
-            let known = bound(bound(later, " AND m.id > ", Some(after)), " AND m.id <= ", Some(newest));
-            let page: Vec<Amends> = self.pool.load(known.sql(" ORDER BY m.id LIMIT ").bind(Bind::Big(wanted as i64))).await?;
+            let referring = Statement::new(self.dialect(), "SELECT m.id, m.refers_to FROM messages m WHERE m.refers_to IS NOT NULL AND ");
+            let in_time = bound(conditions(referring, &scope), " AND m.sent_at >= ", from);
+            let page: Vec<Amends> = self.pool.load(bound(in_time, " AND m.sent_at < ", before).sql(" ORDER BY m.id").limit(wanted)).await?;
             let is_last = page.len() < wanted;
-            after = page.last().map_or(after, |last| last.id);
+            scope.newer_than = page.last().map(|last| last.id).or(scope.newer_than);
             all.extend(page);
             if is_last {
                 break;
@@ -76,9 +80,8 @@ impl Archive {
             return Ok(Vec::new());
         }
         let ids: Vec<i64> = ids.iter().copied().take(MAX_NUMBERS).collect();
-        let scope = Scope { all: true, ids: ids.clone(), ..Scope::default() };
-        let statement = sql::messages(self.dialect(), &scope, Slice::default(), None, ids.len());
-        let rows: Vec<MessageRow> = self.pool.load(statement).await?;
+        let scope = Scope { all: true, fence: self.fence().await?, ..Scope::default() };
+        let rows: Vec<MessageRow> = self.pool.load(sql::messages_of(Columns::All, self.dialect(), &scope, &ids)).await?;
         Ok(rows.into_iter().map(MessageRow::into_found).collect())
     }
 }

@@ -132,7 +132,7 @@ pub struct Stay {
 impl Found {
     /// Its place in the order.
     pub fn cursor(&self) -> Cursor {
-        Cursor { sent_at: self.sent_at, id: self.id }
+        Cursor::new(self.sent_at, self.id)
     }
 
     /// Its place in the order, to sort by.

@@ -6,13 +6,22 @@
 
 mod account;
 mod amendments;
+mod conditions;
+mod context;
+mod count;
+mod engine;
 mod found;
+mod lists;
 pub mod names;
+mod people;
 mod pool;
 mod query;
 mod redact;
+mod resolve;
+mod restriction;
 mod row;
 mod slices;
+mod sources;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -22,20 +31,26 @@ use std::collections::HashMap;
 
 pub use account::{GapFound, Share};
 pub use amendments::{AMENDMENTS, Amends, MAX_NUMBERS};
+pub use context::{Context, MAX_AROUND, Receipts, Versions};
+pub use count::{Count, EXACT_COUNT};
 #[cfg(test)]
 pub(crate) use found::sample;
 pub use found::{Bounce, Delivery, Found, StanzaId, Stay};
-pub use query::{Cursor, CursorError, MAX_PAGE, MAX_PARTICIPANTS, MAX_WORD_BYTES, MAX_WORDS, Order, Query};
+pub use lists::{Busy, DayCount, Room};
+pub use people::{Pattern, People, Side};
+pub use query::{
+    Cursor, CursorError, ENCRYPTED_KIND, MAX_NAMED, MAX_PAGE, MAX_PARTICIPANTS, MAX_WORD_BYTES, MAX_WORDS, Order, Query, Rank,
+};
+pub use restriction::{Reach, Restriction};
 
+use self::conditions::{Id, Scope};
 use self::pool::Pool;
 use self::row::{BounceRow, DeliveryRow, KeyRow, MessageRow, NameRow, NumberRow, StayRow};
 use self::slices::{Slice, Slices};
-use self::sql::{Dialect, Id, Scope};
+use self::sql::Dialect;
 use crate::store::{Endpoint, StoreError};
 use crate::time::Micros;
 
-/// Rows read at a time where the database can't tell whether a text holds the word.
-const SCAN_ROWS: usize = 500;
 /// The most stays in a room that are told.
 pub const MAX_STAYS: usize = 10_000;
 /// The most conversations of one person that are told.
@@ -45,6 +60,23 @@ pub const MAX_CONVERSATIONS: usize = 1_000;
 #[derive(Clone)]
 pub struct Archive {
     pool: Pool,
+    restriction: Restriction,
+    tuning: Tuning,
+}
+
+/// How a search goes about it; what it finds does not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Messages that are read in the order of time before the database's full text is asked.
+    pub walk: usize,
+    /// Places that are asked of the index at first.
+    pub chunk: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { walk: engine::WALK_ROWS, chunk: engine::FIRST_CHUNK }
+    }
 }
 
 /// Messages in order.
@@ -63,7 +95,19 @@ impl Archive {
     /// When a SQLite file is not there or none. Servers are contacted by the first query.
     pub async fn open(endpoint: &Endpoint, pool_size: u32) -> Result<Self, StoreError> {
         let pool = Pool::open(endpoint, pool_size).await?;
-        Ok(Self { pool })
+        Ok(Self { pool, restriction: Restriction::default(), tuning: Tuning::default() })
+    }
+
+    /// The same store for somebody who may see only this part of it, whatever they ask.
+    #[must_use]
+    pub fn restricted(&self, restriction: Restriction) -> Self {
+        Self { restriction, ..self.clone() }
+    }
+
+    /// The same store, searched in another way.
+    #[must_use]
+    pub fn tuned(&self, tuning: Tuning) -> Self {
+        Self { tuning, ..self.clone() }
     }
 
     /// The messages that a query asks for.
@@ -83,11 +127,22 @@ impl Archive {
         Ok(page)
     }
 
+    async fn page(&self, query: &Query, scope: &Scope) -> Result<Page, StoreError> {
+        let limit = query.limit.clamp(1, MAX_PAGE);
+        match query.by_relevance {
+            true => self.best(query, scope, limit).await,
+            false => Ok(cut(self.collect(query, scope, limit).await?, limit)),
+        }
+    }
+
     /// Who was in a room at any time of a range, the first [`MAX_STAYS`].
     ///
     /// # Errors
     /// As [`Archive::search`].
     pub async fn stays(&self, room: &str, from: Option<Micros>, before: Option<Micros>) -> Result<Vec<Stay>, StoreError> {
+        if !self.may_see_room(room).await? {
+            return Ok(Vec::new());
+        }
         let Some(room) = self.jid(room).await? else { return Ok(Vec::new()) };
         let rows: Vec<StayRow> = self.pool.load(sql::stays(self.dialect(), room, Slice { from, before }, MAX_STAYS)).await?;
         Ok(rows.into_iter().map(StayRow::into_stay).collect())
@@ -98,7 +153,8 @@ impl Archive {
     /// # Errors
     /// As [`Archive::search`].
     pub async fn has_conversation(&self, name: &str) -> Result<bool, StoreError> {
-        Ok(self.conversation(name).await?.is_some())
+        let Some(id) = self.conversation(name).await? else { return Ok(false) };
+        Ok(self.restriction.is_none() || self.sees_any_of(id).await?)
     }
 
     /// The names of the conversations that a bare JID is an end of, the first [`MAX_CONVERSATIONS`].
@@ -108,100 +164,23 @@ impl Archive {
     pub async fn conversations_of(&self, jid: &str) -> Result<Vec<String>, StoreError> {
         let Some(person) = self.jid(jid).await? else { return Ok(Vec::new()) };
         let rows: Vec<NameRow> = self.pool.load(sql::conversations_of(self.dialect(), person, MAX_CONVERSATIONS)).await?;
-        Ok(rows.into_iter().map(|row| row.name).collect())
+        let mut names = Vec::new();
+        for row in rows {
+            if self.restriction.is_none() || self.sees_any_of(row.id).await? {
+                names.push(row.name);
+            }
+        }
+        Ok(names)
     }
 
     fn dialect(&self) -> Dialect {
         self.pool.dialect()
     }
 
-    /// The query with names resolved; none where a name is unknown, so that nothing can be found.
-    async fn scope(&self, query: &Query) -> Result<Option<Scope>, StoreError> {
-        let mut scope = Scope {
-            words: query.text.iter().map(|word| text::fold(word)).collect(),
-            kinds: query.kinds.clone(),
-            refers_to: query.refers_to.clone(),
-            newer_than: query.newer_than,
-            newest: query.newest,
-            all: query.all,
-            order: query.order,
-            with_xml: query.with_xml,
-            ..Scope::default()
-        };
-        for name in [&query.room, &query.conversation].into_iter().flatten() {
-            let Some(conversation) = self.conversation(name).await? else { return Ok(None) };
-            if scope.conversation.is_some_and(|other| other != conversation) {
-                return Ok(None);
-            }
-            scope.conversation = Some(conversation);
-        }
-        if !query.participants.is_empty() {
-            let Some(people) = self.people(query).await? else { return Ok(None) };
-            scope.participants = people;
-        }
-        scope.id = match &query.id {
-            None => None,
-            Some(id) => match id.parse() {
-                Ok(number) => Some(Id::Number(number)),
-                Err(_) => Some(self.stanza_id(id).await?),
-            },
-        };
-        Ok(Some(scope))
-    }
-
-    /// Everybody's number; none if somebody was never seen. MySQL compares without spaces at the end, hence the second look.
-    async fn people(&self, query: &Query) -> Result<Option<Vec<i32>>, StoreError> {
-        let mut jids: Vec<&str> = query.participants.iter().map(|address| address.bare.as_str()).collect();
-        jids.sort_unstable();
-        jids.dedup();
-        let mut rows: Vec<NameRow> = self.pool.load(sql::jids(self.dialect(), &jids)).await?;
-        rows.retain(|row| jids.contains(&row.name.as_str()));
-        Ok((rows.len() == jids.len()).then(|| rows.into_iter().map(|row| row.id).collect()))
-    }
-
-    async fn jid(&self, jid: &str) -> Result<Option<i32>, StoreError> {
-        let rows: Vec<NameRow> = self.pool.load(sql::jids(self.dialect(), &[jid])).await?;
-        Ok(rows.into_iter().find(|row| row.name == jid).map(|row| row.id))
-    }
-
-    async fn conversation(&self, name: &str) -> Result<Option<i32>, StoreError> {
-        let rows: Vec<NameRow> = self.pool.load(sql::conversation(self.dialect(), name)).await?;
-        Ok(rows.into_iter().find(|row| row.name == name).map(|row| row.id))
-    }
-
-    async fn stanza_id(&self, id: &str) -> Result<Id, StoreError> {
-        let rows: Vec<NumberRow> = self.pool.load(sql::named(self.dialect(), id)).await?;
-        Ok(Id::Stanza(id.to_owned(), rows.into_iter().map(|row| row.number).collect()))
-    }
-
-    /// Reads until the page is full or nothing is left.
-    async fn page(&self, query: &Query, scope: &Scope) -> Result<Page, StoreError> {
-        let limit = query.limit.clamp(1, MAX_PAGE);
-        let mut after = query.after;
-        let mut rows: Vec<MessageRow> = Vec::new();
-        for slice in self.slices(query, scope).await? {
-            loop {
-                let missing = limit + 1 - rows.len();
-                let wanted = if scope.words.iter().any(|word| text::is_vague(word)) { missing.max(SCAN_ROWS) } else { missing };
-                let chunk: Vec<MessageRow> = self.pool.load(sql::messages(self.dialect(), scope, slice, after, wanted)).await?;
-                let is_last = chunk.len() < wanted;
-                after = chunk.last().map(MessageRow::cursor).or(after);
-                rows.extend(chunk.into_iter().filter(|row| scope.words.iter().all(|word| text::holds(word, row.texts()))));
-                if rows.len() > limit {
-                    return Ok(cut(rows, limit));
-                }
-                if is_last {
-                    break;
-                }
-            }
-        }
-        Ok(cut(rows, limit))
-    }
-
     /// How the range of time is read: at once where an index gives its order.
     async fn slices(&self, query: &Query, scope: &Scope) -> Result<Slices, StoreError> {
         let whole = Slice { from: query.from, before: query.to };
-        let is_narrow = scope.conversation.is_some() || scope.id.is_some() || !scope.refers_to.is_empty();
+        let is_narrow = !scope.conversations.is_empty() || scope.id.is_some() || !scope.refers_to.is_empty();
         if self.dialect() != Dialect::Postgres || is_narrow {
             return Ok(Slices::whole(whole));
         }
@@ -255,6 +234,6 @@ impl Archive {
 fn cut(mut rows: Vec<MessageRow>, limit: usize) -> Page {
     let has_more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows.last().map(MessageRow::cursor).filter(|_| has_more);
+    let next = rows.last().map(row::Placed::cursor).filter(|_| has_more);
     Page { messages: rows.into_iter().map(MessageRow::into_found).collect(), next }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use diesel::connection::SimpleConnection;
 use diesel::r2d2::ConnectionManager;
-use diesel::sql_types::{BigInt, Integer, SmallInt, Text};
+use diesel::sql_types::{BigInt, Integer, Text};
 use diesel::{Connection as _, ConnectionError, QueryResult, QueryableByName, SqliteConnection};
 use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, PoolableConnection, deadpool};
 use diesel_async::{AsyncMysqlConnection, AsyncPgConnection, SimpleAsyncConnection};
@@ -36,7 +36,6 @@ macro_rules! load {
             query = match value {
                 Bind::Big(value) => query.bind::<BigInt, _>(value),
                 Bind::Int(value) => query.bind::<Integer, _>(value),
-                Bind::Small(value) => query.bind::<SmallInt, _>(value),
                 Bind::Text(value) => query.bind::<Text, _>(value),
             };
         }
@@ -149,7 +148,9 @@ struct ReadOnly;
 
 impl r2d2::CustomizeConnection<SqliteConnection, diesel::r2d2::Error> for ReadOnly {
     fn on_acquire(&self, connection: &mut SqliteConnection) -> Result<(), diesel::r2d2::Error> {
-        let setup = format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA temp_store = MEMORY; PRAGMA query_only = ON;");
+        let setup = format!(
+            "PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA query_only = ON;"
+        );
         connection.batch_execute(&setup).map_err(diesel::r2d2::Error::QueryError)
     }
 }

@@ -5,13 +5,19 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::people::People;
 use crate::message::address::Address;
 use crate::time::Micros;
+use crate::words::Text;
 
 /// The most messages of one page; whoever wants more goes on after the page's cursor.
 pub const MAX_PAGE: usize = 500;
 /// The most participants that one query names.
 pub const MAX_PARTICIPANTS: usize = 50;
+/// The most people, rooms and nodes that one query names.
+pub const MAX_NAMED: usize = 500;
+/// Stands among kinds for whatever is encrypted.
+pub const ENCRYPTED_KIND: i16 = -1;
 /// The most words that one query names.
 pub const MAX_WORDS: usize = 50;
 /// The longest word: databases limit the length of a pattern, SQLite to 50,000 bytes.
@@ -26,8 +32,24 @@ pub(crate) const SILENT_KINDS: [i16; 3] = [10, 11, 12];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Query {
-    /// Words that the body or the subject holds, each in any place. Upper and lower case are the same.
+    /// Texts that the body or the subject holds, each in any place, also within a word. Upper and lower case are the same.
     pub text: Vec<String>,
+    /// Words, as somebody typed them.
+    pub words: Option<Text>,
+    /// People who took part, each of these in some way.
+    pub people: Vec<People>,
+    /// Rooms in which it was said: any of them. None means all.
+    pub rooms: Vec<String>,
+    /// Numbers of directions (`messages.direction`): any of them. None means all.
+    pub directions: Vec<i16>,
+    /// Names of nodes that mirrored it first: any of them. None means all.
+    pub nodes: Vec<String>,
+    /// Whether its content is encrypted.
+    pub encrypted: Option<bool>,
+    /// Only what has a file attached, or links to one that was shared.
+    pub has_file: bool,
+    /// Only what has a link in its text.
+    pub has_link: bool,
     /// People who sent or got it, in a conversation between two or in a room; all of them.
     #[serde(with = "addresses")]
     pub participants: Vec<Address>,
@@ -43,7 +65,7 @@ pub struct Query {
     pub to: Option<Micros>,
     /// The archive's number of it, or one of the ids that its stanza had.
     pub id: Option<String>,
-    /// Numbers of kinds (`messages.kind`); none means all that say something.
+    /// Numbers of kinds (`messages.kind`), and [`ENCRYPTED_KIND`]: any of them. None means all that say something.
     pub kinds: Vec<i16>,
     /// Only records that refer to one of these messages; none means all.
     pub refers_to: Vec<i64>,
@@ -59,6 +81,9 @@ pub struct Query {
     /// In which order.
     #[serde(skip)]
     pub order: Order,
+    /// What fits best first, in place of the order of time. Needs [`Query::words`].
+    #[serde(skip)]
+    pub by_relevance: bool,
     /// The most messages of a page, at most [`MAX_PAGE`].
     #[serde(skip)]
     pub limit: usize,
@@ -71,6 +96,15 @@ impl Default for Query {
     fn default() -> Self {
         Self {
             text: Vec::new(),
+            words: None,
+            people: Vec::new(),
+            rooms: Vec::new(),
+            directions: Vec::new(),
+            nodes: Vec::new(),
+            encrypted: None,
+            has_file: false,
+            has_link: false,
+            by_relevance: false,
             participants: Vec::new(),
             room: None,
             conversation: None,
@@ -98,6 +132,13 @@ impl Query {
     pub fn check(&self) -> Result<(), String> {
         if self.participants.len() > MAX_PARTICIPANTS {
             return Err(format!("names more than {MAX_PARTICIPANTS} participants"));
+        }
+        let named = self.people.iter().map(|people| people.any.len()).sum::<usize>() + self.rooms.len() + self.nodes.len();
+        if named > MAX_NAMED || self.people.len() > MAX_PARTICIPANTS {
+            return Err(format!("names more than {MAX_NAMED} people, rooms and nodes"));
+        }
+        if self.by_relevance && self.words.as_ref().is_none_or(Text::is_empty) {
+            return Err("asks for what fits best, and names no words".to_owned());
         }
         if self.text.len() > MAX_WORDS {
             return Err(format!("names more than {MAX_WORDS} words"));
@@ -160,11 +201,41 @@ pub struct Cursor {
     pub sent_at: Micros,
     /// Its number.
     pub id: i64,
+    /// Its place by how well it fits, where that is the order.
+    pub rank: Option<Rank>,
+}
+
+/// A place in the order of what fits best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rank {
+    /// How well the message fits.
+    pub score: i64,
+    /// The newest message when the first page was made: what came since is not put in order among the others.
+    pub as_of: i64,
+}
+
+impl Cursor {
+    /// A place in the order of time.
+    pub fn new(sent_at: Micros, id: i64) -> Self {
+        Self { sent_at, id, rank: None }
+    }
+
+    /// Whether it stands behind another one.
+    pub(crate) fn is_behind(&self, other: &Self, order: Order) -> bool {
+        match order {
+            Order::Ascending => (self.sent_at, self.id) > (other.sent_at, other.id),
+            Order::Descending => (self.sent_at, self.id) < (other.sent_at, other.id),
+        }
+    }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}:{}", self.sent_at, self.id)
+        write!(out, "{}:{}", self.sent_at, self.id)?;
+        match self.rank {
+            Some(Rank { score, as_of }) => write!(out, ":{score}:{as_of}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -177,9 +248,12 @@ impl FromStr for Cursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
-        let (sent_at, id) = text.trim().split_once(':').ok_or(CursorError)?;
-        let number = |text: &str| text.parse().or(Err(CursorError));
-        Ok(Self { sent_at: number(sent_at)?, id: number(id)? })
+        let numbers: Result<Vec<i64>, _> = text.trim().split(':').map(str::parse).collect();
+        match numbers.or(Err(CursorError))?.as_slice() {
+            [sent_at, id] => Ok(Self::new(*sent_at, *id)),
+            [sent_at, id, score, as_of] => Ok(Self { sent_at: *sent_at, id: *id, rank: Some(Rank { score: *score, as_of: *as_of }) }),
+            _ => Err(CursorError),
+        }
     }
 }
 
@@ -189,7 +263,8 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_as_it_was_printed() {
-        for cursor in [Cursor { sent_at: 1_795_332_536_173_794, id: 17 }, Cursor { sent_at: -5, id: i64::MAX }] {
+        let ranked = Cursor { rank: Some(Rank { score: 7, as_of: 9 }), ..Cursor::new(1, 2) };
+        for cursor in [Cursor::new(1_795_332_536_173_794, 17), Cursor::new(-5, i64::MAX), ranked] {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
         for text in ["", ":", "1", "1:", "1:a", "1:2:3"] {

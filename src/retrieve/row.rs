@@ -22,6 +22,52 @@ pub(crate) struct NameRow {
     pub(crate) name: String,
 }
 
+/// Where a message stands in the order of time.
+#[derive(Debug, QueryableByName)]
+pub(crate) struct PlaceRow {
+    #[diesel(sql_type = BigInt)]
+    sent_at: i64,
+    #[diesel(sql_type = BigInt)]
+    message_id: i64,
+}
+
+impl PlaceRow {
+    pub(crate) fn cursor(&self) -> Cursor {
+        Cursor::new(self.sent_at, self.message_id)
+    }
+}
+
+/// What a row of any sort has that may be in a page.
+pub(crate) trait Placed {
+    /// Where it stands in the order of time.
+    fn cursor(&self) -> Cursor;
+    /// What may hold a word that is searched for.
+    fn texts(&self) -> [Option<&str>; 2];
+}
+
+/// The texts of a message.
+#[derive(Debug, QueryableByName)]
+pub(crate) struct TextRow {
+    #[diesel(sql_type = BigInt)]
+    id: i64,
+    #[diesel(sql_type = BigInt)]
+    sent_at: i64,
+    #[diesel(sql_type = Nullable<Text>)]
+    body: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    subject: Option<String>,
+}
+
+impl Placed for TextRow {
+    fn cursor(&self) -> Cursor {
+        Cursor::new(self.sent_at, self.id)
+    }
+
+    fn texts(&self) -> [Option<&str>; 2] {
+        [self.body.as_deref(), self.subject.as_deref()]
+    }
+}
+
 /// A message.
 #[derive(Debug, QueryableByName)]
 pub(crate) struct MessageRow {
@@ -81,16 +127,17 @@ pub(crate) struct MessageRow {
     node: Option<String>,
 }
 
-impl MessageRow {
-    pub(crate) fn cursor(&self) -> Cursor {
-        Cursor { sent_at: self.sent_at, id: self.id }
+impl Placed for MessageRow {
+    fn cursor(&self) -> Cursor {
+        Cursor::new(self.sent_at, self.id)
     }
 
-    /// What may hold a word that is searched for.
-    pub(crate) fn texts(&self) -> [Option<&str>; 2] {
+    fn texts(&self) -> [Option<&str>; 2] {
         [self.body.as_deref(), self.subject.as_deref()]
     }
+}
 
+impl MessageRow {
     /// The message, its copies yet to come.
     pub(crate) fn into_found(self) -> Found {
         Found {

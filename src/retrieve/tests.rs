@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
 use diesel::{Connection as _, SqliteConnection};
-use diesel_async::SimpleAsyncConnection;
 
 use super::*;
 use crate::message::address::Address;
-use crate::store::{Backend, Connection};
+use crate::store::{Backend, Connection, migrations, search};
 use crate::time::SECOND;
 
 /// When message 0 would have been sent: message n is n seconds later.
@@ -158,7 +157,7 @@ async fn counts(archive: &Archive) {
         Query { newer_than: Some(4), newest: Some(12), ..query() },
     ] {
         let found = ids(archive, query.clone()).await;
-        assert_eq!(archive.count(&query).await.unwrap(), found.len() as u64, "{query:?}");
+        assert_eq!(archive.count_all(&query).await.unwrap(), found.len() as u64, "{query:?}");
         let (mut after, mut all) = (0, Vec::new());
         loop {
             let shares = archive.shares(&query, after, 2).await.unwrap();
@@ -223,7 +222,7 @@ async fn rooms(archive: &Archive) {
     assert!(!archive.has_conversation("room@muc.a.example ").await.unwrap());
 }
 
-async fn contract(archive: &Archive) {
+async fn answers(archive: &Archive) {
     every_filter(archive).await;
     people(archive).await;
     words(archive).await;
@@ -234,21 +233,38 @@ async fn contract(archive: &Archive) {
     rooms(archive).await;
 }
 
+/// The same answers without an index, with half of one, and with a whole one.
+async fn contract(endpoint: &Endpoint) {
+    let archive = Archive::open(endpoint, 2).await.unwrap();
+    let mut connection = Connection::open(endpoint).await.unwrap();
+    for batch in [0, 7, 100] {
+        if batch > 0 {
+            search::index(&mut connection, batch).await.unwrap();
+        }
+        answers(&archive).await;
+    }
+    assert_eq!(search::progress(&mut connection).await.unwrap().behind(), 0);
+}
+
+async fn fill(endpoint: &Endpoint, rows: impl Iterator<Item = String>) {
+    let mut connection = Connection::open(endpoint).await.unwrap();
+    migrations::up(&mut connection, None).await.unwrap();
+    for sql in rows {
+        connection.batch(&sql).await.unwrap();
+    }
+}
+
 fn sqlite() -> (tempfile::TempDir, Endpoint) {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("archive.db");
-    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    let tables = include_str!("../../migrations/sqlite/2026-11-22-000001_create_archive/up.sql");
-    for sql in [tables, ROWS, MORE_ROWS] {
-        connection.batch_execute(sql).unwrap();
-    }
-    (directory, endpoint(Backend::Sqlite(path)))
+    let endpoint = endpoint(Backend::Sqlite(directory.path().join("archive.db")));
+    block_on(fill(&endpoint, [ROWS, MORE_ROWS].into_iter().map(str::to_owned)));
+    (directory, endpoint)
 }
 
 #[test]
 fn sqlite_answers() {
     let (_directory, endpoint) = sqlite();
-    block_on(async { contract(&Archive::open(&endpoint, 2).await.unwrap()).await });
+    block_on(contract(&endpoint));
 }
 
 #[test]
@@ -257,12 +273,8 @@ fn postgres_answers() {
     let url = std::env::var("XMPP_ARCHIVER_TEST_POSTGRES").unwrap();
     let endpoint = endpoint(Backend::Postgres(url));
     block_on(async {
-        let Connection::Postgres(mut connection) = Connection::open(&endpoint).await.unwrap() else { panic!("not PostgreSQL") };
-        connection.batch_execute(include_str!("../../migrations/postgres/2026-11-22-000001_create_archive/up.sql")).await.unwrap();
-        for sql in [ROWS, MORE_ROWS] {
-            connection.batch_execute(&sql.replace("X'", "'\\x")).await.unwrap();
-        }
-        contract(&Archive::open(&endpoint, 2).await.unwrap()).await;
+        fill(&endpoint, [ROWS, MORE_ROWS].into_iter().map(|sql| sql.replace("X'", "'\\x"))).await;
+        contract(&endpoint).await;
     });
 }
 
@@ -272,16 +284,11 @@ fn mysql_answers() {
     let url = std::env::var("XMPP_ARCHIVER_TEST_MYSQL").unwrap();
     let endpoint = endpoint(Backend::Mysql(url));
     block_on(async {
-        let Connection::Mysql(mut connection) = Connection::open(&endpoint).await.unwrap() else { panic!("not MySQL") };
-        let tables = include_str!("../../migrations/mysql/2026-11-22-000001_create_archive/up.sql");
-        for sql in [tables, ROWS, MORE_ROWS] {
-            let sql = sql.replace(",key,", ",`key`,").replace(",condition,", ",`condition`,");
-            let code: Vec<&str> = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
-            for statement in code.join("\n").split(";\n").filter(|statement| !statement.trim().is_empty()) {
-                connection.batch_execute(statement).await.unwrap();
-            }
-        }
-        contract(&Archive::open(&endpoint, 2).await.unwrap()).await;
+        let rows = [ROWS, MORE_ROWS].map(|sql| sql.replace(",key,", ",`key`,").replace(",condition,", ",`condition`,"));
+        let code = rows.map(|sql| sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<Vec<_>>().join("\n"));
+        let statements = code.iter().flat_map(|code| code.split(";\n")).filter(|statement| !statement.trim().is_empty());
+        fill(&endpoint, statements.map(str::to_owned)).await;
+        contract(&endpoint).await;
     });
 }
 
@@ -309,5 +316,47 @@ fn what_is_missing_is_said() {
         assert!(matches!(&error, StoreError::Schema(said) if said.contains("xmpp-archiver migrate")), "{error}");
         std::fs::write(&path, "this is no database, however long it may be, and long it must be").unwrap();
         assert!(Archive::open(&endpoint, 1).await.is_err());
+    });
+}
+
+/// What is too much for an index is looked at by each search.
+#[test]
+fn a_message_with_very_many_words_is_found() {
+    let (_directory, endpoint) = sqlite();
+    let body: Vec<String> = (0..60_000).map(|number| format!("w{number}")).collect();
+    let sql = format!("UPDATE messages SET body = '{}' WHERE id = 1;", body.join(" "));
+    block_on(async {
+        fill(&endpoint, [sql].into_iter()).await;
+        let mut connection = Connection::open(&endpoint).await.unwrap();
+        search::index(&mut connection, 100).await.unwrap();
+        let archive = Archive::open(&endpoint, 1).await.unwrap().tuned(Tuning { walk: 0, chunk: 1 });
+        for (text, expected) in [("w59999", vec![1]), ("\"w7 w8\"", vec![1]), ("\"w8 w7\"", vec![]), ("FROM", vec![4])] {
+            let words = Some(text.parse().unwrap());
+            assert_eq!(ids(&archive, Query { words, ..query() }).await, expected, "{text}");
+        }
+    });
+}
+
+#[test]
+fn what_fits_best_comes_first_page_by_page() {
+    let (_directory, endpoint) = sqlite();
+    block_on(async {
+        let sql = "UPDATE messages SET body = 'tea' WHERE id = 2; UPDATE messages SET body = 'tea tea tea' WHERE id = 4; \
+                   UPDATE messages SET body = 'a cup of tea and many other words beside it' WHERE id = 5;";
+        fill(&endpoint, [sql.to_owned()].into_iter()).await;
+        let archive = Archive::open(&endpoint, 1).await.unwrap();
+        let mut best = Query { words: Some("tea".parse().unwrap()), by_relevance: true, limit: 1, ..query() };
+        let mut found = Vec::new();
+        loop {
+            let page = archive.search(&best).await.unwrap();
+            found.extend(page.messages.iter().map(|message| message.id));
+            best.after = page.next.map(|next| next.to_string().parse().unwrap());
+            if best.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, [4, 2, 5]);
+        let without_words = Query { words: None, ..best };
+        assert!(matches!(archive.search(&without_words).await, Err(StoreError::Refused(_))));
     });
 }

@@ -12,6 +12,8 @@ use super::view::{NodeView, Shown, StoreView};
 use crate::canary::Report;
 use crate::component::module::Presence;
 use crate::component::status::State;
+use crate::spool::Appender;
+use crate::stats::StoreStats;
 use crate::time::{Micros, SECOND, now, rfc3339};
 
 /// The file's name in the directory of the spools.
@@ -177,11 +179,28 @@ fn store(view: &StoreView) -> Value {
             "error": depth.last_error,
         },
         "counts": counts,
+        "index": index(view),
+    })
+}
+
+/// How far the index for searches is; nothing before that is known.
+fn index(view: &StoreView) -> Value {
+    view.index.progress().map_or(Value::Null, |progress| {
+        json!({
+            "next_id": progress.next_id,
+            "behind": progress.behind(),
+            "late": progress.late,
+            "indexed": view.index.indexed(),
+        })
     })
 }
 
 /// How old the newest stored record is while others wait.
-pub(crate) fn lag_seconds(StoreView { spool, stats, .. }: &StoreView) -> f64 {
+pub(crate) fn lag_seconds(store: &StoreView) -> f64 {
+    lag_of(&store.spool, &store.stats)
+}
+
+pub(super) fn lag_of(spool: &Appender, stats: &StoreStats) -> f64 {
     let (depth, counts) = (spool.depth(), stats.get());
     // Numbers are skipped after a crash, so the difference of two positions counts no records.
     let behind = depth.records > 0 && depth.next_seq > counts.committed_seq && counts.newest_arrival > 0;

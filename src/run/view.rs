@@ -11,6 +11,7 @@ use crate::alarm::Alarms;
 use crate::canary::{Canaries, Report};
 use crate::component;
 use crate::component::status::State;
+use crate::indexer::IndexStats;
 use crate::notify::Notifier;
 use crate::pipeline::drain::Pulse;
 use crate::spool::Appender;
@@ -64,6 +65,8 @@ pub struct StoreView {
     pub ages: Arc<Mutex<Ages>>,
     /// The directories whose disks it fills.
     pub disks: Vec<PathBuf>,
+    /// How far its index for searches is.
+    pub index: Arc<IndexStats>,
 }
 
 impl StoreView {

@@ -9,7 +9,7 @@ use super::{Backend, Connection, Endpoint};
 use crate::time::Micros;
 
 /// The tables, each with what an INSERT of whole rows names (MySQL computes some columns itself).
-const TABLES: [(&str, &str); 15] = [
+const TABLES: [(&str, &str); 25] = [
     ("jids", "id, jid"),
     ("nodes", "id, name"),
     ("conversation_names", "id, kind, first_id, second_id, name"),
@@ -25,16 +25,38 @@ const TABLES: [(&str, &str); 15] = [
     ("gaps", "*"),
     ("tallies", "*"),
     ("sightings", "*"),
+    ("accounts", "*"),
+    ("account_codes", "*"),
+    ("people_groups", "*"),
+    ("sessions", "*"),
+    ("tokens", "*"),
+    ("audit", "*"),
+    ("search_index", "*"),
+    ("participations", "*"),
+    ("search_late", "*"),
+    ("search_progress", "*"),
 ];
 
-/// What the writer does beyond reading and adding.
-const CHANGES: [(&str, &str); 6] = [
+/// What is done beyond reading and adding, by the writer, the indexer and for the console.
+const CHANGES: [(&str, &str); 18] = [
     ("UPDATE on rooms", "UPDATE rooms SET kind = kind WHERE 1 = 0"),
     ("UPDATE on progress", "UPDATE progress SET next_seq = next_seq WHERE 1 = 0"),
     ("UPDATE on settings", "UPDATE settings SET value = value WHERE 1 = 0"),
     ("UPDATE on gaps", "UPDATE gaps SET state = state WHERE 1 = 0"),
     ("UPDATE on tallies", "UPDATE tallies SET count = count WHERE 1 = 0"),
     ("DELETE on quarantine", "DELETE FROM quarantine WHERE 1 = 0"),
+    ("UPDATE on accounts", "UPDATE accounts SET roles = roles WHERE 1 = 0"),
+    ("UPDATE on people_groups", "UPDATE people_groups SET members = members WHERE 1 = 0"),
+    ("UPDATE on sessions", "UPDATE sessions SET used_at = used_at WHERE 1 = 0"),
+    ("UPDATE on tokens", "UPDATE tokens SET used_at = used_at WHERE 1 = 0"),
+    ("DELETE on account_codes", "DELETE FROM account_codes WHERE 1 = 0"),
+    ("DELETE on people_groups", "DELETE FROM people_groups WHERE 1 = 0"),
+    ("DELETE on sessions", "DELETE FROM sessions WHERE 1 = 0"),
+    ("UPDATE on participations", "UPDATE participations SET roles = roles WHERE 1 = 0"),
+    ("UPDATE on search_progress", "UPDATE search_progress SET next_id = next_id WHERE 1 = 0"),
+    ("DELETE on search_late", "DELETE FROM search_late WHERE 1 = 0"),
+    ("DELETE on search_index", "DELETE FROM search_index WHERE 1 = 0"),
+    ("DELETE on participations", "DELETE FROM participations WHERE 1 = 0"),
 ];
 
 /// The database's software.
@@ -101,7 +123,8 @@ pub async fn lossy_encodings(connection: &mut Connection) -> QueryResult<Vec<Str
             "SELECT DISTINCT CONCAT('table ', t.table_name, ' ', t.table_collation) AS value FROM information_schema.tables t \
              WHERE t.table_schema = DATABASE() AND t.table_type = 'BASE TABLE' AND t.table_name IN \
              ('jids', 'nodes', 'conversation_names', 'messages', 'deliveries', 'message_keys', 'bounces', 'rooms', 'occupancy_events', \
-             'quarantine', 'settings', 'gaps', 'tallies', 'sightings') AND t.table_collation NOT LIKE 'utf8mb4%' \
+             'quarantine', 'settings', 'gaps', 'tallies', 'sightings', 'accounts', 'people_groups', 'sessions', 'tokens', 'audit') \
+             AND t.table_collation NOT LIKE 'utf8mb4%' \
              UNION ALL SELECT CONCAT('connection ', @@character_set_connection) WHERE @@character_set_connection <> 'utf8mb4'"
         }
     };

@@ -26,6 +26,10 @@ const HASH_SECRET_BYTES: usize = 16;
 /// The settings without which nothing can be written.
 const SETTINGS: [&str; 3] = ["writer", "hash_secret", codec::DICTIONARY_SETTING];
 
+/// What to do where the audit trail has no triggers.
+pub const GUARD_ADVICE: &str = "set log_bin_trust_function_creators = 1 on the server, or run `xmpp-archiver migrate` once as a user with SUPER, and \
+                                give the user of the archive the right TRIGGER if it makes its tables itself";
+
 /// A database system, as far as the text of migrations goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -81,7 +85,9 @@ migrations![
     "2026-11-22-000001_create_archive",
     "2026-11-22-000002_create_views",
     "2026-11-22-000003_create_gaps",
-    "2026-11-22-000005_create_sightings"
+    "2026-11-22-000005_create_sightings",
+    "2026-11-22-000010_create_search",
+    "2026-11-22-000020_create_access"
 ];
 
 impl Dialect {
@@ -180,6 +186,9 @@ pub async fn up(connection: &mut Connection, to: Option<&str>) -> Result<Vec<&'s
         done.push(migration);
     }
     exclusively(connection, add_settings).await?;
+    if last.is_none() {
+        exclusively(connection, add_guards).await?;
+    }
     Ok(done)
 }
 
@@ -231,12 +240,41 @@ async fn make_step_by_step(connection: &mut Connection, migration: &Migration) -
             if let Err(error) = connection.batch(statement).await {
                 // It was done, and then the connection or the process was gone.
                 let was_done = resumed == Some(number) && error.to_string().contains("already exists");
-                if !was_done {
+                if !was_done && !is_refused_guard(statement, &error) {
                     return Err(half_made(migration, &error, &undo(connection, &made).await));
                 }
             }
         }
         made.extend(created(statement));
+    }
+    Ok(())
+}
+
+/// A trigger that the server does not let this user make is made later, by [`add_guards`]: that an archive can't guard its audit trail is no reason not to
+/// archive.
+fn is_refused_guard(statement: &str, error: &diesel::result::Error) -> bool {
+    let said = error.to_string();
+    statement.starts_with("CREATE TRIGGER") && ["SUPER", "denied"].iter().any(|word| said.contains(word))
+}
+
+/// Makes the triggers of the audit trail that MySQL refused before, or says that they are missing still.
+async fn add_guards(connection: &mut Connection) -> Result<(), StoreError> {
+    if !matches!(connection, Connection::Mysql(_)) || super::access::audit::is_guarded(connection).await {
+        return Ok(());
+    }
+    let migrations = dialect(connection).migrations().iter().flat_map(|migration| statements(migration.up));
+    let guards: Vec<String> = migrations.filter(|statement| statement.starts_with("CREATE TRIGGER")).collect();
+    for guard in guards {
+        match connection.batch(&guard).await {
+            Ok(()) => {}
+            Err(error) if error.to_string().contains("already exists") => {}
+            Err(error) => {
+                log::warn!(
+                    "the database does not guard the audit trail against changes, for it refuses the triggers ({error}): {GUARD_ADVICE}"
+                );
+                return Ok(());
+            }
+        }
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! exactly once however often it is read. Writers of one database exclude each other for the length of a transaction, which keeps
 //! identity exact and ids without gaps with any number of processes.
 
+pub mod access;
 mod account;
 pub mod batch;
 pub mod codec;
@@ -29,6 +30,7 @@ mod references;
 pub mod rooms;
 mod rows;
 pub mod schema;
+pub mod search;
 mod sqlite;
 mod statement;
 mod tallied_rows;

@@ -63,6 +63,7 @@ pub(crate) trait Queries {
     async fn insert_bounces(&mut self, rows: &[BounceRow]) -> QueryResult<()>;
     async fn insert_occupancies(&mut self, rows: &[OccupancyRow]) -> QueryResult<()>;
     async fn insert_sightings(&mut self, rows: &[SightingRow]) -> QueryResult<()>;
+    async fn insert_late(&mut self, rows: &[LateRow]) -> QueryResult<()>;
     async fn insert_quarantine(&mut self, rows: &[QuarantineRow]) -> QueryResult<()>;
     async fn insert_gaps(&mut self, rows: &[GapRow]) -> QueryResult<()>;
     /// The gaps of a node for this reason that began at this moment, that last, or, where a spool was damaged, all.
@@ -461,6 +462,14 @@ macro_rules! queries {
                 use $dsl as _;
                 for part in rows.chunks(1_000) {
                     diesel::insert_into(crate::store::schema::sightings::table).values(part).execute(self)$($wait)*?;
+                }
+                Ok(())
+            }
+
+            async fn insert_late(&mut self, rows: &[LateRow]) -> diesel::QueryResult<()> {
+                use $dsl as _;
+                for part in rows.chunks(1_000) {
+                    diesel::insert_into(crate::store::schema::search_late::table).values(part).execute(self)$($wait)*?;
                 }
                 Ok(())
             }

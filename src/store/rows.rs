@@ -96,6 +96,13 @@ pub(crate) struct Named {
     pub(crate) resource: Option<String>,
 }
 
+/// A row of `search_late`, whose number the database gives.
+#[derive(Clone, Debug, Insertable)]
+#[diesel(table_name = search_late, treat_none_as_default_value = false)]
+pub(crate) struct LateRow {
+    pub(crate) message_id: i64,
+}
+
 /// A row of `deliveries`.
 #[derive(Clone, Debug, Insertable)]
 #[diesel(table_name = deliveries, treat_none_as_default_value = false)]

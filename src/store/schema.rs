@@ -323,6 +323,171 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    /// Who may sign in. Never removed, since audit names them.
+    accounts (id) {
+        /// Number of the account, from 1.
+        id -> BigInt,
+        /// When it was made (microseconds since 1970, UTC).
+        created_at -> BigInt,
+        /// When somebody last changed it (microseconds since 1970, UTC).
+        changed_at -> BigInt,
+        /// When somebody last signed in with it (microseconds since 1970, UTC).
+        signed_in_at -> Nullable<BigInt>,
+        /// Until when passwords are refused after failures (microseconds since 1970, UTC).
+        locked_until -> Nullable<BigInt>,
+        /// Last step of 30 s since 1970 whose code was used, so that none is used twice.
+        totp_step -> BigInt,
+        /// Sum of 1 operator, 2 reviewer, 4 officer, 8 auditor, 16 administrator.
+        roles -> Integer,
+        /// How often in a row signing in failed.
+        failures -> Integer,
+        /// 1 when nobody can sign in with it, else 0.
+        disabled -> SmallInt,
+        /// 1 when the password must be changed first, else 0.
+        must_change -> SmallInt,
+        /// Name to sign in with, in lower case.
+        name -> Text,
+        /// Name for people.
+        display_name -> Text,
+        /// Whose messages a reviewer may read, as JSON.
+        scope -> Nullable<Text>,
+        /// Argon2id in PHC format, NULL without a password.
+        password_hash -> Nullable<Text>,
+        /// Issuer of the provider that vouches for it.
+        oidc_issuer -> Nullable<Text>,
+        /// Who it is there.
+        oidc_subject -> Nullable<Text>,
+        /// Secret of the second factor, sealed with the key of [web] key_file.
+        totp_secret -> Nullable<Binary>,
+    }
+}
+
+diesel::table! {
+    /// Recovery codes that were not used yet.
+    account_codes (account_id, hash) {
+        /// accounts.id.
+        account_id -> BigInt,
+        /// SHA-256 of the code.
+        hash -> Binary,
+    }
+}
+
+diesel::table! {
+    /// Names for several people, for scopes.
+    people_groups (id) {
+        /// Number of the group.
+        id -> BigInt,
+        /// When it was last changed (microseconds since 1970, UTC).
+        changed_at -> BigInt,
+        /// Name of the group, in lower case.
+        name -> Text,
+        /// Bare JIDs, domains and wildcards, as a JSON list.
+        members -> Text,
+    }
+}
+
+diesel::table! {
+    /// Sessions of browsers that are not over.
+    sessions (hash) {
+        /// SHA-256 of the cookie.
+        hash -> Binary,
+        /// Key of the tokens in the forms of this session.
+        csrf -> Binary,
+        /// accounts.id.
+        account_id -> BigInt,
+        /// When it began (microseconds since 1970, UTC).
+        created_at -> BigInt,
+        /// When it was last used, to about a minute (microseconds since 1970, UTC).
+        used_at -> BigInt,
+        /// When it ends at the latest (microseconds since 1970, UTC).
+        expires_at -> BigInt,
+        /// 1 began with a password, 2 began at the provider.
+        way -> SmallInt,
+        /// From where it was begun.
+        address -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// Tokens of the API. Revoked, never removed, since audit names them.
+    tokens (id) {
+        /// Number of the token.
+        id -> BigInt,
+        /// accounts.id.
+        account_id -> BigInt,
+        /// When it was made (microseconds since 1970, UTC).
+        created_at -> BigInt,
+        /// When it ends (microseconds since 1970, UTC).
+        expires_at -> Nullable<BigInt>,
+        /// When it was last used, to about a minute (microseconds since 1970, UTC).
+        used_at -> Nullable<BigInt>,
+        /// When it was revoked (microseconds since 1970, UTC).
+        revoked_at -> Nullable<BigInt>,
+        /// The roles that it was given, as accounts.roles, 0 all that the account has.
+        roles -> Integer,
+        /// SHA-256 of the token.
+        hash -> Binary,
+        /// What it is for.
+        name -> Text,
+        /// The scope that it was given, as JSON.
+        scope -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// Who did what. Rows are only added.
+    audit (id) {
+        /// Number of the row, without gaps, in the order of commits.
+        id -> BigInt,
+        /// When (microseconds since 1970, UTC).
+        at -> BigInt,
+        /// accounts.id, NULL where nobody was believed, and for the command line.
+        account_id -> Nullable<BigInt>,
+        /// How many messages, rows or files it was about.
+        count -> Nullable<BigInt>,
+        /// The roles in force, as accounts.roles.
+        roles -> Integer,
+        /// 1 done, 2 denied, 3 failed.
+        outcome -> SmallInt,
+        /// Name of the account, cli: and a user of the system, or the name under which somebody tried to sign in.
+        actor -> Text,
+        /// What was done, as a word such as sign-in, search, export.
+        action -> Text,
+        /// How the actor was believed: password, provider, token, console, or empty.
+        way -> Text,
+        /// From where.
+        address -> Nullable<Text>,
+        /// On what, as JSON: the query, the conversation, the account.
+        target -> Text,
+        /// Why, where somebody was asked.
+        reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    /// Messages of which more became known after they were stored.
+    search_late (id) {
+        /// Number of the note.
+        id -> BigInt,
+        /// messages.id.
+        message_id -> BigInt,
+    }
+}
+
+diesel::table! {
+    /// How far the index for searches is. Its other tables are written and read as text (`store::search`), for one of their columns has
+    /// another type in each database.
+    search_progress (part) {
+        /// 1, for there is one index.
+        part -> SmallInt,
+        /// First messages.id that is not indexed yet.
+        next_id -> BigInt,
+        /// By which version of the rules its words were cut.
+        words_version -> Integer,
+    }
+}
+
 diesel::joinable!(messages -> conversation_names (conversation_id));
 diesel::joinable!(messages -> nodes (node_id));
 diesel::joinable!(deliveries -> messages (message_id));
@@ -352,4 +517,10 @@ diesel::allow_tables_to_appear_in_same_query!(
     gaps,
     tallies,
     sightings,
+    accounts,
+    account_codes,
+    people_groups,
+    sessions,
+    tokens,
+    audit,
 );

@@ -450,7 +450,10 @@ impl Memory {
         };
         match batch.messages.binary_search_by_key(&verdict.message_id, |row| row.id).ok().and_then(|index| batch.messages.get_mut(index)) {
             Some(row) => row.name(people),
-            None => db.name_people(verdict.message_id, people).await?,
+            None => {
+                batch.late.push(verdict.message_id);
+                db.name_people(verdict.message_id, people).await?;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Tests against real servers: Prosody and ejabberd with real clients, PostgreSQL and MariaDB, and the archiver's own program between them.
 #![expect(clippy::indexing_slicing, reason = "a test that can't go on fails")]
 
+mod access;
 mod backfill;
 mod canary;
 mod captures;
@@ -19,6 +20,8 @@ mod operation;
 mod outages;
 mod replays;
 mod rooms;
+mod search;
 mod servers;
 mod stores;
 mod support;
+mod web;

@@ -6,6 +6,7 @@ use diesel::QueryResult;
 use super::finding::{About, Findings};
 use crate::cli::connect;
 use crate::config::{StoreConfig, StoreUrl};
+use crate::store::access::audit;
 use crate::store::health::{self, MissingRight};
 use crate::store::migrations;
 use crate::store::{Connection, Endpoint, StoreError};
@@ -152,6 +153,10 @@ async fn check_tables(connection: &mut Connection, about: &mut About<'_>) -> Que
             about.ok("migrations", "current");
             let missing = health::missing_rights(connection).await?;
             tell_rights(&missing, about);
+            match audit::is_guarded(connection).await {
+                true => about.ok("audit trail", "the database refuses to change it"),
+                false => about.warn("audit trail", "the database lets this user change rows of it", migrations::GUARD_ADVICE),
+            }
             Ok(())
         }
         Err(error) => {

@@ -317,3 +317,49 @@ fn the_http_port_stays_on_this_machine() {
         check(&format!("[http]\n{fine}"), &[]);
     }
 }
+
+#[test]
+fn mistakes_in_the_console_are_told() {
+    for (text, expected) in [
+        ("[web]\nlisten = \"here\"", "web.listen = \"here\": must be an IP address with a port, such as 127.0.0.1:9281"),
+        (
+            "[web]\nlisten = \"0.0.0.0:1\"",
+            "web.listen = \"0.0.0.0:1\": can be reached from other machines, where passwords must not go without TLS; set tls_cert and \
+             tls_key, or allow_remote = true if a proxy before it speaks TLS",
+        ),
+        ("[web]\ntls_cert = \"a\"", "web.tls_key: missing; tls_cert and tls_key must be given together"),
+        (
+            "[web]\npublic_url = \"http://a.example\"",
+            "web.public_url = \"http://a.example\": must begin with https://, as it is not on this machine",
+        ),
+        ("[web]\npublic_url = \"a.example\"", "web.public_url = \"a.example\": must begin with https://"),
+        (
+            "[web]\npublic_url = \"https://a@b.example\"",
+            "web.public_url = \"https://a@b.example\": must be a URL such as https://archive.example.com",
+        ),
+        ("[web]\nstore = \"b\"", "web.store = \"b\": names no store; there are default"),
+        ("[web]\nsession_idle = \"12 h\"", "web.session_idle: must not be longer than session_lifetime"),
+        ("[web]\nsession_idle = \"1 s\"", &format!("web.session_idle = \"1 s\": {DURATION} 60 s to 86400 s")),
+        ("[web]\ntrusted_proxies = [\"a\"]", "web.trusted_proxies.0 = \"a\": must be an IP address"),
+        ("[web.oidc]\nissuer = \"https://a.example\"", "web.oidc.client_id: missing; must be what the provider calls this client"),
+        (
+            "[web.oidc.roles]\nroot = [\"a\"]",
+            "web.oidc.roles.root: unknown; known here are operator, reviewer, officer, auditor, administrator",
+        ),
+    ] {
+        let told = mistakes(load(text));
+        assert!(told.contains(&expected.to_owned()), "{text}: {told:?}");
+    }
+    let provider = "[web.oidc]\nissuer = \"https://a.example\"\nclient_id = \"b\"\n";
+    for (lines, expected) in [
+        ("create = true", "web.oidc.create: is true, so roles_claim must say which roles a new account gets"),
+        ("roles_claim = \"groups\"", "web.oidc.roles: missing; must say which values of roles_claim give which role"),
+        ("[web.oidc.roles]\nofficer = [\"a\"]", "web.oidc.roles_claim: missing; must name the claim that [web.oidc.roles] speaks of"),
+        (
+            "client_secret = \"hunter2\"\nclient_secret_file = \"a\"",
+            "web.oidc.client_secret: given more than once; must be at most one of client_secret, client_secret_file and client_secret_env",
+        ),
+    ] {
+        check(&format!("{provider}{lines}"), &[expected]);
+    }
+}

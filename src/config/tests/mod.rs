@@ -54,15 +54,21 @@ fn the_example_names_every_option() {
     let with_all = node(
         "tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\nsame_as = \"c\"\n[node.canary]\njid = \"canary@example.com\"\npassword = \"d\"\nto = \"e@example.com\"\n\
          tls_ca = \"f\"\ntls_name = \"g\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"\n[http]\nlisten = \"127.0.0.1:1\"",
-    ) + WITH_WAYS;
+    ) + WITH_WAYS
+        + WITH_PROVIDER;
     let effective: toml::Table = load(&with_all).unwrap().effective_toml().unwrap().parse().unwrap();
     let more = ["secret_file", "secret_env", "webhook_secret_file", "webhook_secret_env", "password_file", "password_env"];
     let mut keys: Vec<String> = more.map(str::to_owned).to_vec();
-    keys.extend(effective["alarm"]["email"].as_table().unwrap().keys().cloned());
-    keys.extend(effective["node"][0]["canary"].as_table().unwrap().keys().cloned());
+    keys.extend(["client_secret_file", "client_secret_env"].map(str::to_owned));
+    let inner = ["email", "oidc", "roles", "canary"];
+    let tables =
+        [&effective["alarm"]["email"], &effective["web"]["oidc"], &effective["web"]["oidc"]["roles"], &effective["node"][0]["canary"]];
+    for table in tables {
+        keys.extend(table.as_table().unwrap().keys().filter(|key| !inner.contains(&key.as_str())).cloned());
+    }
     for (_, section) in &effective {
         let table = section.as_table().or_else(|| section[0].as_table());
-        keys.extend(table.unwrap().keys().filter(|key| !["email", "canary"].contains(&key.as_str())).cloned());
+        keys.extend(table.unwrap().keys().filter(|key| !inner.contains(&key.as_str())).cloned());
     }
     assert!(keys.len() > 60, "{keys:?}");
     for key in keys {
@@ -77,6 +83,30 @@ fn the_example_names_every_option() {
 /// Alarms by every way.
 const WITH_WAYS: &str = "[alarm]\nwebhook = \"https://hooks.example/hunter2\"\nwebhook_secret = \"hunter2\"\nwebhook_tls_ca = \"a\"\njids = [\"Admin@Example.com\"]\n\
     [alarm.email]\nserver = \"mail.example\"\ntls = \"tls\"\ntls_ca = \"b\"\nuser = \"me\"\npassword = \"hunter2\"\nfrom = \"Archive <a@b.example>\"\nto = [\"c@d.example\"]\n";
+
+/// The console with a provider.
+const WITH_PROVIDER: &str = "[web]\ntls_cert = \"a\"\ntls_key = \"b\"\n[web.oidc]\nissuer = \"https://login.example/\"\nclient_id = \"x\"\nclient_secret = \"hunter2\"\n\
+    tls_ca = \"c\"\ncreate = true\nroles_claim = \"groups\"\n[web.oidc.roles]\noperator = [\"a\"]\nreviewer = [\"b\"]\nofficer = [\"c\", \"d\"]\nauditor = [\"e\"]\nadministrator = [\"f\"]\n";
+
+#[test]
+fn a_provider_is_read() {
+    let config = load(WITH_PROVIDER).unwrap();
+    assert!(config.web.has_tls() && config.web.is_secure());
+    assert_eq!(config.web.public_url, "https://127.0.0.1:9281");
+    let effective = config.effective_toml().unwrap();
+    assert!(effective.contains("client_secret = \"(hidden)\"") && !effective.contains("hunter2"), "{effective}");
+    assert_eq!(load(&effective).unwrap().effective_toml().unwrap(), effective);
+    let oidc = config.web.oidc.unwrap();
+    assert_eq!(oidc.issuer, "https://login.example/");
+    let roles = |values: &[&str]| {
+        let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+        oidc.roles_of(&values).unwrap().to_string()
+    };
+    assert_eq!((roles(&["d", "e", "z"]).as_str(), roles(&["z"]).as_str()), ("officer, auditor", ""));
+    assert!(load("").unwrap().web.oidc.is_none());
+    assert!(!load("").unwrap().web.is_secure());
+    assert_eq!(load("[[store]]\nname = \"b\"\nurl = \"sqlite:b\"").unwrap().web.store, "b");
+}
 
 #[test]
 fn ways_for_alarms_are_read() {

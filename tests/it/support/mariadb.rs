@@ -15,6 +15,16 @@ pub(crate) const PASSWORD: &str = "s3cret/of:tests";
 const PASSWORD_IN_URL: &str = "s3cret%2Fof%3Atests";
 const ATTEMPTS: usize = 3;
 
+/// How a server is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Setup {
+    Plain,
+    /// It accepts connections by TLS only.
+    Tls,
+    /// It writes a binary log, as one with replicas or backups does.
+    Logging,
+}
+
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct MariaDb {
@@ -22,6 +32,7 @@ pub(crate) struct MariaDb {
     process: Mutex<Process>,
     directory: Directory,
     port: u16,
+    setup: Setup,
     tls: Option<Authority>,
     next_database: AtomicU32,
 }
@@ -58,27 +69,32 @@ pub(crate) fn database() -> Database {
 impl MariaDb {
     /// A server of the test's own, for tests that stop, kill or pause it.
     pub(crate) fn start() -> MariaDb {
-        MariaDb::launch(false)
+        MariaDb::launch(Setup::Plain)
     }
 
     /// A server that accepts connections by TLS only.
     pub(crate) fn start_with_tls() -> MariaDb {
-        MariaDb::launch(true)
+        MariaDb::launch(Setup::Tls)
     }
 
-    fn launch(with_tls: bool) -> MariaDb {
+    /// A server that writes a binary log.
+    pub(crate) fn start_with_log() -> MariaDb {
+        MariaDb::launch(Setup::Logging)
+    }
+
+    fn launch(setup: Setup) -> MariaDb {
         let directory = Directory::new(User::first_of(&["mysql", "nobody"]));
         directory.make("tmp");
         let mut version = Command::new(needed("mariadbd"));
         version.arg("--version");
         let archive = template::cached("mysql", &run(version), initialise);
         template::unpack(&archive, &directory, "data");
-        let tls = with_tls.then(|| Authority::new(&directory));
+        let tls = (setup == Setup::Tls).then(|| Authority::new(&directory));
         if let Some(authority) = &tls {
             authority.issue(&directory, "server");
         }
-        let (process, port) = first_that_starts(&directory, with_tls);
-        let server = MariaDb { process: Mutex::new(process), directory, port, tls, next_database: AtomicU32::new(0) };
+        let (process, port) = first_that_starts(&directory, setup);
+        let server = MariaDb { process: Mutex::new(process), directory, port, setup, tls, next_database: AtomicU32::new(0) };
         server.create_user();
         server
     }
@@ -109,6 +125,16 @@ impl MariaDb {
         Database { server: Arc::clone(self), name }
     }
 
+    /// The URL of a database for a user who may do everything in it and nothing else on the server.
+    pub(crate) fn url_of_owner(&self, database: &Database) -> String {
+        let name = &database.name;
+        self.sql(
+            "",
+            &format!("CREATE USER '{name}'@'127.0.0.1' IDENTIFIED BY 'x'; GRANT ALL PRIVILEGES ON {name}.* TO '{name}'@'127.0.0.1'"),
+        );
+        format!("mysql://{name}:x@127.0.0.1:{}/{name}", self.port)
+    }
+
     /// Where the files of a database are.
     pub(crate) fn directory_of(&self, database: &Database) -> std::path::PathBuf {
         self.directory.path().join("data").join(&database.name)
@@ -132,7 +158,7 @@ impl MariaDb {
     pub(crate) fn restart(&self) {
         let mut process = self.process();
         let started = try_for(PATIENCE, || {
-            let mut next = serve(&self.directory, self.port, self.tls.is_some());
+            let mut next = serve(&self.directory, self.port, self.setup);
             is_up(&mut next, &self.directory).then_some(next)
         });
         *process = started.expect("MariaDB starts again");
@@ -166,10 +192,10 @@ fn initialise(directory: &Directory) {
     run(install);
 }
 
-fn first_that_starts(directory: &Directory, with_tls: bool) -> (Process, u16) {
+fn first_that_starts(directory: &Directory, setup: Setup) -> (Process, u16) {
     for _ in 0..ATTEMPTS {
         let port = free_port();
-        let mut process = serve(directory, port, with_tls);
+        let mut process = serve(directory, port, setup);
         if is_up(&mut process, directory) {
             return (process, port);
         }
@@ -177,7 +203,7 @@ fn first_that_starts(directory: &Directory, with_tls: bool) -> (Process, u16) {
     panic!("MariaDB does not start:\n{}", tail(&directory.path().join("log")));
 }
 
-fn serve(directory: &Directory, port: u16, with_tls: bool) -> Process {
+fn serve(directory: &Directory, port: u16, setup: Setup) -> Process {
     let at = |name: &str| directory.path().join(name).display().to_string();
     let mut mariadbd = command(directory.user(), needed("mariadbd"));
     mariadbd.current_dir(directory.path());
@@ -186,7 +212,10 @@ fn serve(directory: &Directory, port: u16, with_tls: bool) -> Process {
     mariadbd.args(["--innodb-flush-log-at-trx-commit=2", "--port", &port.to_string()]);
     mariadbd.args(["--datadir", &at("data"), "--tmpdir", &at("tmp")]);
     mariadbd.args(["--socket", &at("data/socket"), "--pid-file", &at("data/pid")]);
-    if with_tls {
+    if setup == Setup::Logging {
+        mariadbd.args(["--log-bin", "--server-id=1"]);
+    }
+    if setup == Setup::Tls {
         mariadbd.args(["--ssl-cert", &at("server.crt"), "--ssl-key", &at("server.key")]);
         mariadbd.args(["--ssl-ca", &at("authority.crt"), "--require-secure-transport=ON"]);
     }

@@ -1,6 +1,7 @@
 //! Real servers, real clients and the archiver itself, for tests that compare what people did with what the archive holds.
 
 pub(crate) mod archiver;
+pub(crate) mod browser;
 pub(crate) mod capture;
 pub(crate) mod client;
 pub(crate) mod compare;

@@ -1,0 +1,328 @@
+//! Signing in by the company's provider: OpenID Connect Core 1.0, authorization code flow with PKCE (RFC 7636) and nonce.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use openidconnect::core::{
+    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm,
+    CoreProviderMetadata,
+};
+use openidconnect::{
+    AdditionalClaims, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet,
+    EndpointNotSet, EndpointSet, IdToken, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    SignatureVerificationError, TokenResponse,
+};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+
+use super::account::{self, NewAccount};
+use super::audit::{Action, Actor, Event};
+use super::change::{By, folded, words};
+use super::crypt::Purpose;
+use super::oidc_http::HttpClient;
+use super::role::Roles;
+use super::session::micros;
+use super::signin::{Entry, NewSession, Proof, SignInError, Who, stale};
+use super::viewer::Way;
+use super::{Access, AccessError};
+use crate::config::{OidcConfig, SecretSource};
+use crate::store::access::accounts;
+use crate::store::access::rows::AccountRow;
+use crate::time::{Micros, SECOND};
+
+/// For how long somebody may be at the provider.
+const AWAY_LASTS: Micros = 600 * SECOND;
+/// For how long what the provider says of itself is remembered.
+const METADATA_LASTS: Micros = 3_600 * SECOND;
+/// Keys that are not known are asked for no more often than this, whatever tokens are shown to us.
+const KEYS_LAST: Micros = 60 * SECOND;
+
+/// The way to the provider.
+#[derive(Debug)]
+pub struct OidcStart {
+    /// Where the browser is sent.
+    pub url: String,
+    /// What has to stand in a cookie of its own until it comes back (`HttpOnly`, `Secure`, `SameSite=Lax`, ten minutes); sealed.
+    pub cookie: String,
+}
+
+/// What the browser brings back.
+#[derive(Debug)]
+pub struct OidcReturn<'a> {
+    /// The cookie of [`OidcStart`].
+    pub cookie: &'a str,
+    /// `state` of the query.
+    pub state: &'a str,
+    /// `code` of the query.
+    pub code: &'a str,
+    /// From where.
+    pub address: IpAddr,
+    /// The cookie of a session that came with the request, which ends.
+    pub previous: Option<&'a str>,
+}
+
+/// The path, below the public URL, to which the provider sends the browser back.
+pub const RETURN_PATH: &str = "/sign-in/provider/return";
+
+/// Claims that the standard does not know, such as groups.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Others {
+    #[serde(flatten)]
+    all: HashMap<String, Value>,
+}
+
+impl AdditionalClaims for Others {}
+
+type Token = IdToken<Others, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>;
+type Client = CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointMaybeSet>;
+
+/// Signatures that the provider's public keys verify. `none` is none, and those that a shared secret makes prove nothing to us.
+const SIGNATURES: [CoreJwsSigningAlgorithm; 9] = [
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
+    CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha256,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha384,
+    CoreJwsSigningAlgorithm::RsaSsaPssSha512,
+    CoreJwsSigningAlgorithm::EcdsaP256Sha256,
+    CoreJwsSigningAlgorithm::EcdsaP384Sha384,
+    CoreJwsSigningAlgorithm::EdDsa,
+];
+
+/// What the provider says of itself, with its keys, remembered for a while.
+#[derive(Default)]
+pub(super) struct Provider {
+    known: tokio::sync::Mutex<Option<(CoreProviderMetadata, Micros)>>,
+}
+
+/// What is sealed into the cookie while the browser is away.
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    state: String,
+    nonce: String,
+    verifier: String,
+    until: Micros,
+}
+
+/// Who the provider says somebody is.
+struct Vouched {
+    subject: String,
+    claims: Value,
+}
+
+impl Access {
+    /// Whether there is a provider.
+    pub fn has_provider(&self) -> bool {
+        self.inner.settings.oidc.is_some()
+    }
+
+    /// Begins.
+    ///
+    /// # Errors
+    /// When there is no provider, or it does not answer.
+    pub async fn oidc_start(&self) -> Result<OidcStart, SignInError> {
+        let config = self.provider_config()?;
+        let client = self.client(config, false).await?;
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
+        let request = client.authorize_url(CoreAuthenticationFlow::AuthorizationCode, CsrfToken::new_random, Nonce::new_random);
+        let scopes = config.scopes.iter().filter(|scope| *scope != "openid").map(|scope| Scope::new(scope.clone()));
+        let (url, state, nonce) = request.add_scopes(scopes).set_pkce_challenge(challenge).url();
+        let remembered = Remembered {
+            state: state.secret().clone(),
+            nonce: nonce.secret().clone(),
+            verifier: verifier.secret().clone(),
+            until: self.now() + AWAY_LASTS,
+        };
+        Ok(OidcStart { url: url.into(), cookie: self.key()?.seal_text(Purpose::Provider, &remembered)? })
+    }
+
+    /// Ends: asks the provider for the token, checks it, finds the account.
+    ///
+    /// # Errors
+    /// As [`SignInError`] says.
+    pub async fn oidc_finish(&self, back: OidcReturn<'_>) -> Result<NewSession, SignInError> {
+        let config = self.provider_config()?;
+        let now = self.now();
+        let remembered: Option<Remembered> = self.key()?.unseal_text(Purpose::Provider, back.cookie);
+        let remembered = remembered.filter(|remembered| remembered.until > now).ok_or_else(stale)?;
+        if !bool::from(remembered.state.as_bytes().ct_eq(back.state.as_bytes())) {
+            return Err(SignInError::Stale("the answer is not to what this browser asked: begin anew".to_owned()));
+        }
+        self.enter(back.address)?;
+        let vouched = match self.vouched(config, &remembered, back.code).await {
+            Ok(vouched) => vouched,
+            Err(error) => {
+                log::warn!("signing in by {} failed: {error}", config.issuer);
+                return Err(self.refuse(Who::Name(String::new()), back.address, "provider").await?);
+            }
+        };
+        let Some((account, roles)) = self.account_of(config, &vouched, back.address).await? else {
+            return Err(self.refuse(Who::Name(String::new()), back.address, "provider").await?);
+        };
+        self.inner.gate.leave(back.address, now);
+        let previous = back.previous.map(str::to_owned);
+        let entry = Entry { account, way: Way::Provider, address: back.address, previous, with: Proof::Provider(roles) };
+        self.admit(entry).await
+    }
+
+    fn provider_config(&self) -> Result<&OidcConfig, SignInError> {
+        let config = self.inner.settings.oidc.as_ref();
+        config.ok_or_else(|| AccessError::Missing("no provider is configured".to_owned()).into())
+    }
+
+    async fn client(&self, config: &OidcConfig, anew: bool) -> Result<Client, AccessError> {
+        let metadata = self.metadata(config, anew).await?;
+        let wrong = |error: &dyn std::fmt::Display| AccessError::Broken(format!("web.oidc: {error}"));
+        let secret = config.client_secret.as_ref().map(SecretSource::read).transpose().map_err(|error| wrong(&error))?;
+        let secret = secret.map(|secret| ClientSecret::new(secret.expose_secret().to_owned()));
+        let methods = metadata.token_endpoint_auth_methods_supported();
+        let in_body = methods.is_some_and(|methods| !methods.contains(&CoreClientAuthMethod::ClientSecretBasic));
+        let back = format!("{}{RETURN_PATH}", self.inner.settings.public_url);
+        let back = RedirectUrl::new(back).map_err(|error| wrong(&error))?;
+        let client = CoreClient::from_provider_metadata(metadata, ClientId::new(config.client_id.clone()), secret).set_redirect_uri(back);
+        Ok(if in_body { client.set_auth_type(AuthType::RequestBody) } else { client })
+    }
+
+    async fn metadata(&self, config: &OidcConfig, anew: bool) -> Result<CoreProviderMetadata, AccessError> {
+        let now = self.now();
+        let mut known = self.inner.provider.known.lock().await;
+        if let Some((metadata, asked_at)) = &*known {
+            let lasts = if anew { KEYS_LAST } else { METADATA_LASTS };
+            if now - asked_at < lasts {
+                return Ok(metadata.clone());
+            }
+        }
+        let away = |error: &dyn std::fmt::Display| AccessError::Broken(format!("the provider {} can't be asked: {error}", config.issuer));
+        let issuer = IssuerUrl::new(config.issuer.clone()).map_err(|error| away(&error))?;
+        let http = HttpClient::new(config);
+        let metadata = CoreProviderMetadata::discover_async(issuer, &http).await.map_err(|error| away(&whole(&error)))?;
+        *known = Some((metadata.clone(), now));
+        Ok(metadata)
+    }
+
+    /// Exchanges the code for a token, and believes what is in it if all of it is right. Keys that are not known are asked for once more.
+    async fn vouched(&self, config: &OidcConfig, remembered: &Remembered, code: &str) -> Result<Vouched, String> {
+        let client = self.client(config, false).await.map_err(|error| error.to_string())?;
+        let request = client.exchange_code(AuthorizationCode::new(code.to_owned())).map_err(|error| error.to_string())?;
+        let request = request.set_pkce_verifier(PkceCodeVerifier::new(remembered.verifier.clone()));
+        let http = HttpClient::new(config);
+        let answer = request.request_async(&http).await.map_err(|error| whole(&error))?;
+        let token = answer.id_token().ok_or("it gave no ID token")?.to_string();
+        let token: Token = token.parse().map_err(|error: serde_json::Error| error.to_string())?;
+        let nonce = Nonce::new(remembered.nonce.clone());
+        match self.believe(config, &client, &token, &nonce) {
+            Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
+                let client = self.client(config, true).await.map_err(|error| error.to_string())?;
+                self.believe(config, &client, &token, &nonce)
+            }
+            outcome => outcome,
+        }
+        .map_err(|error| whole(&error))
+    }
+
+    /// Issuer, audience, signature, nonce, and times, with the clocks as far apart as the configuration allows.
+    fn believe(&self, config: &OidcConfig, client: &Client, token: &Token, nonce: &Nonce) -> Result<Vouched, ClaimsVerificationError> {
+        let (now, skew) = (self.now(), micros(config.clock_skew));
+        let late = chrono::DateTime::from_timestamp_micros(now - skew).unwrap_or_default();
+        let latest = chrono::DateTime::from_timestamp_micros(now + skew).unwrap_or_default();
+        let issued = move |at: chrono::DateTime<chrono::Utc>| match at <= latest {
+            true => Ok(()),
+            false => Err("it was issued in the future".to_owned()),
+        };
+        let verifier = client.id_token_verifier().set_allowed_algs(SIGNATURES).set_time_fn(move || late).set_issue_time_verifier_fn(issued);
+        let claims = token.claims(&verifier, nonce)?;
+        let subject = claims.subject().to_string();
+        let claims = serde_json::to_value(claims).map_err(|error| ClaimsVerificationError::Other(error.to_string()))?;
+        Ok(Vouched { subject, claims })
+    }
+
+    /// The account, and the roles if the provider gives them. None for somebody who is nobody here.
+    async fn account_of(
+        &self,
+        config: &OidcConfig,
+        vouched: &Vouched,
+        address: IpAddr,
+    ) -> Result<Option<(i64, Option<Roles>)>, AccessError> {
+        let roles = config.roles_claim.as_ref().and_then(|claim| config.roles_of(&texts(vouched.claims.get(claim))));
+        if let Some(roles) = roles
+            && let Some(wrong) = roles_wrong(roles)
+        {
+            log::warn!("{} of {} is not let in: {wrong}", vouched.subject, config.issuer);
+            return Ok(None);
+        }
+        let (issuer, subject) = (config.issuer.clone(), vouched.subject.clone());
+        let known = self.ask(async move |connection| Ok(accounts::of_subject(connection, &issuer, &subject).await?)).await?;
+        match (known, roles) {
+            (Some(row), roles) => Ok(Some((row.id, roles))),
+            (None, Some(given)) if config.create => Ok(self.made(config, vouched, given, address).await?.map(|id| (id, roles))),
+            (None, _) => {
+                log::warn!("{} of {} has no account here", vouched.subject, config.issuer);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Makes an account for somebody who comes for the first time. One of the same name belongs to somebody else, as far as we know.
+    async fn made(&self, config: &OidcConfig, vouched: &Vouched, roles: Roles, address: IpAddr) -> Result<Option<i64>, AccessError> {
+        let name = vouched.claims.get(&config.name_claim).and_then(Value::as_str).map(folded);
+        let Some(name) = name.filter(|name| account::check_name(name).is_ok() && vouched.subject.len() <= account::MAX_SUBJECT_BYTES)
+        else {
+            log::warn!("{} of {} gets no account: the claim {} names none", vouched.subject, config.issuer, config.name_claim);
+            return Ok(None);
+        };
+        let display_name = vouched.claims.get("name").and_then(Value::as_str).unwrap_or_default();
+        let display_name = account::display_name(display_name, &name).unwrap_or_else(|_unfit| name.clone());
+        let oidc_subject = Some(vouched.subject.clone());
+        let account = NewAccount { name, display_name, roles, oidc_subject, ..NewAccount::default() };
+        let row = AccountRow { oidc_issuer: Some(config.issuer.clone()), ..self.row_of(Way::Provider, &account) };
+        let actor = Actor {
+            account: None,
+            name: "provider".to_owned(),
+            roles: Roles::default(),
+            way: "provider",
+            address: Some(address.to_string()),
+        };
+        let by = By { actor, reason: None, now: self.now() };
+        self.change(async move |connection| {
+            if accounts::named(connection, &row.name).await?.is_some() {
+                log::warn!("somebody of the provider would be called {}, which another account is: set its subject by `xmpp-archiver user set-subject`", row.name);
+                return Ok(None);
+            }
+            let id = accounts::insert(connection, &row).await?;
+            let target = json!({ "account": row.name, "roles": words(roles), "subject": row.oidc_subject });
+            by.note(connection, Event::new(Action::AccountAdd, target)).await?;
+            Ok(Some(id))
+        })
+        .await
+    }
+}
+
+fn roles_wrong(roles: Roles) -> Option<String> {
+    match roles.check() {
+        Err(exclusion) => Some(exclusion.to_string()),
+        Ok(()) if roles.is_empty() => Some("no value of its claim gives a role".to_owned()),
+        Ok(()) => None,
+    }
+}
+
+/// The texts of a claim that is a list or one text.
+fn texts(claim: Option<&Value>) -> Vec<String> {
+    match claim {
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(values)) => values.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// An error with what lies below it.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut below = error.source();
+    while let Some(error) = below {
+        text.push_str(&format!(": {error}"));
+        below = error.source();
+    }
+    text
+}

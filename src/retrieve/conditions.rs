@@ -1,0 +1,197 @@
+//! The conditions of a query in SQL, and what a restriction leaves of them. Every statement that reads messages has them.
+
+use super::people::Side;
+use super::query::{ENCRYPTED_KIND, Order, SILENT_KINDS};
+use super::sql::{Bind, Dialect, Statement, bound};
+use super::text;
+use crate::message::content::{Kind, flags};
+use crate::time::Micros;
+use crate::words::Text;
+
+/// A query with every name resolved to its number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope {
+    /// Any of these; none means all.
+    pub(crate) conversations: Vec<i32>,
+    /// Each of these.
+    pub(crate) people: Vec<PeopleSet>,
+    /// Folded texts to be found anywhere.
+    pub(crate) words: Vec<String>,
+    pub(crate) text: Option<Text>,
+    pub(crate) id: Option<Id>,
+    pub(crate) kinds: Vec<i16>,
+    pub(crate) directions: Vec<i16>,
+    pub(crate) nodes: Vec<i16>,
+    pub(crate) encrypted: Option<bool>,
+    pub(crate) has_file: bool,
+    pub(crate) has_link: bool,
+    pub(crate) refers_to: Vec<i64>,
+    pub(crate) all: bool,
+    pub(crate) order: Order,
+    pub(crate) with_xml: bool,
+    /// Only newer messages than this.
+    pub(crate) newer_than: Option<i64>,
+    /// No newer message than this.
+    pub(crate) as_of: Option<i64>,
+    pub(crate) fence: Option<Fence>,
+}
+
+/// A restriction with every name resolved.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fence {
+    /// None: whoever took part.
+    pub(crate) reach: Option<(JidSet, Vec<i32>)>,
+    pub(crate) from: Option<Micros>,
+    pub(crate) to: Option<Micros>,
+}
+
+/// Some people, and how they took part.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PeopleSet {
+    pub(crate) side: Side,
+    pub(crate) set: JidSet,
+}
+
+/// Numbers of JIDs, and patterns for those that are too many to be numbered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct JidSet {
+    pub(crate) ids: Vec<i32>,
+    pub(crate) likes: Vec<String>,
+}
+
+/// What `id` means.
+#[derive(Clone, Debug)]
+pub(crate) enum Id {
+    /// The archive's number.
+    Number(i64),
+    /// An id of the stanza, with the messages that are known to have it as a stanza-id.
+    Stanza(String, Vec<i64>),
+}
+
+/// All conditions but those on the time.
+pub(crate) fn conditions(mut statement: Statement, scope: &Scope) -> Statement {
+    statement = kinds(statement, scope);
+    if !scope.conversations.is_empty() {
+        statement = statement.sql(" AND m.conversation_id IN ").numbers(&scope.conversations);
+    }
+    if !scope.refers_to.is_empty() {
+        statement = statement.sql(" AND m.refers_to IN ").numbers(&scope.refers_to);
+    }
+    if !scope.directions.is_empty() {
+        statement = statement.sql(" AND m.direction IN ").numbers(&scope.directions);
+    }
+    if !scope.nodes.is_empty() {
+        statement = statement.sql(" AND m.node_id IN ").numbers(&scope.nodes);
+    }
+    if let Some(id) = &scope.id {
+        statement = with_id(statement, id);
+    }
+    statement = bound(statement, " AND m.id > ", scope.newer_than);
+    statement = bound(statement, " AND m.id <= ", scope.as_of);
+    statement = content(statement, scope);
+    for people in &scope.people {
+        statement = took_part(statement.sql(" AND ("), people).sql(")");
+    }
+    for word in &scope.words {
+        let pattern = text::pattern(word);
+        statement = statement.sql(" AND (").like("m.body", pattern.clone()).sql(" OR ").like("m.subject", pattern).sql(")");
+    }
+    match &scope.fence {
+        Some(fence) => within_fence(statement, fence),
+        None => statement,
+    }
+}
+
+fn kinds(statement: Statement, scope: &Scope) -> Statement {
+    let kinds = || scope.kinds.iter().filter(|kind| **kind != ENCRYPTED_KIND);
+    if scope.kinds.contains(&ENCRYPTED_KIND) {
+        let encrypted = format!("((m.flags & {}) <> 0 OR m.kind IN ", flags::ENCRYPTED);
+        return statement.sql(&encrypted).numbers(kinds()).sql(")");
+    }
+    match (scope.kinds.is_empty(), scope.all || scope.id.is_some()) {
+        (false, _) => statement.sql("m.kind IN ").numbers(kinds()),
+        (_, true) => statement.sql("1 = 1"),
+        (_, false) => statement.sql("m.kind NOT IN ").numbers(SILENT_KINDS),
+    }
+}
+
+fn content(mut statement: Statement, scope: &Scope) -> Statement {
+    if let Some(encrypted) = scope.encrypted {
+        let equal = if encrypted { "<>" } else { "=" };
+        statement = statement.sql(&format!(" AND (m.flags & {}) {equal} 0", flags::ENCRYPTED));
+    }
+    if scope.has_file {
+        statement = statement.sql(&format!(" AND m.kind = {}", Kind::File as i16));
+    }
+    if scope.has_link {
+        let like = |statement: Statement, scheme: &str| statement.like("m.body", format!("%{scheme}://_%"));
+        statement = like(statement.sql(" AND ("), "http").sql(" OR ");
+        statement = like(statement, "https").sql(" OR ");
+        statement = like(statement, "ftp").sql(")");
+    }
+    statement
+}
+
+fn with_id(statement: Statement, id: &Id) -> Statement {
+    match id {
+        Id::Number(number) => statement.sql(" AND m.id = ").bind(Bind::Big(*number)),
+        Id::Stanza(value, named) => {
+            let own = statement.sql(" AND (").exactly("m.stanza_id", value).sql(" OR ").exactly("m.origin_id", value);
+            match named.is_empty() {
+                true => own.sql(")"),
+                false => own.sql(" OR m.id IN ").numbers(named).sql(")"),
+            }
+        }
+    }
+}
+
+/// Whether one of these people took part in this way.
+fn took_part(statement: Statement, people: &PeopleSet) -> Statement {
+    let set = &people.set;
+    match people.side {
+        // An end of the conversation, or in a room whoever wrote it or was shown it.
+        Side::Any => {
+            let ends = statement.sql("m.conversation_id IN (SELECT p.id FROM conversation_names p WHERE p.first_id ").among(set);
+            let ends = ends.sql(" OR p.second_id ").among(set).sql(") OR m.sender_id ").among(set).sql(" OR m.recipient_id ").among(set);
+            ends.sql(" OR EXISTS (SELECT 1 FROM deliveries d WHERE d.message_id = m.id AND d.recipient_id ").among(set).sql(")")
+        }
+        Side::Sender => statement.sql("m.sender_id ").among(set),
+        Side::Recipient => {
+            let addressed = statement.sql("m.recipient_id ").among(set);
+            let reached = addressed.sql(" OR EXISTS (SELECT 1 FROM deliveries d WHERE d.message_id = m.id AND d.recipient_id ").among(set);
+            reached.sql(" AND (m.sender_id IS NULL OR d.recipient_id <> m.sender_id))")
+        }
+    }
+}
+
+fn within_fence(mut statement: Statement, fence: &Fence) -> Statement {
+    if let Some((people, rooms)) = &fence.reach {
+        let people = PeopleSet { side: Side::Any, set: people.clone() };
+        statement = took_part(statement.sql(" AND ("), &people).sql(" OR m.conversation_id IN ").numbers(rooms).sql(")");
+    }
+    statement = bound(statement, " AND m.sent_at >= ", fence.from);
+    bound(statement, " AND m.sent_at < ", fence.to)
+}
+
+impl Statement {
+    /// `IN` this set.
+    pub(super) fn among(self, set: &JidSet) -> Self {
+        if set.likes.is_empty() {
+            return self.sql("IN ").numbers(&set.ids);
+        }
+        let mut among = self.sql("IN (SELECT j.id FROM jids j WHERE j.id IN ").numbers(&set.ids);
+        for like in &set.likes {
+            among = among.sql(" OR ").jid_like(like);
+        }
+        among.sql(")")
+    }
+
+    /// JIDs are normalised, so case counts.
+    pub(super) fn jid_like(self, pattern: &str) -> Self {
+        let collated = match self.dialect() {
+            Dialect::Postgres => self.sql("j.jid COLLATE \"C\" LIKE "),
+            Dialect::Sqlite | Dialect::Mysql => self.sql("j.jid LIKE "),
+        };
+        collated.bind(Bind::Text(pattern.to_owned())).escape()
+    }
+}

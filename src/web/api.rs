@@ -1,0 +1,320 @@
+//! The API: the same questions as the pages, answered with JSON, for programs with a token.
+//!
+//! It is described by `openapi.json`, which is served beside it and which the tests compare with every route and every answer.
+
+use std::collections::BTreeSet;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::audit::filter;
+use super::caller::Bearer;
+use super::clock::Clock;
+use super::desk::Desk;
+use super::find::{self, Asked};
+use super::rooms::kind;
+use super::trouble::Trouble;
+use crate::access::{Account, Action, AuditRow, Event, Outcome, Permission, Scope};
+use crate::cli::render_json;
+use crate::gap::State;
+use crate::message::address::Address;
+use crate::retrieve::{Found, Room, Stay};
+use crate::store::gaps::{self, Filter, Gap};
+use crate::store::quarantine::{self, Entry};
+use crate::time::{Micros, rfc3339};
+
+/// The description.
+const DESCRIPTION: &str = include_str!("openapi.json");
+/// Rooms of an answer.
+const ROOMS: usize = 200;
+
+/// The routes below `/api/v1`.
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/openapi.json", get(description))
+        .route("/me", get(me))
+        .route("/messages", get(messages))
+        .route("/messages/{id}", get(message))
+        .route("/rooms", get(rooms))
+        .route("/stays", get(stays))
+        .route("/status", get(status))
+        .route("/gaps", get(gap_list))
+        .route("/quarantine", get(quarantine_list))
+        .route("/accounts", get(accounts))
+        .route("/audit", get(audit))
+        .fallback(nothing)
+        .method_not_allowed_fallback(other_method)
+}
+
+async fn nothing() -> Response {
+    Trouble::Missing("There is no such call.".to_owned()).json()
+}
+
+async fn other_method() -> Response {
+    let mut response = Trouble::Wrong("Every call is a GET.".to_owned()).json();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
+}
+
+async fn description() -> Response {
+    ([(CONTENT_TYPE, "application/json")], DESCRIPTION).into_response()
+}
+
+fn answer(result: Result<Value, Trouble>) -> Response {
+    match result {
+        Ok(value) => ([(CONTENT_TYPE, "application/json")], value.to_string()).into_response(),
+        Err(trouble) => trouble.json(),
+    }
+}
+
+impl Bearer {
+    fn store(&self) -> String {
+        self.params.get("store").unwrap_or_else(|| self.app.first_store()).to_owned()
+    }
+
+    async fn require(&self, permission: Permission, action: Action, target: &Value) -> Result<(), Trouble> {
+        Ok(self.app.access.require(&self.viewer, permission, action, target).await?)
+    }
+
+    async fn record(&self, event: Event) -> Result<(), Trouble> {
+        self.app.access.record(&self.viewer, event).await?;
+        Ok(())
+    }
+
+    async fn missing(&self, action: Action, target: Value, said: &str) -> Trouble {
+        match self.record(Event::new(action, target).ended(Outcome::Denied)).await {
+            Ok(()) => Trouble::Missing(said.to_owned()),
+            Err(trouble) => trouble,
+        }
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.params.get("reason").map(str::to_owned)
+    }
+}
+
+async fn me(bearer: Bearer) -> Response {
+    let viewer = &bearer.viewer;
+    let may = Permission::ALL.into_iter().filter(|permission| viewer.may(*permission)).map(Permission::word);
+    let roles: Vec<&str> = viewer.roles().iter().map(|role| role.word()).collect();
+    let stores: Vec<&str> = bearer.app.store_names().collect();
+    answer(Ok(json!({ "name": viewer.name(), "roles": roles, "may": may.collect::<Vec<_>>(), "stores": stores })))
+}
+
+async fn messages(bearer: Bearer) -> Response {
+    answer(search(&bearer).await)
+}
+
+async fn search(bearer: &Bearer) -> Result<Value, Trouble> {
+    let store = bearer.store();
+    let target = find::target(&store, &bearer.params);
+    bearer.require(Permission::ViewContent, Action::Search, &target).await?;
+    let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
+    let Asked { query, .. } = find::asked(&bearer.params, &Clock::default())?;
+    let page = desk.search(&query).await?;
+    let messages = page.messages.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+    bearer.record(Event::new(Action::Search, target).because(bearer.reason()).of(messages.len() as u64)).await?;
+    Ok(json!({ "messages": messages, "next": page.next.map(|next| next.to_string()) }))
+}
+
+fn value(found: &Found) -> Result<Value, Trouble> {
+    render_json::value(found).map_err(|error| Trouble::Broken(error.to_string()))
+}
+
+async fn message(bearer: Bearer, Path(id): Path<String>) -> Response {
+    answer(one_message(&bearer, &id).await)
+}
+
+async fn one_message(bearer: &Bearer, id: &str) -> Result<Value, Trouble> {
+    let store = bearer.store();
+    let with_xml = bearer.params.get("xml") == Some("true");
+    let action = if with_xml { Action::ViewXml } else { Action::ViewMessage };
+    let target = json!({ "store": store, "message": id });
+    bearer.require(Permission::ViewContent, action, &target).await?;
+    let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
+    let found = match id.parse() {
+        Ok(id) => desk.message(id, with_xml).await?,
+        Err(_no_number) => None,
+    };
+    let Some(found) = found else { return Err(bearer.missing(action, target, "There is no such message.").await) };
+    let amendments = desk.amendments(&found.conversation, std::slice::from_ref(&found)).await?;
+    let shown = json!({ "message": value(&found)?, "amendments": amendments.iter().map(value).collect::<Result<Vec<_>, _>>()? });
+    bearer.record(Event::new(action, target).because(bearer.reason()).of(1)).await?;
+    Ok(shown)
+}
+
+async fn rooms(bearer: Bearer) -> Response {
+    answer(room_list(&bearer).await)
+}
+
+async fn room_list(bearer: &Bearer) -> Result<Value, Trouble> {
+    let store = bearer.store();
+    let target = json!({ "store": store, "rooms": "all" });
+    bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
+    let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
+    let found = desk.rooms(bearer.params.exact("after"), ROOMS).await?;
+    bearer.record(Event::new(Action::ViewRoom, target).of(found.rooms.len() as u64)).await?;
+    let room = |room: &Room| json!({ "jid": room.name, "kind": kind(room.kind), "first_seen_at": time(room.first_seen_at) });
+    Ok(json!({ "rooms": found.rooms.iter().map(room).collect::<Vec<_>>(), "next": found.next }))
+}
+
+async fn stays(bearer: Bearer) -> Response {
+    answer(stay_list(&bearer).await)
+}
+
+async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
+    let (store, room) = (bearer.store(), Address::parse(&bearer.params.text("room")).bare);
+    let target = json!({ "store": store, "room": room });
+    bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
+    let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
+    if room.is_empty() || room.contains(' ') || !desk.sees_conversation(&room).await? {
+        return Err(bearer.missing(Action::ViewRoom, target, "There is no such room.").await);
+    }
+    let clock = Clock::default();
+    let from = clock.read("from", bearer.params.get("from"), false)?;
+    let to = clock.read("to", bearer.params.get("to"), true)?;
+    let found = desk.stays(&room, from, to).await?;
+    bearer.record(Event::new(Action::ViewRoom, target).of(found.len() as u64)).await?;
+    let stay = |stay: &Stay| {
+        json!({
+            "nick": stay.nick, "jid": stay.jid, "resource": stay.resource,
+            "joined_at": rfc3339(stay.joined_at), "left_at": time(stay.left_at),
+        })
+    };
+    Ok(json!({ "stays": found.iter().map(stay).collect::<Vec<_>>() }))
+}
+
+fn time(at: Option<Micros>) -> Option<String> {
+    at.map(rfc3339)
+}
+
+async fn status(bearer: Bearer) -> Response {
+    answer(look(&bearer).await)
+}
+
+async fn look(bearer: &Bearer) -> Result<Value, Trouble> {
+    bearer.require(Permission::ViewHealth, Action::ViewOverview, &Value::Null).await?;
+    let app = bearer.app.clone();
+    let look = tokio::task::spawn_blocking(move || crate::cli::status::look(&app.config)).await;
+    let (mut status, why_not) = look.map_err(|error| Trouble::Broken(format!("the status: {error}")))?;
+    let part =
+        |status: &mut Value, key: &str| status.get_mut(key).map(Value::take).filter(|value| !value.is_null()).unwrap_or_else(|| json!([]));
+    let [nodes, stores, alarms] = ["nodes", "stores", "alarms"].map(|key| part(&mut status, key));
+    bearer.record(Event::new(Action::ViewOverview, json!({ "conversations": false }))).await?;
+    let word = |key: &str| status.get(key).and_then(Value::as_str);
+    Ok(json!({
+        "is_running": why_not.is_none(), "state": word("state"), "version": word("version"), "written": word("written"),
+        "nodes": nodes, "stores": stores, "alarms": alarms,
+    }))
+}
+
+/// The number after which a list goes on.
+fn after(bearer: &Bearer) -> Result<i64, Trouble> {
+    let wrong = |_no_number| Trouble::Wrong("The place to go on is no number.".to_owned());
+    bearer.params.get("after").map_or(Ok(0), |after| after.parse().map_err(wrong))
+}
+
+async fn gap_list(bearer: Bearer) -> Response {
+    answer(list_gaps(&bearer).await)
+}
+
+async fn list_gaps(bearer: &Bearer) -> Result<Value, Trouble> {
+    bearer.viewer.require(Permission::ViewGaps)?;
+    let (store, after) = (bearer.store(), after(bearer)?);
+    let states = match bearer.params.get("state") {
+        None | Some("all") => Vec::new(),
+        Some("open") => State::ALL.into_iter().filter(|state| state.is_open()).collect(),
+        Some(other) => return Err(Trouble::Wrong(format!("There is no state “{other}”: open or all."))),
+    };
+    let filter = Filter { states, ..Filter::default() };
+    let found = bearer.app.with_store(&store, async move |mut connection| gaps::list(&mut connection, &filter, after).await).await?;
+    let next = (found.len() >= usize::try_from(gaps::PAGE_GAPS).unwrap_or(usize::MAX))
+        .then(|| found.last().map(|gap| gap.id.to_string()))
+        .flatten();
+    Ok(json!({ "gaps": found.iter().map(gap).collect::<Vec<_>>(), "next": next }))
+}
+
+fn gap(gap: &Gap) -> Value {
+    json!({
+        "id": gap.id, "node": gap.node, "from": rfc3339(gap.from), "to": time(gap.to),
+        "reason": gap.reason.map(|reason| reason.word()), "state": gap.state.map(|state| state.word()),
+        "lost": gap.lost, "found": gap.found, "known": gap.known, "note": gap.note,
+        "changed_by": gap.changed_by, "changed_at": rfc3339(gap.changed_at),
+    })
+}
+
+async fn quarantine_list(bearer: Bearer) -> Response {
+    answer(list_quarantine(&bearer).await)
+}
+
+async fn list_quarantine(bearer: &Bearer) -> Result<Value, Trouble> {
+    let (store, after) = (bearer.store(), after(bearer)?);
+    let target = json!({ "store": store });
+    bearer.require(Permission::SeeQuarantineCounts, Action::ViewQuarantine, &target).await?;
+    let found = bearer.app.with_store(&store, async move |mut connection| quarantine::list(&mut connection, after).await).await?;
+    bearer.record(Event::new(Action::ViewQuarantine, target).of(found.len() as u64)).await?;
+    let next = (found.len() >= usize::try_from(quarantine::PAGE_ENTRIES).unwrap_or(usize::MAX))
+        .then(|| found.last().map(|entry| entry.id.to_string()))
+        .flatten();
+    let record = |entry: &Entry| {
+        json!({
+            "id": entry.id, "node": entry.node, "received_at": rfc3339(entry.received_at), "reason": entry.reason,
+            "bytes": entry.record_bytes,
+        })
+    };
+    Ok(json!({ "records": found.iter().map(record).collect::<Vec<_>>(), "next": next }))
+}
+
+async fn accounts(bearer: Bearer) -> Response {
+    answer(list_accounts(&bearer).await)
+}
+
+async fn list_accounts(bearer: &Bearer) -> Result<Value, Trouble> {
+    bearer.require(Permission::ManageAccounts, Action::AccountChange, &Value::Null).await?;
+    let found = bearer.app.access.accounts(&bearer.viewer).await?;
+    Ok(json!({ "accounts": found.iter().map(account).collect::<Vec<_>>() }))
+}
+
+fn account(account: &Account) -> Value {
+    let roles: Vec<&str> = account.roles.iter().map(|role| role.word()).collect();
+    json!({
+        "name": account.name, "display_name": account.display_name, "roles": roles, "scope": account.scope.as_ref().map(scope),
+        "has_password": account.has_password, "must_change": account.must_change, "has_totp": account.has_totp,
+        "disabled": account.disabled, "locked_until": time(account.locked_until), "created_at": rfc3339(account.created_at),
+        "changed_at": rfc3339(account.changed_at), "signed_in_at": time(account.signed_in_at),
+    })
+}
+
+fn scope(scope: &Scope) -> Value {
+    let list = |entries: &BTreeSet<String>| entries.iter().cloned().collect::<Vec<_>>();
+    json!({
+        "who": list(&scope.who), "groups": list(&scope.groups), "rooms": list(&scope.rooms), "from": time(scope.from), "to": time(scope.to),
+    })
+}
+
+async fn audit(bearer: Bearer) -> Response {
+    answer(list_audit(&bearer).await)
+}
+
+async fn list_audit(bearer: &Bearer) -> Result<Value, Trouble> {
+    bearer.require(Permission::ViewAudit, Action::ViewAudit, &Value::Null).await?;
+    let filter = filter(&bearer.params, &Clock::default())?;
+    let found = bearer.app.access.audit(&bearer.viewer, &filter).await?;
+    let next = (found.len() >= filter.limit as usize).then(|| found.last().map(|row| row.id.to_string())).flatten();
+    Ok(json!({ "rows": found.iter().map(row).collect::<Vec<_>>(), "next": next }))
+}
+
+fn row(row: &AuditRow) -> Value {
+    let roles: Vec<&str> = row.roles.iter().map(|role| role.word()).collect();
+    json!({
+        "id": row.id, "at": rfc3339(row.at), "actor": row.actor, "roles": roles, "way": row.way, "address": row.address,
+        "action": row.action, "target": row.target, "reason": row.reason, "outcome": row.outcome.map(Outcome::word), "count": row.count,
+    })
+}

@@ -1,0 +1,263 @@
+//! The one way from a page to what people wrote: an archive together with how far its reader may see.
+//!
+//! A desk can't be had without a [`Viewer`] who may, and gives out nothing that is beyond the viewer's reach, whatever is asked. A page that forgets about
+//! scopes shows too little, never too much. That something was read is the page's to record, before it answers.
+
+use super::app::App;
+use super::trouble::Trouble;
+use crate::access::{Limits, Permission, Reach, Viewer};
+use crate::message::content::Kind;
+use crate::retrieve::{self, Archive, Busy, Count, EXACT_COUNT, Found, Order, Page, Pattern, Query, Restriction, Room, Stay};
+use crate::time::Micros;
+
+/// The most rooms that are looked at for one page of those that may be seen.
+const MAX_ROOMS_SCANNED: usize = 2_000;
+/// The most records that refer to the messages of one page and are told.
+const MAX_AMENDMENTS: usize = 2_000;
+
+/// Kinds that do something to an earlier message and are shown with it.
+pub(super) const AMENDMENTS: [i16; 4] = [Kind::Correction as i16, Kind::Retraction as i16, Kind::Moderation as i16, Kind::Reaction as i16];
+
+/// An archive for one reader.
+pub(super) struct Desk {
+    archive: Archive,
+    reach: Reach,
+}
+
+/// A page of rooms.
+pub(super) struct RoomPage {
+    pub(super) rooms: Vec<Room>,
+    /// Where to go on, if there may be more.
+    pub(super) next: Option<String>,
+}
+
+impl Desk {
+    /// The desk of somebody who may read.
+    pub(super) async fn open(app: &App, viewer: &Viewer, store: &str) -> Result<Self, Trouble> {
+        let reach = viewer.reach(Permission::ViewContent)?.clone();
+        let archive = app.archive(store).await?.restricted(restriction(&reach));
+        Ok(Self { archive, reach })
+    }
+
+    /// Whether the reader sees everything.
+    pub(super) fn sees_everything(&self) -> bool {
+        self.reach == Reach::Everything
+    }
+
+    /// A page of what may be seen of what a query finds.
+    pub(super) async fn search(&self, query: &Query) -> Result<Page, Trouble> {
+        match &self.reach {
+            Reach::Nothing => Ok(Page::default()),
+            Reach::Everything => Ok(self.archive.search(query).await?),
+            Reach::Within(limits) => {
+                let mut page = self.archive.search(query).await?;
+                // The store leaves out what is beyond. Should it ever be wrong, this is the second look.
+                page.messages.retain(|found| sees(limits, found));
+                Ok(page)
+            }
+        }
+    }
+
+    /// How many messages that may be seen a query finds on all its pages: counted, or an estimate where there are very many.
+    pub(super) async fn count(&self, query: &Query) -> Result<Count, Trouble> {
+        match &self.reach {
+            Reach::Nothing => Ok(Count { messages: 0, is_exact: true }),
+            Reach::Everything | Reach::Within(_) => Ok(self.archive.count(query, EXACT_COUNT).await?),
+        }
+    }
+
+    /// One message by its number; none if it is not there or may not be seen.
+    pub(super) async fn message(&self, id: i64, with_xml: bool) -> Result<Option<Found>, Trouble> {
+        let query = Query { id: Some(id.to_string()), all: true, with_xml, ..Query::default() };
+        Ok(self.search(&query).await?.messages.into_iter().find(|found| found.id == id))
+    }
+
+    /// What was ever done to these messages of a conversation, and what was done to that.
+    pub(super) async fn amendments(&self, conversation: &str, messages: &[Found]) -> Result<Vec<Found>, Trouble> {
+        self.referring(conversation, messages.iter().map(|message| message.id).collect(), &AMENDMENTS).await
+    }
+
+    /// Receipts and markers for a message.
+    pub(super) async fn receipts(&self, message: &Found) -> Result<Vec<Found>, Trouble> {
+        self.referring(&message.conversation, vec![message.id], &[Kind::Receipt as i16, Kind::Marker as i16]).await
+    }
+
+    async fn referring(&self, conversation: &str, ids: Vec<i64>, kinds: &[i16]) -> Result<Vec<Found>, Trouble> {
+        let mut all: Vec<Found> = Vec::new();
+        let mut refers_to = ids;
+        while !refers_to.is_empty() && all.len() < MAX_AMENDMENTS {
+            let fresh = self.referring_once(conversation, &refers_to, kinds).await?;
+            let fresh: Vec<Found> = fresh.into_iter().filter(|found| all.iter().all(|known| known.id != found.id)).collect();
+            refers_to = fresh.iter().filter(|found| found.kind != Kind::Reaction as i16).map(|found| found.id).collect();
+            all.extend(fresh);
+        }
+        Ok(all)
+    }
+
+    async fn referring_once(&self, conversation: &str, refers_to: &[i64], kinds: &[i16]) -> Result<Vec<Found>, Trouble> {
+        let conversation = Some(conversation.to_owned());
+        let mut query = Query { conversation, refers_to: refers_to.to_vec(), kinds: kinds.to_vec(), ..Query::default() };
+        let mut found = Vec::new();
+        loop {
+            let page = self.search(&query).await?;
+            found.extend(page.messages);
+            query.after = page.next;
+            if query.after.is_none() || found.len() >= MAX_AMENDMENTS {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Whether there is anything in a conversation that may be seen.
+    pub(super) async fn sees_conversation(&self, name: &str) -> Result<bool, Trouble> {
+        let query = Query { conversation: Some(name.to_owned()), all: true, limit: 1, order: Order::Descending, ..Query::default() };
+        match &self.reach {
+            Reach::Nothing => Ok(false),
+            Reach::Everything => Ok(self.archive.has_conversation(name).await?),
+            Reach::Within(limits) if !limits.rooms.iter().any(|room| room == name) => Ok(!self.search(&query).await?.messages.is_empty()),
+            Reach::Within(_) => Ok(self.archive.has_conversation(name).await?),
+        }
+    }
+
+    /// Rooms of which something may be seen, by name.
+    pub(super) async fn rooms(&self, after: &str, limit: usize) -> Result<RoomPage, Trouble> {
+        let mut shown: Vec<Room> = Vec::new();
+        let mut after = after.to_owned();
+        let mut scanned = 0;
+        while scanned < MAX_ROOMS_SCANNED && self.reach != Reach::Nothing {
+            let page = self.archive.rooms(&after, limit + 1).await?;
+            let is_last = page.len() <= limit;
+            for room in page {
+                scanned += 1;
+                if !self.sees_everything() && !self.sees_conversation(&room.name).await? {
+                    after = room.name;
+                    continue;
+                }
+                if shown.len() == limit {
+                    return Ok(RoomPage { rooms: shown, next: Some(after) });
+                }
+                after.clone_from(&room.name);
+                shown.push(room);
+            }
+            if is_last {
+                return Ok(RoomPage { rooms: shown, next: None });
+            }
+        }
+        let next = (self.reach != Reach::Nothing).then_some(after);
+        Ok(RoomPage { rooms: shown, next })
+    }
+
+    /// Who was in a room. Where only somebody in it may be seen, and not the room, the stays of that person.
+    pub(super) async fn stays(&self, room: &str, from: Option<Micros>, to: Option<Micros>) -> Result<Vec<Stay>, Trouble> {
+        match &self.reach {
+            Reach::Nothing => Ok(Vec::new()),
+            Reach::Everything => Ok(self.archive.stays(room, from, to).await?),
+            Reach::Within(limits) => {
+                let mut stays = self.archive.stays(room, from.max(limits.from), earlier(to, limits.to)).await?;
+                if !limits.rooms.iter().any(|other| other == room) {
+                    stays.retain(|stay| stay.jid.as_deref().is_some_and(|jid| is_one_of(limits, jid)));
+                }
+                Ok(stays)
+            }
+        }
+    }
+
+    /// Where most was said; nothing for whoever does not see everything, since the numbers would tell of what is beyond.
+    pub(super) async fn busiest(&self, rooms: bool, since: Micros, limit: usize) -> Result<Vec<Busy>, Trouble> {
+        match self.reach {
+            Reach::Everything => Ok(self.archive.busiest(rooms, since, limit).await?),
+            Reach::Within(_) | Reach::Nothing => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The reach as the store takes it.
+fn restriction(reach: &Reach) -> Restriction {
+    let only = |people, rooms| retrieve::Reach::Only { people, rooms };
+    match reach {
+        Reach::Everything => Restriction::default(),
+        Reach::Nothing => Restriction { reach: only(Vec::new(), Vec::new()), ..Restriction::default() },
+        Reach::Within(limits) => {
+            let domain = |domain: &String| match domain.starts_with("*.") {
+                // No local part ends with a dot and a domain, so this is every address of a domain below that one.
+                true => Pattern::Wildcard(domain.clone()),
+                false => Pattern::Domain(domain.clone()),
+            };
+            let people = limits.jids.iter().cloned().map(Pattern::Jid).chain(limits.domains.iter().map(domain)).collect();
+            Restriction { reach: only(people, limits.rooms.clone()), from: limits.from, to: limits.to }
+        }
+    }
+}
+
+fn earlier(one: Option<Micros>, other: Option<Micros>) -> Option<Micros> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// Whether a message is within the limits, as [`Limits`] says.
+fn sees(limits: &Limits, found: &Found) -> bool {
+    let in_time = limits.from.is_none_or(|from| found.sent_at >= from) && limits.to.is_none_or(|to| found.sent_at < to);
+    let in_room = found.room().is_some_and(|room| limits.rooms.iter().any(|other| other == room));
+    let ends = (!found.in_room).then(|| found.conversation.split(' ')).into_iter().flatten();
+    let got = found.deliveries.iter().filter_map(|copy| copy.recipient.as_deref());
+    let mut people = [found.sender.as_deref(), found.recipient.as_deref()].into_iter().flatten().chain(ends).chain(got);
+    in_time && (in_room || people.any(|jid| is_one_of(limits, jid)))
+}
+
+fn is_one_of(limits: &Limits, jid: &str) -> bool {
+    let domain = jid.rsplit_once('@').map_or(jid, |(_, domain)| domain);
+    let covers = |limit: &String| match limit.strip_prefix("*.") {
+        None => limit == domain,
+        Some(above) => domain.strip_suffix(above).is_some_and(|below| below.len() > 1 && below.ends_with('.')),
+    };
+    limits.jids.iter().any(|other| other == jid) || limits.domains.iter().any(covers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retrieve::sample;
+
+    fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        limits
+    }
+
+    #[test]
+    fn a_message_is_within_by_who_wrote_or_got_it() {
+        let found = sample();
+        for (jid, expected) in [("bob@example.com", true), ("d\\27artagnan@example.com", true), ("eve@example.com", false)] {
+            assert_eq!(sees(&limits(|limits| limits.jids = vec![jid.to_owned()]), &found), expected, "{jid}");
+        }
+        for (domain, expected) in [("example.com", true), ("*.com", true), ("*.example.com", false), ("ample.com", false)] {
+            assert_eq!(sees(&limits(|limits| limits.domains = vec![domain.to_owned()]), &found), expected, "{domain}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_within_by_its_room_and_its_time() {
+        let found = Found { in_room: true, conversation: "tea@rooms.example".to_owned(), deliveries: Vec::new(), ..sample() };
+        let of_room = limits(|limits| limits.rooms = vec!["tea@rooms.example".to_owned()]);
+        assert!(sees(&of_room, &found));
+        assert!(!sees(&of_room, &Found { conversation: "board@rooms.example".to_owned(), ..found.clone() }));
+        assert!(!sees(&Limits { from: Some(found.sent_at + 1), ..of_room.clone() }, &found));
+        assert!(sees(&Limits { from: Some(found.sent_at), to: Some(found.sent_at + 1), ..of_room.clone() }, &found));
+        assert!(!sees(&Limits { to: Some(found.sent_at), ..of_room }, &found));
+    }
+
+    #[test]
+    fn a_name_with_a_space_is_no_end_of_a_room() {
+        let found = Found {
+            in_room: true,
+            conversation: "bob@example.com eve@example.com".to_owned(),
+            sender: None,
+            recipient: None,
+            deliveries: Vec::new(),
+            ..sample()
+        };
+        assert!(!sees(&limits(|limits| limits.jids = vec!["eve@example.com".to_owned()]), &found));
+    }
+}

@@ -1,0 +1,66 @@
+//! The console: pages for people and an API for programs, over the archive.
+//!
+//! A request walks: `server` (sockets, TLS, limits) → `guard` (headers on every answer, time, number at once) → `caller` (whose session or
+//! token it is, forged forms refused) → a page or a call of `api` → `desk`, the one way to what people wrote. Each page asks the
+//! [`Viewer`](crate::access::Viewer) for its permission, and whatever shows content writes to the audit trail before it answers.
+//!
+//! Pages are made here and work without scripts: there are none. Everything that a page needs comes from this process.
+
+mod account;
+mod accounts;
+mod api;
+mod app;
+mod audit;
+mod caller;
+mod clock;
+mod conversation;
+mod desk;
+mod find;
+mod frame;
+mod gaps;
+mod groups;
+mod guard;
+mod message;
+mod overview;
+mod params;
+mod plot;
+mod quarantine;
+mod rooms;
+mod routes;
+mod scopes;
+mod search;
+mod server;
+mod signin;
+mod text;
+mod thread;
+mod trouble;
+
+use std::net::SocketAddr;
+
+use tokio::sync::watch;
+
+use crate::access::AccessError;
+use crate::config::Config;
+
+/// Why the console could not start, or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The accounts can't be reached.
+    #[error("web.store: {0}")]
+    Access(#[from] AccessError),
+    /// The address can't be had.
+    #[error("web.listen = {0}: {1}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    /// The certificate or its key can't be used.
+    #[error("{0}")]
+    Tls(String),
+}
+
+/// Serves the console until `stop` becomes true, or its sender is gone. `ready` is told where it listens.
+///
+/// # Errors
+/// When it can't begin. Once it has begun, it goes on whatever single requests meet.
+pub async fn serve(config: &Config, stop: watch::Receiver<bool>, ready: impl FnOnce(SocketAddr)) -> Result<(), WebError> {
+    let app = app::App::open(config).await?;
+    server::serve(&config.web, routes::router(app), stop, ready).await
+}
