@@ -15,7 +15,8 @@
 //! 5. Identity decides which copies are one message. A copy is never thrown away: it becomes a delivery of its message.
 //! 6. The store writes messages and deliveries in one transaction, together with how far the spool is done. Only then is
 //!    the spool's record released. A spool replayed any number of times gives the same rows.
-//! 7. Whoever searches, shows or exports reads them back, on the command line or in the console.
+//! 7. Whoever searches, shows or exports reads them back. An export walks conversation by conversation, and is released only when
+//!    what was written is as much as the query finds.
 //!
 //! The modules stand in that order: the configuration first, the command line that starts it all last.
 
@@ -65,6 +66,7 @@ pub mod indexer;
 pub mod reconcile;
 pub mod retrieve;
 
+pub mod export;
 pub mod web;
 
 pub mod cli;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::args::{ExportFormat, MessageFormat, ReportFormat, TimeArgs};
+use super::args::{MessageFormat, ReportFormat, TimeArgs};
 use super::when::When;
 use crate::access::{Action, Outcome, Role};
 
@@ -327,6 +327,16 @@ pub struct AuditFilterArgs {
     pub time: TimeArgs,
 }
 
+/// How rows of the audit trail are exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AuditFormat {
+    /// One JSON object a line
+    #[default]
+    Jsonl,
+    /// Comma-separated values with a header line
+    Csv,
+}
+
 /// `audit …`.
 #[derive(Debug, Subcommand)]
 pub enum AuditAction {
@@ -354,7 +364,7 @@ pub enum AuditAction {
         filter: AuditFilterArgs,
         /// How they are written
         #[arg(long, value_enum, default_value_t)]
-        format: ExportFormat,
+        format: AuditFormat,
         /// Write to this file in place of standard output; only its owner can read it
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,

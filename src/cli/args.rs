@@ -2,7 +2,6 @@
 //!
 //! The doc comments are the help texts, and the manual pages and completions are made from them.
 
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -12,6 +11,7 @@ use jid::{BareJid, Jid};
 pub use super::access_args::{AuditArgs, GroupArgs, TokenArgs, UserArgs};
 pub use super::account_args::{GapState, GapsAction, GapsArgs, ReconcileArgs};
 pub use super::alarm_args::{AlarmsAction, AlarmsArgs};
+pub use super::export_args::{ExportArgs, ExportFormat};
 use super::history_args::{BackfillArgs, ImportArgs};
 use super::index_args::IndexArgs;
 pub use super::quarantine_args::{QuarantineAction, QuarantineArgs};
@@ -87,6 +87,10 @@ pub enum Command {
     /// Write messages to a file for another program
     ///
     /// Takes the conditions of `search`, has no limit unless one is given, and shows its progress on standard error.
+    ///
+    /// Without --output-dir, writes jsonl or csv in the order of time to standard output or to one file. With it, makes an export that
+    /// accounts for itself: conversation by conversation, with the corrections, retractions and reactions of each message, a manifest and
+    /// the hash of each file. It is built beside DIR and gets that name only when as many messages are in its files as the query finds.
     Export(ExportArgs),
     /// Show what a running archiver is doing: nodes, lag, spool, counts
     Status(StatusArgs),
@@ -212,35 +216,6 @@ pub struct PageArgs {
     pub order: Order,
 }
 
-/// `export`.
-#[derive(Args, Debug)]
-pub struct ExportArgs {
-    /// Which messages.
-    #[command(flatten)]
-    pub filter: Filter,
-    /// When.
-    #[command(flatten)]
-    pub time: TimeArgs,
-    /// In which order.
-    #[command(flatten)]
-    pub page: PageArgs,
-    /// The most messages to write; all, if not given
-    #[arg(long, value_name = "N")]
-    pub limit: Option<NonZeroU64>,
-    /// How they are written
-    #[arg(long, value_enum, default_value_t)]
-    pub format: ExportFormat,
-    /// Write to this file in place of standard output; only its owner can read it
-    #[arg(long, short, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Add the original stanza, passwords of rooms redacted; not in a table
-    #[arg(long)]
-    pub xml: bool,
-    /// The store, if several are configured
-    #[arg(long, value_name = "NAME")]
-    pub store: Option<String>,
-}
-
 /// `status`.
 #[derive(Args, Debug)]
 pub struct StatusArgs {
@@ -289,16 +264,6 @@ pub enum MessageFormat {
     #[default]
     Table,
     /// One JSON object a line
-    Jsonl,
-    /// Comma-separated values with a header line
-    Csv,
-}
-
-/// How messages are exported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum ExportFormat {
-    /// One JSON object a line
-    #[default]
     Jsonl,
     /// Comma-separated values with a header line
     Csv,
@@ -410,6 +375,9 @@ mod tests {
             "show r@conference.b",
             "show a@b c@d --from 2026-11-22 --format csv",
             "export --format csv --output a.csv --limit 5",
+            "export --output-dir a --format pdf --zone Europe/Berlin --by Ann --reason why --font a.ttf --font b.ttf --room r@b",
+            "export --output-dir a --resume --store b",
+            "export --output-dir a --series --format eml --room r@b",
             "status --watch",
             "demo --keep --dir a --rate 10",
             "config",
@@ -450,6 +418,13 @@ mod tests {
             "search --has wings",
             "show a@b c@d e@f",
             "export --format table",
+            "export --output-dir a --output b",
+            "export --output-dir a --limit 5",
+            "export --resume",
+            "export --series",
+            "export --output-dir a --series --resume",
+            "export --output-dir a --resume --room r@b",
+            "export --reason why",
             "migrate down --steps 0",
             "quarantine",
             "quarantine retry",

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::access::{failure, open, viewer};
-use super::access_args::{AuditAction, AuditArgs, AuditFilterArgs};
-use super::args::{ExportFormat, MessageFormat};
+use super::access_args::{AuditAction, AuditArgs, AuditFilterArgs, AuditFormat};
+use super::args::MessageFormat;
 use super::connect::block_on;
 use super::gaps::span;
 use super::output::{Output, tell};
@@ -32,8 +32,8 @@ pub fn execute(config: &Config, args: AuditArgs) -> Result<(), Failure> {
                 access.record(&viewer, begun).await.map_err(failure)?;
                 let mut output = Output::file_or_stdout(output.as_deref())?;
                 let format = match format {
-                    ExportFormat::Jsonl => MessageFormat::Jsonl,
-                    ExportFormat::Csv => MessageFormat::Csv,
+                    AuditFormat::Jsonl => MessageFormat::Jsonl,
+                    AuditFormat::Csv => MessageFormat::Csv,
                 };
                 let count = write(&access, &viewer, filter, u32::MAX, format, &mut output).await?;
                 output.flush()?;

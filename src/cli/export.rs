@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::args::ExportArgs;
 use super::connect::block_on;
 use super::output::{Output, tell};
+use super::production;
 use super::reading::{described, open, pages, query, tell_more};
 use super::render::{Render, export_renderer};
 use super::{Failure, access};
@@ -23,9 +24,12 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs the command.
 pub fn execute(config: Config, args: ExportArgs) -> Result<(), Failure> {
+    if let Some(directory) = &args.output_dir {
+        return production::execute(&config, &args, directory);
+    }
     let mut query = query(&args.filter, &args.time, &args.page)?;
     query.with_xml = args.xml;
-    let mut render = export_renderer(args.format, args.xml);
+    let mut render = export_renderer(args.format, args.xml)?;
     let limit = args.limit.map(std::num::NonZeroU64::get);
     let target = args.output.as_deref().map(Target::new).transpose()?;
     block_on(async {

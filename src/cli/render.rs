@@ -30,10 +30,11 @@ pub(super) fn renderer(format: MessageFormat, zone: Zone, xml: bool) -> Result<B
     }
 }
 
-/// The format of `export`.
-pub(super) fn export_renderer(format: ExportFormat, xml: bool) -> Box<dyn Render> {
+/// The format of `export` to one file.
+pub(super) fn export_renderer(format: ExportFormat, xml: bool) -> Result<Box<dyn Render>, Failure> {
     match format {
-        ExportFormat::Jsonl => Box::new(JsonLines),
-        ExportFormat::Csv => Box::new(Csv::new(xml)),
+        ExportFormat::Jsonl => Ok(Box::new(JsonLines)),
+        ExportFormat::Csv => Ok(Box::new(Csv::new(xml))),
+        _ => Err(Failure::Usage("this format has several files and an account of them: name a directory with --output-dir".to_owned())),
     }
 }

@@ -8,12 +8,12 @@ use super::output::{Output, tell};
 use super::reading::{described, failure, open, pages, placed, tell_more};
 use super::render::renderer;
 use super::show_message;
-use super::transcript::{self, AMENDMENTS, Transcript};
+use super::transcript::{self, Transcript};
 use super::{Failure, access};
 use crate::access::{Action, Event};
 use crate::config::Config;
 use crate::message::address::Address;
-use crate::retrieve::{Archive, Found, Query};
+use crate::retrieve::{AMENDMENTS, Archive, Found, Query};
 
 /// The most conversations that are suggested where the one asked for is not there.
 const MAX_SUGGESTED: usize = 10;

@@ -10,10 +10,8 @@ use std::fmt::Write as _;
 use super::when::Zone;
 use super::words::{said, sender, time, visible, zone_name};
 use crate::message::content::Kind;
-use crate::retrieve::{Found, Stay};
+use crate::retrieve::{AMENDMENTS, Found, Stay};
 
-/// Kinds that do something to an earlier message.
-pub(super) const AMENDMENTS: [i16; 4] = [Kind::Correction as i16, Kind::Retraction as i16, Kind::Moderation as i16, Kind::Reaction as i16];
 /// A correction of a correction leads to the message in at most so many steps.
 const MAX_STEPS: usize = 16;
 

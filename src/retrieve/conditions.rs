@@ -29,6 +29,8 @@ pub(crate) struct Scope {
     pub(crate) all: bool,
     pub(crate) order: Order,
     pub(crate) with_xml: bool,
+    /// Only newer messages than this.
+    pub(crate) newer_than: Option<i64>,
     /// No newer message than this.
     pub(crate) as_of: Option<i64>,
     pub(crate) fence: Option<Fence>,
@@ -84,9 +86,8 @@ pub(crate) fn conditions(mut statement: Statement, scope: &Scope) -> Statement {
     if let Some(id) = &scope.id {
         statement = with_id(statement, id);
     }
-    if let Some(as_of) = scope.as_of {
-        statement = statement.sql(" AND m.id <= ").bind(Bind::Big(as_of));
-    }
+    statement = bound(statement, " AND m.id > ", scope.newer_than);
+    statement = bound(statement, " AND m.id <= ", scope.as_of);
     statement = content(statement, scope);
     for people in &scope.people {
         statement = took_part(statement.sql(" AND ("), people).sql(")");

@@ -150,7 +150,7 @@ impl Archive {
             None => self.pool.load::<NumberRow>(sql::last(self.dialect())).await?.first().map_or(0, |row| row.number),
         };
         let newest = Query { after: None, order: Order::Descending, ..query.clone() };
-        let scope = Scope { as_of: Some(as_of), order: Order::Descending, ..scope.clone() };
+        let scope = Scope { as_of: Some(scope.as_of.map_or(as_of, |newest| newest.min(as_of))), order: Order::Descending, ..scope.clone() };
         let mut rows: Vec<TextRow> = self.collect(&newest, &scope, RANKED).await?;
         rows.truncate(RANKED);
         let rank = |row: &TextRow| {
@@ -378,7 +378,7 @@ fn is_walked(people: &super::conditions::PeopleSet) -> bool {
 }
 
 /// Whether a row has the words that are searched for.
-fn row_fits(row: &impl Placed, scope: &Scope) -> bool {
+pub(super) fn row_fits(row: &impl Placed, scope: &Scope) -> bool {
     scope.words.iter().all(|word| text::holds(word, row.texts()))
         && scope.text.as_ref().is_none_or(|text| text.holds(&Words::of(row.texts().into_iter().flatten())))
 }

@@ -135,6 +135,11 @@ impl Found {
         Cursor::new(self.sent_at, self.id)
     }
 
+    /// Its place in the order, to sort by.
+    pub(crate) fn place(&self) -> (Micros, i64) {
+        (self.sent_at, self.id)
+    }
+
     /// A private message in a room is addressed to a nick. Whose nick that is may be known only from the copy that reached them,
     /// which came after the message was stored.
     pub(crate) fn name_recipient(&mut self) {

@@ -4,6 +4,8 @@
 //! messages of the page, and three more what hangs on them. `text` makes words mean the same on every database, `slices` makes the
 //! order of time cheap on the one that has no ordered index of it.
 
+mod account;
+mod amendments;
 mod conditions;
 mod context;
 mod count;
@@ -27,6 +29,8 @@ mod text;
 
 use std::collections::HashMap;
 
+pub use account::{GapFound, Share};
+pub use amendments::{AMENDMENTS, Amends, MAX_NUMBERS};
 pub use context::{Context, MAX_AROUND, Receipts, Versions};
 pub use count::{Count, EXACT_COUNT};
 #[cfg(test)]

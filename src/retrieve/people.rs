@@ -1,10 +1,13 @@
 //! Whom a query names: a person, a domain, or what a wildcard stands for.
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::domain;
 use crate::message::address::Address;
 
 /// On which side of a message somebody is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Side {
     /// Wrote it, was to get it, or got it.
     #[default]
@@ -16,7 +19,7 @@ pub enum Side {
 }
 
 /// People of whom one at least took part.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct People {
     /// How.
     pub side: Side,
@@ -25,7 +28,8 @@ pub struct People {
 }
 
 /// Whom a text names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Pattern {
     /// One bare JID.
     Jid(String),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::people::People;
 use crate::message::address::Address;
 use crate::time::Micros;
@@ -25,7 +27,10 @@ pub const MAX_WORD_BYTES: usize = 1_000;
 pub(crate) const SILENT_KINDS: [i16; 3] = [10, 11, 12];
 
 /// Which messages. All conditions must hold; the default finds everything that says something, the oldest first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// As JSON it is what was asked for, without how it is paged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Query {
     /// Texts that the body or the subject holds, each in any place, also within a word. Upper and lower case are the same.
     pub text: Vec<String>,
@@ -46,14 +51,17 @@ pub struct Query {
     /// Only what has a link in its text.
     pub has_link: bool,
     /// People who sent or got it, in a conversation between two or in a room; all of them.
+    #[serde(with = "addresses")]
     pub participants: Vec<Address>,
     /// The room in which it was said, by its bare JID.
     pub room: Option<String>,
     /// The conversation by its exact name.
     pub conversation: Option<String>,
     /// Sent at this time or later.
+    #[serde(with = "instant")]
     pub from: Option<Micros>,
     /// Sent before this time.
+    #[serde(with = "instant")]
     pub to: Option<Micros>,
     /// The archive's number of it, or one of the ids that its stanza had.
     pub id: Option<String>,
@@ -63,15 +71,24 @@ pub struct Query {
     pub refers_to: Vec<i64>,
     /// Include what says nothing: receipts, markers, chat states.
     pub all: bool,
+    /// Only messages with a higher number than this.
+    pub newer_than: Option<i64>,
+    /// Only messages with this number or a lower one. Numbers are given in the order of commits, so this fixes what is found.
+    pub newest: Option<i64>,
     /// Go on after this place.
+    #[serde(skip)]
     pub after: Option<Cursor>,
     /// In which order.
+    #[serde(skip)]
     pub order: Order,
     /// What fits best first, in place of the order of time. Needs [`Query::words`].
+    #[serde(skip)]
     pub by_relevance: bool,
     /// The most messages of a page, at most [`MAX_PAGE`].
+    #[serde(skip)]
     pub limit: usize,
     /// Whether the original stanza is wanted.
+    #[serde(skip)]
     pub with_xml: bool,
 }
 
@@ -97,6 +114,8 @@ impl Default for Query {
             kinds: Vec::new(),
             refers_to: Vec::new(),
             all: false,
+            newer_than: None,
+            newest: None,
             after: None,
             order: Order::Ascending,
             limit: MAX_PAGE,
@@ -128,6 +147,40 @@ impl Query {
             Some(_) => Err(format!("a word must have 1 to {MAX_WORD_BYTES} bytes")),
             None => Ok(()),
         }
+    }
+}
+
+/// JIDs as texts.
+mod addresses {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Address;
+
+    pub(super) fn serialize<S: Serializer>(addresses: &[Address], out: S) -> Result<S::Ok, S::Error> {
+        out.collect_seq(addresses.iter().map(ToString::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<Address>, D::Error> {
+        Ok(Vec::<String>::deserialize(input)?.iter().map(|text| Address::parse(text)).collect())
+    }
+}
+
+/// An instant as RFC 3339.
+mod instant {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+    use crate::time::{Micros, parse_stamp, rfc3339};
+
+    #[expect(clippy::ref_option, reason = "serde calls it so")]
+    pub(super) fn serialize<S: Serializer>(at: &Option<Micros>, out: S) -> Result<S::Ok, S::Error> {
+        at.map(rfc3339).serialize(out)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Micros>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(input)? else { return Ok(None) };
+        // A time beyond the calendar is written as its number.
+        let at = parse_stamp(&text).or_else(|| text.parse().ok());
+        at.map(Some).ok_or_else(|| D::Error::custom(format!("\"{text}\" is no time")))
     }
 }
 
@@ -217,6 +270,23 @@ mod tests {
         for text in ["", ":", "1", "1:", "1:a", "1:2:3"] {
             assert_eq!(text.parse::<Cursor>(), Err(CursorError), "{text}");
         }
+    }
+
+    #[test]
+    fn as_json_it_is_read_as_it_was_written() {
+        let query = Query {
+            text: vec!["a".to_owned()],
+            participants: vec![Address::parse("a@b/C"), Address::parse("d@e")],
+            from: Some(1_795_332_536_173_794),
+            to: Some(i64::MAX),
+            newest: Some(7),
+            ..Query::default()
+        };
+        let json = serde_json::to_value(&query).unwrap();
+        assert_eq!((&json["participants"][0], &json["from"]), (&"a@b/C".into(), &"2026-11-22T07:28:56.173794Z".into()));
+        let read: Query = serde_json::from_value(json).unwrap();
+        assert_eq!(Query { limit: MAX_PAGE, ..read }, query);
+        assert!(serde_json::from_str::<Query>(r#"{"from":"soon"}"#).is_err());
     }
 
     #[test]

@@ -23,6 +23,8 @@ impl Archive {
             has_file: query.has_file,
             has_link: query.has_link,
             refers_to: query.refers_to.clone(),
+            newer_than: query.newer_than,
+            as_of: query.newest,
             all: query.all,
             order: query.order,
             with_xml: query.with_xml,
@@ -46,7 +48,7 @@ impl Archive {
     }
 
     /// The restriction with names resolved.
-    async fn fence(&self) -> Result<Option<Fence>, StoreError> {
+    pub(super) async fn fence(&self) -> Result<Option<Fence>, StoreError> {
         let restriction = &self.restriction;
         if restriction.is_none() {
             return Ok(None);

@@ -176,7 +176,7 @@ impl MessageRow {
 }
 
 /// `conversation_names.kind` of a room.
-const ROOM: i16 = 2;
+pub(crate) const ROOM: i16 = 2;
 
 /// The empty text means the same as none in every column that may be NULL.
 fn some(text: Option<String>) -> Option<String> {

@@ -141,6 +141,49 @@ async fn pages(archive: &Archive) {
     }
 }
 
+/// Counts by statements of their own agree with what is found, conversation by conversation.
+async fn counts(archive: &Archive) {
+    let text = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    for query in [
+        query(),
+        Query { all: true, ..query() },
+        Query { text: text(&["e"]), ..query() },
+        Query { text: text(&["привет"]), ..query() },
+        Query { id: Some("1795332544000000".into()), ..query() },
+        Query { id: Some("10".into()), ..query() },
+        Query { participants: vec![Address::parse("zed@remote.example")], ..query() },
+        Query { participants: vec![Address::parse("nobody@a.example")], ..query() },
+        Query { from: Some(START + 3 * SECOND), to: Some(START + 9 * SECOND), ..query() },
+        Query { newer_than: Some(4), newest: Some(12), ..query() },
+    ] {
+        let found = ids(archive, query.clone()).await;
+        assert_eq!(archive.count_all(&query).await.unwrap(), found.len() as u64, "{query:?}");
+        let (mut after, mut all) = (0, Vec::new());
+        loop {
+            let shares = archive.shares(&query, after, 2).await.unwrap();
+            let Some(last) = shares.last() else { break };
+            after = last.conversation_id;
+            for share in shares {
+                let of_it = ids(archive, Query { conversation: Some(share.conversation), ..query.clone() }).await;
+                assert!(of_it.len() as u64 <= share.messages && share.first <= share.last);
+                all.extend(of_it);
+            }
+        }
+        all.sort_unstable();
+        assert_eq!(all, found, "{query:?}");
+    }
+    assert_eq!(archive.newest().await.unwrap(), 19);
+    assert_eq!(ids(archive, Query { newer_than: Some(4), newest: Some(6), ..query() }).await, [5, 6]);
+    let shares = archive.shares(&query(), 0, 10).await.unwrap();
+    let alices = shares.iter().find(|share| share.conversation == "alice@a.example bob@a.example").unwrap();
+    let amends = archive.amends(alices.conversation_id, None, None, 19, 10).await.unwrap();
+    assert!(amends.contains(&Amends { refers_to: 1, id: 18 }), "{amends:?}");
+    assert_eq!(archive.amends(alices.conversation_id, None, None, 17, 10).await.unwrap().len(), amends.len() - 1);
+    let numbered: Vec<i64> = archive.numbered(&[10, 1, 77]).await.unwrap().iter().map(|found| found.id).collect();
+    assert_eq!(numbered, [1, 10]);
+    assert_eq!(archive.quarantined(None, None).await.unwrap(), 0);
+}
+
 async fn what_is_known_of_a_message(archive: &Archive) {
     let one = async |id: &str| {
         let page = archive.search(&Query { id: Some(id.to_owned()), with_xml: true, ..query() }).await.unwrap();
@@ -185,6 +228,7 @@ async fn answers(archive: &Archive) {
     words(archive).await;
     by_id(archive).await;
     pages(archive).await;
+    counts(archive).await;
     what_is_known_of_a_message(archive).await;
     rooms(archive).await;
 }

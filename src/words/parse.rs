@@ -54,7 +54,7 @@ pub(crate) fn parse(text: &str) -> Result<Text, TextError> {
     let mut reader = Reader { signs: &signs, at: 0, terms: 0 };
     let node = reader.all(0)?;
     match reader.peek() {
-        None => Ok(Text::new(node)),
+        None => Ok(Text::new(text, node)),
         Some(_) => Err(TextError::Unpaired(')')),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::parse::{TextError, parse};
 use super::tokens;
 
@@ -33,8 +35,12 @@ pub(crate) enum Node {
 }
 
 /// What somebody searches for, as read from what they typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// As JSON it is what was typed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Text {
+    typed: String,
     node: Node,
 }
 
@@ -70,6 +76,20 @@ impl FromStr for Text {
     }
 }
 
+impl From<Text> for String {
+    fn from(text: Text) -> Self {
+        text.typed
+    }
+}
+
+impl TryFrom<String> for Text {
+    type Error = TextError;
+
+    fn try_from(typed: String) -> Result<Self, TextError> {
+        parse(&typed)
+    }
+}
+
 /// Which messages may have what is searched for, by single words: what a database's own index can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Candidates {
@@ -79,8 +99,8 @@ pub(crate) enum Candidates {
 }
 
 impl Text {
-    pub(super) fn new(node: Node) -> Self {
-        Self { node }
+    pub(super) fn new(typed: &str, node: Node) -> Self {
+        Self { typed: typed.trim().to_owned(), node }
     }
 
     /// Whether there is nothing to search for.

@@ -6,6 +6,7 @@ mod backfill;
 mod canary;
 mod captures;
 mod direct;
+mod exports;
 mod faults;
 mod federation;
 mod fuzz;

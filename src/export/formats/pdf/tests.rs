@@ -1,0 +1,47 @@
+use super::*;
+use crate::export::Export;
+use crate::export::unit::tests::unit;
+
+fn pdf() -> Pdf {
+    let checkpoint = Checkpoint::new(Export::new("main", "Ann"), 0, 3);
+    Pdf::new(&checkpoint, TimeZone::UTC).unwrap()
+}
+
+#[test]
+fn lines_are_not_wider_than_they_may_be() {
+    let mut pdf = pdf();
+    let words = "word ".repeat(100);
+    let long = "x".repeat(500);
+    for text in [words.as_str(), long.as_str(), "", "a\nb"] {
+        let lines = pdf.faces.lines(text, BODY, 200.0);
+        let told: String = lines.iter().map(|line| line.text.as_str()).collect();
+        assert_eq!(told, text.replace('\n', ""));
+        for line in &lines {
+            let width: f32 =
+                line.text.trim_end().chars().filter_map(|character| pdf.faces.plain.drawn(character)).map(|drawn| drawn.advance).sum();
+            assert!(width * BODY.size <= 200.0 - BODY.indent + 0.1, "{}", line.text);
+        }
+    }
+}
+
+#[test]
+fn what_no_font_has_is_written_out() {
+    let mut pdf = pdf();
+    let lines = pdf.faces.lines("a\u{10ffff}b", BODY, 400.0);
+    assert_eq!(lines[0].text, "a[U+10FFFF]b");
+}
+
+#[test]
+fn the_same_units_give_the_same_pages() {
+    let made = || {
+        let directory = tempfile::tempdir().unwrap();
+        let mut folder = Folder::create(&directory.path().join("part")).unwrap();
+        let mut pdf = pdf();
+        pdf.unit(&unit(&["a", "שלום עולם hello", &"long ".repeat(3_000)]), &mut folder).unwrap();
+        pdf.finish(&mut folder).unwrap();
+        assert!(pdf.pages > 3);
+        std::fs::read(directory.path().join("part/pdf/volume-0001.pdf")).unwrap()
+    };
+    let one = made();
+    assert!(one.starts_with(b"%PDF-") && one == made());
+}

@@ -1,0 +1,148 @@
+//! Exports: what a query finds, as files for other people's programs, with an account of what they hold.
+//!
+//! An [`Export`] says what, how, by whom and why. [`produce`] builds it in a directory beside the one that is asked for, which gets
+//! its name only when everything is there and counted. In the order in which an export walks: `request` is what was asked for;
+//! `walk` reads conversation by conversation and hands on units (`unit`: one conversation, one day); a format (`formats`) writes each
+//! unit into the `folder`; `checkpoint` remembers how far it is, so that [`resume`] goes on after a power cut with the same bytes;
+//! `manifest` counts what was written once more, from the files, and says what the export holds and what may be missing.
+//!
+//! What is written depends on the archive and the request alone: no clock, no chance, no machine. Only the manifest tells when.
+
+mod checkpoint;
+pub(crate) mod columns;
+mod engine;
+mod folder;
+mod formats;
+mod manifest;
+pub(crate) mod record;
+mod request;
+pub mod series;
+#[cfg(test)]
+mod tests;
+mod told;
+mod unit;
+mod walk;
+pub(crate) mod words;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+pub use engine::{produce, resume};
+pub use folder::partial;
+pub use request::{Export, Format};
+
+use crate::store::StoreError;
+
+/// How far an export is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// Messages written so far.
+    pub messages: u64,
+    /// Messages that the query finds.
+    pub total: u64,
+}
+
+/// What an export is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// Counting what the query finds.
+    #[default]
+    Counting,
+    /// Writing messages.
+    Writing,
+    /// Reading back what was written.
+    Checking,
+}
+
+/// Is told now and then how far it is; may have it stop, to be resumed later.
+pub type Watch<'a> = &'a (dyn Fn(Progress) -> ControlFlow<()> + Send + Sync);
+
+/// A finished export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Produced {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// How many messages it holds.
+    pub messages: u64,
+    /// How many files, the manifest and the list of hashes included.
+    pub files: u64,
+}
+
+/// Why there is no export.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The archive can't be read.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A file can't be written or read.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
+    /// There is something by that name already.
+    #[error("{} is there already", .0.display())]
+    Exists(PathBuf),
+    /// A part of an earlier export is there.
+    #[error("an unfinished export is there, {}: resume it, or remove it", .0.display())]
+    Unfinished(PathBuf),
+    /// Nothing to resume.
+    #[error("there is no unfinished export {}", .0.display())]
+    NothingToResume(PathBuf),
+    /// Another process builds it.
+    #[error("another process is writing {}", .0.display())]
+    Busy(PathBuf),
+    /// What is there is not what was written.
+    #[error("{} can't be resumed: {said}; remove it and begin anew", path.display())]
+    Damaged {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        said: String,
+    },
+    /// The request can't be met.
+    #[error("{0}")]
+    Refused(String),
+    /// A format can't express something.
+    #[error("{0}")]
+    Format(String),
+    /// It was stopped, and can be resumed.
+    #[error("stopped; what is written so far is in {} and can be resumed", .0.display())]
+    Stopped(PathBuf),
+    /// The counts do not agree.
+    #[error(
+        "withheld: the query finds {expected} messages, {written} were written, and {read_back} are in the files; what there is stays in {}",
+        partial.display()
+    )]
+    Withheld {
+        /// Where it lies.
+        partial: PathBuf,
+        /// What the query finds.
+        expected: u64,
+        /// What was handed to the format.
+        written: u64,
+        /// What the files hold.
+        read_back: u64,
+    },
+}
+
+impl ExportError {
+    fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |error| Self::File { path, error }
+    }
+
+    fn damaged(path: &Path, said: impl ToString) -> Self {
+        Self::Damaged { path: path.to_owned(), said: said.to_string() }
+    }
+
+    fn format(error: impl ToString) -> Self {
+        Self::Format(error.to_string())
+    }
+}

@@ -1,0 +1,132 @@
+//! A series of exports: each holds what is new since the one before, so that together they hold every message exactly once.
+//!
+//! Each lies in a directory named by the numbers of messages that it looked at, `FIRST-LAST`. Numbers are given in the order of commits,
+//! so a range that was looked at never gets another message. There is no other state: an export has its name only when it is whole, and
+//! the next one begins behind the last. One that was broken off is finished first.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::checkpoint::Checkpoint;
+use super::{Export, ExportError, Produced, Watch, partial, produce, resume};
+use crate::retrieve::{Archive, Query};
+
+/// Digits of a number in a name: names are in the order of numbers.
+const DIGITS: usize = 15;
+
+/// Adds what is new since the last export of the series, or begins the series; none if nothing was stored since.
+///
+/// # Errors
+/// As [`produce`] and [`resume`], and when the series was begun otherwise, or one of it is missing.
+pub async fn add(archive: &Archive, export: Export, series: &Path, watch: Watch<'_>) -> Result<Option<Produced>, ExportError> {
+    export.check()?;
+    make(series)?;
+    let found = Found::of(series)?;
+    if let Some(directory) = found.unfinished {
+        if let Some(checkpoint) = Checkpoint::load(&partial(&directory))? {
+            require_same(&asked(&checkpoint.export)?, &asked(&export)?, &directory)?;
+            return resume(archive, &directory, watch).await.map(Some);
+        }
+        // It was broken off before anything was written.
+        fs::remove_dir_all(partial(&directory)).map_err(ExportError::file(&directory))?;
+    }
+    let last = found.last;
+    if let Some((_, directory)) = &last {
+        require_same(&told(directory)?, &asked(&export)?, directory)?;
+    }
+    let done = last.map_or(0, |(done, _)| done);
+    let newest = archive.newest().await?;
+    if newest <= done {
+        return Ok(None);
+    }
+    let directory = series.join(format!("{:0DIGITS$}-{newest:0DIGITS$}", done + 1));
+    let query = Query { newer_than: Some(done), newest: Some(newest), ..export.query };
+    produce(archive, Export { query, ..export }, &directory, watch).await.map(Some)
+}
+
+fn make(series: &Path) -> Result<(), ExportError> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(series).map_err(ExportError::file(series))
+}
+
+/// What a series consists of.
+#[derive(Default)]
+struct Found {
+    /// The last number that was looked at, and the export that did.
+    last: Option<(i64, PathBuf)>,
+    /// What an unfinished export will be named.
+    unfinished: Option<PathBuf>,
+}
+
+impl Found {
+    fn of(series: &Path) -> Result<Self, ExportError> {
+        let (mut found, mut ranges) = (Self::default(), Vec::new());
+        for entry in fs::read_dir(series).map_err(ExportError::file(series))? {
+            let name = entry.map_err(ExportError::file(series))?.file_name().to_string_lossy().into_owned();
+            let unfinished = name.strip_prefix('.').and_then(|name| name.strip_suffix(".part"));
+            if let Some(range) = range(&name) {
+                ranges.push((range, series.join(&name)));
+            } else if let Some(name) = unfinished.filter(|name| range(name).is_some()) {
+                found.unfinished = Some(series.join(name));
+            }
+        }
+        ranges.sort_unstable();
+        for ((first, last), directory) in ranges {
+            let done = found.last.as_ref().map_or(0, |(done, _)| *done);
+            if first != done + 1 || last < first {
+                let said = format!("{}: the exports of the messages from {} to {} are missing", series.display(), done + 1, first - 1);
+                return Err(ExportError::Refused(said));
+            }
+            found.last = Some((last, directory));
+        }
+        Ok(found)
+    }
+}
+
+/// The numbers in a name.
+fn range(name: &str) -> Option<(i64, i64)> {
+    let (first, last) = name.split_once('-')?;
+    let number = |text: &str| text.parse().ok().filter(|_| text.len() >= DIGITS && text.bytes().all(|byte| byte.is_ascii_digit()));
+    Some((number(first)?, number(last)?))
+}
+
+/// What makes the exports of a series one: all that was asked for but the numbers and who asked.
+fn asked(export: &Export) -> Result<Value, ExportError> {
+    let query = Query { newer_than: None, newest: None, ..export.query.clone() };
+    let query = serde_json::to_value(&query).map_err(ExportError::format)?;
+    Ok(
+        serde_json::json!({ "query": query, "format": export.format, "time_zone": export.zone, "store": export.store, "with_xml": export.with_xml }),
+    )
+}
+
+/// The same of an export that is complete, as its manifest tells it.
+fn told(directory: &Path) -> Result<Value, ExportError> {
+    let path = directory.join("manifest.json");
+    let text = fs::read(&path).map_err(ExportError::file(&path))?;
+    let manifest: Value = serde_json::from_slice(&text).map_err(|error| ExportError::damaged(&path, error))?;
+    let part = |name: &str| manifest.get(name).cloned().unwrap_or_default();
+    let mut query = part("query");
+    for name in ["newer_than", "newest"] {
+        query.as_object_mut().and_then(|query| query.insert(name.to_owned(), Value::Null));
+    }
+    Ok(serde_json::json!({
+        "query": query,
+        "format": part("format"),
+        "time_zone": part("time_zone"),
+        "store": part("store"),
+        "with_xml": part("with_xml"),
+    }))
+}
+
+fn require_same(then: &Value, now: &Value, directory: &Path) -> Result<(), ExportError> {
+    if then == now {
+        return Ok(());
+    }
+    let said =
+        format!("{} was asked for otherwise: a series has the same conditions, format, zone and store throughout", directory.display());
+    Err(ExportError::Refused(said))
+}

@@ -1,0 +1,224 @@
+//! Exports of a small archive in every format: twice the same, stopped anywhere and resumed, and withheld where the counts disagree.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::{Connection as _, SqliteConnection};
+
+use super::*;
+use crate::retrieve::Archive;
+use crate::store::{Backend, Endpoint};
+
+const TABLES: [&str; 3] = [
+    include_str!("../../migrations/sqlite/2026-11-22-000001_create_archive/up.sql"),
+    include_str!("../../migrations/sqlite/2026-11-22-000003_create_gaps/up.sql"),
+    include_str!("../../tests/sql/views_rows.sql"),
+];
+/// A room in which much is said on two days, with a correction of each tenth message.
+const MUCH: &str = "
+WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 12099)
+INSERT INTO messages(id,sent_at,received_at,refers_to,conversation_id,sender_id,recipient_id,flags,node_id,kind,type,direction,via,content_key,stanza_id,body,xml)
+SELECT i, 1795332600000000 + i * 10000000, 1795332600000000, CASE WHEN i % 10 = 9 THEN i - 5 END,
+ (SELECT id FROM conversation_names WHERE name = 'room@muc.a.example'), 1, 4, 0, 1, CASE WHEN i % 10 = 9 THEN 3 ELSE 1 END, 2, 3, 1, X'0102030405060708090a0b0c',
+ 's' || i, 'said as number ' || i, X'00' FROM n;
+INSERT INTO gaps(id,node_id,from_at,to_at,reason,state,lost,found,known,changed_at) VALUES(1,1,1795332535000000,NULL,1,1,NULL,0,0,0);
+";
+
+fn archive(directory: &Path, more: &str) -> Archive {
+    let path = directory.join("archive.db");
+    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    for sql in TABLES.into_iter().chain([more]) {
+        connection.batch_execute(sql).unwrap();
+    }
+    let second = Duration::from_secs(30);
+    let endpoint = Endpoint {
+        name: "test".to_owned(),
+        backend: Backend::Sqlite(path),
+        tls_ca: None,
+        connect_timeout: second,
+        statement_timeout: second,
+    };
+    block_on(Archive::open(&endpoint, 2)).unwrap()
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+fn export(format: Format) -> Export {
+    Export { format, reason: Some("a test".to_owned()), with_xml: true, ..Export::new("test", "Ann") }
+}
+
+fn go_on(_: Progress) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// All files with what they hold; of the manifest what does not tell the time.
+fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(at) = open.pop() {
+        for entry in std::fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
+            let mut bytes = std::fs::read(&path).unwrap();
+            if name == "manifest.json" {
+                let mut manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+                manifest["made"] = serde_json::Value::Null;
+                bytes = manifest.to_string().into_bytes();
+            }
+            if name != "SHA256SUMS" {
+                files.insert(name, bytes);
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn the_same_archive_gives_the_same_bytes_in_every_format() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    for format in Format::ALL {
+        let made = |name: &str| {
+            let path = directory.path().join(format!("{format:?}-{name}"));
+            let produced = block_on(produce(&archive, export(format), &path, &go_on)).unwrap();
+            assert_eq!(produced.messages, 16, "{format:?}");
+            assert!(!partial(&path).exists());
+            files(&path)
+        };
+        let one = made("one");
+        assert_eq!(one.keys().collect::<Vec<_>>(), made("two").keys().collect::<Vec<_>>());
+        assert!(one == made("three"), "{format:?}");
+        assert!(!one.keys().any(|name| name.starts_with('.')), "{:?}", one.keys());
+    }
+}
+
+#[test]
+fn an_export_that_was_stopped_anywhere_ends_with_the_same_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), MUCH);
+    for format in [Format::Jsonl, Format::Html, Format::Rsmf, Format::Dat, Format::Pdf] {
+        let whole = directory.path().join(format!("{format:?}-whole"));
+        let produced = block_on(produce(&archive, export(format), &whole, &go_on)).unwrap();
+        assert_eq!(produced.messages, 12_016);
+        let parts = directory.path().join(format!("{format:?}-parts"));
+        let (stops, looks) = (AtomicU64::new(0), AtomicU64::new(0));
+        let stop_each_third = |_: Progress| {
+            let look = looks.fetch_add(1, Ordering::Relaxed);
+            if look % 3 == 2 && look < 30 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let mut outcome = block_on(produce(&archive, export(format), &parts, &stop_each_third));
+        while let Err(ExportError::Stopped(part)) = &outcome {
+            assert!(part.exists() && !parts.exists());
+            stops.fetch_add(1, Ordering::Relaxed);
+            outcome = block_on(resume(&archive, &parts, &stop_each_third));
+        }
+        outcome.unwrap();
+        assert!(stops.into_inner() > 1, "{format:?}");
+        let (whole, parts) = (files(&whole), files(&parts));
+        assert_eq!(whole.keys().collect::<Vec<_>>(), parts.keys().collect::<Vec<_>>());
+        for (name, bytes) in &whole {
+            assert!(parts[name] == *bytes, "{format:?} {name}");
+        }
+    }
+}
+
+#[test]
+fn an_export_that_does_not_add_up_is_withheld() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    let path = directory.path().join("out");
+    let stop_at_the_check = |now: Progress| if now.stage == Stage::Checking { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    let outcome = block_on(produce(&archive, export(Format::Jsonl), &path, &stop_at_the_check));
+    assert!(matches!(outcome, Err(ExportError::Stopped(_))), "{outcome:?}");
+    let file = partial(&path).join("messages.jsonl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen('\n', " ", 1)).unwrap();
+    for _ in 0..2 {
+        let outcome = block_on(resume(&archive, &path, &go_on));
+        assert!(matches!(outcome, Err(ExportError::Withheld { expected: 16, written: 16, read_back: 14, .. })), "{outcome:?}");
+        assert!(!path.exists() && partial(&path).exists());
+    }
+    assert!(matches!(block_on(produce(&archive, export(Format::Jsonl), &path, &go_on)), Err(ExportError::Unfinished(_))));
+}
+
+#[test]
+fn the_manifest_accounts_for_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), MUCH);
+    let path = directory.path().join("out");
+    let query = crate::retrieve::Query { room: Some("room@muc.a.example".to_owned()), ..Default::default() };
+    block_on(produce(&archive, Export { query, ..export(Format::Csv) }, &path, &go_on)).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(path.join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["checked"]["query_finds"], 12_004);
+    assert_eq!(manifest["counts"]["by_kind"]["correction"], 1_200);
+    assert_eq!(manifest["counts"]["corrected"], 1_200);
+    assert_eq!((&manifest["by"], &manifest["reason"]), (&"Ann".into(), &"a test".into()));
+    assert_eq!(manifest["may_be_missing"]["gaps"][0]["reason"], "connection-lost");
+    assert_eq!(manifest["query"]["room"], "room@muc.a.example");
+    assert_eq!(manifest["query"]["newest"], 12_099);
+    assert_eq!(manifest["files"].as_array().unwrap().len(), 1);
+    let checked =
+        std::process::Command::new("sha256sum").args(["--check", "--quiet", "--strict", "SHA256SUMS"]).current_dir(&path).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+}
+
+#[test]
+fn a_series_holds_every_message_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    let series = directory.path().join("series");
+    let add = |export: Export, watch: Watch<'_>| block_on(series::add(&archive, export, &series, watch));
+    assert_eq!(add(export(Format::Jsonl), &go_on).unwrap().unwrap().messages, 16);
+    assert_eq!(add(export(Format::Jsonl), &go_on).unwrap(), None);
+    let mut connection = SqliteConnection::establish(directory.path().join("archive.db").to_str().unwrap()).unwrap();
+    connection.batch_execute(MUCH).unwrap();
+    let stop_at_the_check = |now: Progress| if now.stage == Stage::Checking { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    assert!(matches!(add(export(Format::Jsonl), &stop_at_the_check), Err(ExportError::Stopped(_))));
+    assert!(matches!(add(export(Format::Csv), &go_on), Err(ExportError::Refused(_))), "the format changed");
+    // Who asks may change, and the one that was stopped is finished.
+    let produced = add(Export { by: "Bo".to_owned(), ..export(Format::Jsonl) }, &go_on).unwrap().unwrap();
+    assert_eq!(produced.messages, 12_000);
+    assert_eq!(produced.directory.file_name().unwrap(), "000000000000018-000000000012099");
+    let mut lines: Vec<String> = Vec::new();
+    for (name, bytes) in files(&series).iter().filter(|(name, _)| name.ends_with(".jsonl")) {
+        assert!(name.starts_with("0000000000000"), "{name}");
+        lines.extend(String::from_utf8(bytes.clone()).unwrap().lines().map(str::to_owned));
+    }
+    assert_eq!((lines.len(), lines.iter().collect::<std::collections::HashSet<_>>().len()), (12_016, 12_016));
+    std::fs::remove_dir_all(series.join("000000000000001-000000000000017")).unwrap();
+    assert!(matches!(add(export(Format::Jsonl), &go_on), Err(ExportError::Refused(said)) if said.contains("missing")));
+}
+
+/// A server runs it beside its other work.
+#[test]
+fn a_thread_may_hand_it_to_another() {
+    fn is_send(_: impl Send) {}
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    is_send(produce(&archive, export(Format::Pdf), directory.path(), &go_on));
+    is_send(resume(&archive, directory.path(), &go_on));
+    is_send(series::add(&archive, export(Format::Eml), directory.path(), &go_on));
+}
+
+#[test]
+fn what_can_not_be_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    let path = directory.path().join("out");
+    assert!(matches!(block_on(resume(&archive, &path, &go_on)), Err(ExportError::NothingToResume(_))));
+    let zone = Export { zone: "Mars/Olympus".to_owned(), ..export(Format::Csv) };
+    assert!(matches!(block_on(produce(&archive, zone, &path, &go_on)), Err(ExportError::Refused(_))));
+    let font = Export { fonts: vec!["/nowhere.ttf".into()], ..export(Format::Pdf) };
+    assert!(matches!(block_on(produce(&archive, font, &path, &go_on)), Err(ExportError::Refused(_))));
+    std::fs::create_dir(&path).unwrap();
+    assert!(matches!(block_on(produce(&archive, export(Format::Csv), &path, &go_on)), Err(ExportError::Exists(_))));
+}

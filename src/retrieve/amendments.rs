@@ -1,0 +1,87 @@
+//! What was done to messages later: corrected, retracted, reacted to.
+//!
+//! There is no index of references, which few rows have. Whoever walks a whole conversation reads all of them at once, as pairs of
+//! numbers, and then the amendments of each page by their numbers.
+
+use diesel::QueryableByName;
+use diesel::sql_types::BigInt;
+
+use super::Archive;
+use super::conditions::{Scope, conditions};
+use super::found::Found;
+use super::row::MessageRow;
+use super::sql::{self, Columns, Statement, bound};
+use crate::message::content::Kind;
+use crate::store::StoreError;
+use crate::time::Micros;
+
+/// Kinds that do something to an earlier message.
+pub const AMENDMENTS: [i16; 4] = [Kind::Correction as i16, Kind::Retraction as i16, Kind::Moderation as i16, Kind::Reaction as i16];
+/// Pairs read at a time.
+const PAIRS: usize = 50_000;
+/// The most messages read by their numbers at a time.
+pub const MAX_NUMBERS: usize = 500;
+
+/// An amendment and what it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, QueryableByName)]
+pub struct Amends {
+    /// Number of the message.
+    #[diesel(sql_type = BigInt)]
+    pub refers_to: i64,
+    /// Number of the amendment.
+    #[diesel(sql_type = BigInt)]
+    pub id: i64,
+}
+
+impl Archive {
+    /// All amendments of a conversation that were sent in a range of time, up to the message numbered `newest`, by what they are about.
+    /// Stops after `most`.
+    ///
+    /// # Errors
+    /// When the store can't be reached or is not migrated.
+    pub async fn amends(
+        &self,
+        conversation_id: i32,
+        from: Option<Micros>,
+        before: Option<Micros>,
+        newest: i64,
+        most: usize,
+    ) -> Result<Vec<Amends>, StoreError> {
+        let mut all: Vec<Amends> = Vec::new();
+        let mut scope = Scope {
+            conversations: vec![conversation_id],
+            kinds: AMENDMENTS.to_vec(),
+            as_of: Some(newest),
+            fence: self.fence().await?,
+            ..Scope::default()
+        };
+        while all.len() < most {
+            let wanted = PAIRS.min(most - all.len());
+            let referring = Statement::new(self.dialect(), "SELECT m.id, m.refers_to FROM messages m WHERE m.refers_to IS NOT NULL AND ");
+            let in_time = bound(conditions(referring, &scope), " AND m.sent_at >= ", from);
+            let page: Vec<Amends> = self.pool.load(bound(in_time, " AND m.sent_at < ", before).sql(" ORDER BY m.id").limit(wanted)).await?;
+            let is_last = page.len() < wanted;
+            scope.newer_than = page.last().map(|last| last.id).or(scope.newer_than);
+            all.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// Messages by their numbers, in the order of time, without their copies; at most [`MAX_NUMBERS`].
+    ///
+    /// # Errors
+    /// When the store can't be reached or is not migrated.
+    pub async fn numbered(&self, ids: &[i64]) -> Result<Vec<Found>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<i64> = ids.iter().copied().take(MAX_NUMBERS).collect();
+        let scope = Scope { all: true, fence: self.fence().await?, ..Scope::default() };
+        let rows: Vec<MessageRow> = self.pool.load(sql::messages_of(Columns::All, self.dialect(), &scope, &ids)).await?;
+        Ok(rows.into_iter().map(MessageRow::into_found).collect())
+    }
+}
