@@ -175,6 +175,8 @@ fn seen((row_id, at, seq, kind, node_id, is_first): Seen) -> SightingRow {
 
 type Named = (i64, Option<i32>, Option<String>);
 
+type InRoom = (Vec<u8>, i64, Option<i32>, Option<String>);
+
 fn referred((id, sender_id, sender_nick): Named) -> ReferenceRow {
     ReferenceRow { id, sender_id, sender_nick }
 }
@@ -267,7 +269,7 @@ impl Reads for Asker {
         let keys: Vec<Vec<u8>> = wanted.iter().filter_map(|sought| sought.in_room.clone()).collect();
         let head = "SELECT message_keys.`key`,messages.id,sender_id,sender_nick FROM message_keys JOIN messages ON messages.id=message_id \
                     WHERE message_keys.`key` IN ";
-        let rows: Vec<(Vec<u8>, i64, Option<i32>, Option<String>)> = self.all(head, &keys, "").await?;
+        let rows: Vec<InRoom> = self.all(head, &keys, "").await?;
         let in_room = |sought: &Sought| {
             let (_, id, sender, nick) = rows.iter().find(|(key, ..)| Some(key) == sought.in_room.as_ref())?;
             Some(referred((*id, *sender, nick.clone())))
