@@ -133,6 +133,9 @@ pub const WEB_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9281);
 /// The file with the console's key.
 pub const WEB_KEY_FILE: &str = "access.key";
 
+/// The directory with the exports that are made in the console.
+pub const WEB_EXPORTS: &str = "exports";
+
 /// The most proxies before the console.
 pub const WEB_PROXIES: usize = 100;
 

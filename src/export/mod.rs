@@ -13,7 +13,9 @@ pub(crate) mod columns;
 mod engine;
 mod folder;
 mod formats;
+pub mod job;
 mod manifest;
+pub mod parcel;
 pub(crate) mod record;
 mod request;
 pub mod series;
@@ -30,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 pub use engine::{produce, resume};
 pub use folder::partial;
+pub use manifest::produced;
 pub use request::{Export, Format};
 
 use crate::store::StoreError;

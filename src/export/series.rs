@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::checkpoint::Checkpoint;
-use super::{Export, ExportError, Produced, Watch, partial, produce, resume};
+use super::{Export, ExportError, Produced, Watch, manifest, partial, produce, resume};
 use crate::retrieve::{Archive, Query};
 
 /// Digits of a number in a name: names are in the order of numbers.
@@ -105,9 +105,7 @@ fn asked(export: &Export) -> Result<Value, ExportError> {
 
 /// The same of an export that is complete, as its manifest tells it.
 fn told(directory: &Path) -> Result<Value, ExportError> {
-    let path = directory.join("manifest.json");
-    let text = fs::read(&path).map_err(ExportError::file(&path))?;
-    let manifest: Value = serde_json::from_slice(&text).map_err(|error| ExportError::damaged(&path, error))?;
+    let manifest = manifest::told(directory)?;
     let part = |name: &str| manifest.get(name).cloned().unwrap_or_default();
     let mut query = part("query");
     for name in ["newer_than", "newest"] {

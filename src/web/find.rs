@@ -19,6 +19,22 @@ pub(super) const PAGE_MESSAGES: usize = 50;
 pub(super) const FIELDS: [&str; 14] =
     ["q", "who", "sender", "recipient", "room", "conversation", "from", "to", "kind", "direction", "has", "id", "order", "after"];
 
+/// The fields as people read them.
+pub(super) const LABELS: [(&str, &str); 12] = [
+    ("q", "Words"),
+    ("who", "People"),
+    ("sender", "Written by"),
+    ("recipient", "Written to or got by"),
+    ("room", "Room"),
+    ("conversation", "Conversation"),
+    ("from", "From"),
+    ("to", "To"),
+    ("kind", "Kinds"),
+    ("direction", "Direction"),
+    ("has", "Only what has"),
+    ("id", "Id"),
+];
+
 /// A query with what is marked in what it finds.
 pub(super) struct Asked {
     pub(super) query: Query,

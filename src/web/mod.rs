@@ -15,6 +15,9 @@ mod caller;
 mod clock;
 mod conversation;
 mod desk;
+mod export_run;
+mod exports;
+mod exports_api;
 mod find;
 mod frame;
 mod gaps;
@@ -62,5 +65,8 @@ pub enum WebError {
 /// When it can't begin. Once it has begun, it goes on whatever single requests meet.
 pub async fn serve(config: &Config, stop: watch::Receiver<bool>, ready: impl FnOnce(SocketAddr)) -> Result<(), WebError> {
     let app = app::App::open(config).await?;
-    server::serve(&config.web, routes::router(app), stop, ready).await
+    app.exports.go_on(&app);
+    let served = server::serve(&config.web, routes::router(app.clone()), stop, ready).await;
+    app.exports.wind_up().await;
+    served
 }
