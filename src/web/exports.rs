@@ -154,6 +154,7 @@ pub(super) fn stage(stage: Stage) -> &'static str {
         Stage::Counting => "counting",
         Stage::Writing => "writing",
         Stage::Checking => "checking",
+        Stage::Delivering => "delivering",
     }
 }
 

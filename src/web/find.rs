@@ -92,6 +92,23 @@ pub(super) fn asked(params: &Params, clock: &Clock) -> Result<Asked, Trouble> {
     Ok(Asked { query, hits: words.map_or(Hits::None, Hits::Words) })
 }
 
+/// What a search without a place, a time or an order is made of.
+const CONDITIONS: [&str; 9] = ["q", "who", "sender", "recipient", "room", "conversation", "kind", "direction", "has"];
+
+/// Conditions that hold at any time.
+pub(super) fn conditions(text: &str) -> Result<Query, String> {
+    let params = Params::parse(text.trim_start_matches('?').as_bytes());
+    let beside = params.pairs().find(|(name, value)| !value.trim().is_empty() && *name != "go" && !CONDITIONS.contains(name));
+    if let Some((name, _)) = beside {
+        return Err(format!("\"{name}\" is no condition here; there are {}", CONDITIONS.join(", ")));
+    }
+    match asked(&params, &Clock::default()) {
+        Ok(asked) => Ok(Query { order: Order::Ascending, limit: MAX_PAGE, ..asked.query }),
+        Err(Trouble::Wrong(said)) => Err(said),
+        Err(_other) => Err("they can't be read".to_owned()),
+    }
+}
+
 /// A JID in the spelling of the archive.
 fn jid(label: &str, text: &str) -> Result<String, Trouble> {
     let bare = Address::parse(text).bare;

@@ -44,6 +44,7 @@ use tokio::sync::watch;
 
 use crate::access::AccessError;
 use crate::config::Config;
+use crate::retrieve::Query;
 
 /// Why the console could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,14 @@ pub enum WebError {
     /// The certificate or its key can't be used.
     #[error("{0}")]
     Tls(String),
+}
+
+/// The query of conditions as they stand in the address of a search, without times and order: `q=tea&room=tea%40rooms.example.com`.
+///
+/// # Errors
+/// When there is anything else in it, or a condition is wrong; what, in words for whoever wrote it.
+pub fn conditions(text: &str) -> Result<Query, String> {
+    find::conditions(text)
 }
 
 /// Serves the console until `stop` becomes true, or its sender is gone. `ready` is told where it listens.
