@@ -290,7 +290,8 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
         frame: caller.frame(Place::Exports, format!("Export {}", job.number)),
         export: entry(caller, &job),
         may_stop: is_here,
-        may_go_on: !is_here && matches!(job.state, State::Stopped | State::Failed),
+        // One in work that is not in work here is another process's, or was given up by one: then going on disturbs nobody.
+        may_go_on: !is_here && matches!(job.state, State::Working | State::Stopped | State::Failed),
         may_begin_anew: !is_here && job.state == State::Withheld,
         is_released: job.state == State::Released,
     })
@@ -317,7 +318,7 @@ async fn make_changed(posted: &Posted, id: &str) -> Result<Response, Trouble> {
             exports.stop(job.number);
             Ok(own("export-stopped"))
         }
-        "go-on" if !is_here && matches!(job.state, State::Stopped | State::Failed | State::Withheld) => {
+        "go-on" if !is_here && job.state != State::Released => {
             caller.record(Event::new(Action::Export, target)).await?;
             if job.state == State::Withheld {
                 exports.shelf.clear(job.number)?;

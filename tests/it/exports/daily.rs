@@ -88,7 +88,7 @@ fn says(id: usize) -> String {
 /// An archiver with exports by the clock, and a node that plays to it.
 fn archiver(exports: &str) -> (Played, Archiver) {
     let node = Played::new("node", "archive.example", "example.com", "muc.example.com", "prosody");
-    let mut archiver = Archiver::for_played(StoreKind::Sqlite, "", &[&node]);
+    let archiver = Archiver::for_played(StoreKind::Sqlite, "", &[&node]);
     let key = archiver.spool().with_file_name("access.key");
     archiver.set_settings(&format!("{}\n[web]\nkey_file = '{}'\n{exports}", archiver.settings(), key.display()));
     archiver.must(&["migrate", "up"]);

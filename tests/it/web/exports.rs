@@ -158,6 +158,7 @@ fn an_export_goes_on_after_a_restart() {
     let job = Job::new(Export::new(&store, "officer"), json!({}), None, 7);
     let waiting = shelf(&site).add(job).expect("a job").number;
     assert_eq!(site.call("/exports", &token).json()["exports"][0]["state"], "working");
+    assert!(site.get("/exports/1", &site.sign_in("officer")).body.contains("Go on"));
     let config = Config::load(Some(&site.archiver.spool().with_file_name("archiver.toml"))).expect("a configuration");
     let (stop, stopped) = watch::channel(false);
     let (ready, open) = oneshot::channel();
