@@ -5,7 +5,7 @@
 //! that is full loses its oldest, and so does one whose oldest is older than a day; both are counted. The log and `status` hold
 //! every alarm anyway.
 
-mod email;
+pub(crate) mod email;
 mod queue;
 mod text;
 mod webhook;

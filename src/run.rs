@@ -2,6 +2,7 @@
 
 mod ages;
 mod canary;
+mod exports;
 mod gaps;
 mod http;
 mod life;
@@ -134,6 +135,7 @@ pub async fn run_with(config: &Config, mut stop: watch::Receiver<bool>, mut relo
     let mut running = Running::start(config, pipelines_stopped)?;
     let _notices = running.shown.notifier().start();
     let watching = tokio::spawn(keep_watching(running.shown.clone(), running.config.subscribe()));
+    exports::start(config, running.shown.alarms(), stop.clone());
     systemd::ready();
     loop {
         tokio::select! {

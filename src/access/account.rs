@@ -406,7 +406,7 @@ struct Offer {
 fn own_session(viewer: &Viewer) -> Result<i64, AccessError> {
     match viewer.way() {
         Way::Password | Way::Provider => Ok(viewer.account()),
-        Way::Token | Way::Console => Err(AccessError::Invalid("only whoever has signed in can do this".to_owned())),
+        Way::Token | Way::Console | Way::Service => Err(AccessError::Invalid("only whoever has signed in can do this".to_owned())),
     }
 }
 

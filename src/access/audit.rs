@@ -7,7 +7,7 @@
 use serde_json::Value;
 
 use super::role::{Permission, Roles};
-use super::viewer::{Denied, Viewer, Way};
+use super::viewer::{CONSOLE_ACCOUNT, Denied, Viewer};
 use super::{Access, AccessError};
 use crate::store::access::audit as store;
 use crate::store::access::rows::EntryRow;
@@ -272,7 +272,7 @@ pub(crate) struct Actor {
 impl From<&Viewer> for Actor {
     fn from(viewer: &Viewer) -> Self {
         Self {
-            account: (viewer.way != Way::Console).then_some(viewer.account),
+            account: (viewer.account != CONSOLE_ACCOUNT).then_some(viewer.account),
             name: viewer.name.clone(),
             roles: viewer.roles,
             way: viewer.way.word(),

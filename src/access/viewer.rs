@@ -24,6 +24,8 @@ pub enum Way {
     Token,
     /// The command line on the machine itself.
     Console,
+    /// A task of the program's own, which somebody began who may be gone by now.
+    Service,
 }
 
 impl Way {
@@ -34,6 +36,7 @@ impl Way {
             Self::Provider => "provider",
             Self::Token => "token",
             Self::Console => "console",
+            Self::Service => "service",
         }
     }
 }
@@ -67,7 +70,10 @@ impl Viewer {
     /// Whoever runs the program on the machine itself: that person can read the database with other tools as well, so nothing is denied.
     /// `user` is the name in the system, and is only believed for the audit trail.
     pub fn console(user: &str) -> Self {
-        let name = format!("cli:{user}");
+        Self::named(format!("cli:{user}"))
+    }
+
+    fn named(name: String) -> Self {
         Self {
             account: CONSOLE_ACCOUNT,
             display_name: name.clone(),
@@ -79,6 +85,11 @@ impl Viewer {
             must_change: false,
             session: None,
         }
+    }
+
+    /// A task of the program's own: it may nothing, and is only named in the audit trail.
+    pub fn service(task: &str) -> Self {
+        Self { roles: Roles::default(), reach: Reach::Nothing, way: Way::Service, ..Self::named(format!("service:{task}")) }
     }
 
     /// The account's number, [`CONSOLE_ACCOUNT`] for the command line.

@@ -114,6 +114,8 @@ names! {
     ReconcileMismatch = "reconcile-mismatch", Warning, Lasts;
     /// A probe message did not come back into the archive.
     CanaryMissing = "canary-missing", Critical, Lasts;
+    /// A daily export could not be made, or not be delivered.
+    ExportFailed = "export-failed", Critical, Lasts;
     /// Too many attempts to sign in to an account failed, so it is locked for some time.
     AccountLocked = "account-locked", Warning, Happened;
     /// The system's clock was set.

@@ -133,5 +133,6 @@ fn show(progress: &ProgressBar, now: Progress) {
         Stage::Counting => "counting",
         Stage::Writing => "writing",
         Stage::Checking => "checking",
+        Stage::Delivering => "delivering",
     });
 }

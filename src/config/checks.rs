@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::mistake::Mistake;
 use super::section::Section;
-use super::{ByteSize, NodeConfig, SpoolConfig, StoreConfig};
+use super::{ByteSize, NodeConfig, ScheduleConfig, SpoolConfig, StoreConfig};
 
 /// The roles of a domain exclude each other: a host is no MUC, and neither is this component.
 pub(super) fn check_domains(section: &mut Section<'_>, domain: &str, hosts: &[String], muc: &[String], trusted: &[String]) {
@@ -33,6 +33,20 @@ pub(super) fn check_stores(stores: &[Option<StoreConfig>], mistakes: &mut Vec<Mi
         }
         if !urls.insert(store.url.to_string()) {
             mistakes.push(Mistake::at(format!("store.{index}.url"), "is the database of another store too: must be unique"));
+        }
+    }
+}
+
+/// Exports have names and directories of their own.
+pub(super) fn check_exports(exports: &[Option<ScheduleConfig>], mistakes: &mut Vec<Mistake>) {
+    let (mut names, mut paths) = (HashSet::new(), HashSet::new());
+    for (index, export) in exports.iter().enumerate() {
+        let Some(export) = export else { continue };
+        if !names.insert(&export.name) {
+            mistakes.push(Mistake::at(format!("export.{index}.name"), "is taken: must be unique").with_text(&export.name));
+        }
+        if !paths.insert(&export.path) {
+            mistakes.push(Mistake::at(format!("export.{index}.path"), "is the directory of another export too: must be unique"));
         }
     }
 }

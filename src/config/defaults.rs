@@ -133,6 +133,15 @@ pub const WEB_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9281);
 /// The file with the console's key.
 pub const WEB_KEY_FILE: &str = "access.key";
 
+/// The most exports by the clock.
+pub const EXPORTS: usize = 100;
+
+/// When they are made: hour and minute.
+pub const EXPORT_AT: [i8; 2] = [2, 0];
+
+/// The directory with the exports that are made in the console.
+pub const WEB_EXPORTS: &str = "exports";
+
 /// The most proxies before the console.
 pub const WEB_PROXIES: usize = 100;
 

@@ -17,6 +17,7 @@ mod read;
 mod read_node;
 mod read_operation;
 mod read_web;
+mod schedule;
 mod secret;
 mod section;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use canary::{CanaryConfig, CanaryTls};
 pub use load::SEARCHED_FILES;
 pub use mistake::{ConfigErrors, Mistake};
 pub use operation::{AlarmConfig, EmailConfig, EmailTls, HttpConfig};
+pub use schedule::ScheduleConfig;
 pub use secret::{SecretError, SecretSource};
 pub use url::StoreUrl;
 pub use values::ByteSize;
@@ -58,6 +60,9 @@ pub struct Config {
     pub log: LogConfig,
     /// How `run` behaves as a process.
     pub run: RunConfig,
+    /// Exports by the clock.
+    #[serde(rename = "export", skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<ScheduleConfig>,
     /// When alarms are raised, and whom they are sent to.
     pub alarm: AlarmConfig,
     /// The HTTP port.
@@ -264,6 +269,7 @@ impl Config {
             .collect();
         mistakes.extend(self.unreadable_canary_passwords());
         mistakes.extend(self.unreadable_alarm_secrets());
+        mistakes.extend(self.unreadable_export_passwords());
         if self.nodes.is_empty() {
             let mut right = "missing; this command needs at least one [[node]]".to_owned();
             if self.file.is_none() {
@@ -293,6 +299,14 @@ impl Config {
         secrets.into_iter().filter_map(|(key, secret)| {
             let secret = secret?;
             Some(Mistake::at(format!("{key}{}", secret.key().trim_start_matches("secret")), secret.read().err()?.to_string()))
+        })
+    }
+
+    /// The passwords for the mail servers of exports.
+    fn unreadable_export_passwords(&self) -> impl Iterator<Item = Mistake> {
+        self.exports.iter().enumerate().filter_map(|(index, export)| {
+            let password = export.mail.as_ref()?.password.as_ref()?;
+            Some(Mistake::at(format!("export.{index}.mail.password"), password.read().err()?.to_string()))
         })
     }
 

@@ -9,6 +9,7 @@ use super::mistake::Mistake;
 use super::read_node::read_node;
 use super::read_operation::{read_alarm, read_http};
 use super::read_web::read_web;
+use super::schedule::{ScheduleConfig, read_schedule};
 use super::section::{Section, entry_text};
 use super::{ArchiveConfig, Config, LogConfig, NodeConfig, RunConfig, SpoolConfig, StoreConfig, StoreUrl, WhenFull, checks, defaults, url};
 
@@ -46,6 +47,7 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
     let mut remarks = Remarks::default();
     let mut root = Section::new(String::new(), tree, mistakes);
     let store_tables = root.tables("store", defaults::STORES);
+    let export_tables = root.tables("export", defaults::EXPORTS);
     let node_tables = root.tables("node", defaults::NODES);
     let spool = read_spool(root.table("spool"));
     let archive = read_archive(root.table("archive"));
@@ -61,6 +63,11 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
         store_tables.into_iter().map(|(path, table)| read_store(Section::new(path, table, mistakes), &mut remarks)).collect();
     let nodes: Vec<Option<NodeConfig>> =
         node_tables.into_iter().map(|(path, table)| read_node(Section::new(path, table, mistakes), &known_stores, &mut remarks)).collect();
+    let exports: Vec<Option<ScheduleConfig>> = export_tables
+        .into_iter()
+        .map(|(path, table)| read_schedule(Section::new(path, table, mistakes), &known_stores.0, &mut remarks))
+        .collect();
+    checks::check_exports(&exports, mistakes);
     checks::check_stores(&stores, mistakes);
     checks::check_nodes(&nodes, mistakes);
     checks::check_feeds(&nodes, mistakes);
@@ -73,6 +80,7 @@ pub(super) fn read(tree: Map<String, Value>, mistakes: &mut Vec<Mistake>) -> Rea
         archive,
         log,
         run,
+        exports: exports.into_iter().flatten().collect(),
         alarm,
         http,
         web,
@@ -170,8 +178,13 @@ fn read_store(mut section: Section<'_>, remarks: &mut Remarks) -> Option<StoreCo
 
 /// A store's name is also a directory's, so it is kept to what every file system takes.
 fn store_name(section: &mut Section<'_>) -> Option<String> {
+    plain_name(section, defaults::STORE_NAME)
+}
+
+/// A name of letters and digits that every file system takes.
+pub(super) fn plain_name(section: &mut Section<'_>, default: &str) -> Option<String> {
     let Some(found) = section.take("name") else {
-        return Some(defaults::STORE_NAME.to_owned());
+        return Some(default.to_owned());
     };
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
     match entry_text(&found) {

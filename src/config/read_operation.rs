@@ -89,7 +89,7 @@ pub(super) fn optional_secret(section: &mut Section<'_>, keys: [&'static str; 3]
 }
 
 /// An empty table sends no e-mail; one in which anything stands must be complete.
-fn read_email(mut section: Section<'_>, remarks: &mut Remarks) -> Option<EmailConfig> {
+pub(super) fn read_email(mut section: Section<'_>, remarks: &mut Remarks) -> Option<EmailConfig> {
     let is_wanted = !section.is_empty();
     let server = section.text("server");
     let tls = section.choice("tls", &TLS, EmailTls::Starttls);

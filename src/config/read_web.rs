@@ -39,6 +39,7 @@ pub(super) fn read_web(mut section: Section<'_>, stores: &[String], remarks: &mu
         trusted_proxies: proxies(&mut section),
         store: store(&mut section, stores),
         key_file: section.text("key_file").map_or_else(|| PathBuf::from(defaults::WEB_KEY_FILE), PathBuf::from),
+        exports: section.text("exports").map_or_else(|| PathBuf::from(defaults::WEB_EXPORTS), PathBuf::from),
         session_idle: section.duration("session_idle", defaults::WEB_SESSION_IDLE),
         session_lifetime: section.duration("session_lifetime", defaults::WEB_SESSION_LIFETIME),
         oidc,

@@ -35,6 +35,8 @@ pub struct WebConfig {
     pub store: String,
     /// The file with the key that secrets in that store are sealed with.
     pub key_file: PathBuf,
+    /// The directory with the exports that are made in the console.
+    pub exports: PathBuf,
     /// A session ends when it was not used for so long.
     #[serde(serialize_with = "serialize_duration")]
     pub session_idle: Duration,

@@ -4,17 +4,18 @@
 //! written file by file: there may be a million.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::ExportError;
 use super::checkpoint::Checkpoint;
 use super::folder::Folder;
 use super::formats::Writer;
 use super::unit::Unit;
+use super::{ExportError, Produced};
 use crate::gap::State;
 use crate::message::content::{Kind, flags};
 use crate::retrieve::{GapFound, names};
@@ -22,9 +23,11 @@ use crate::time::{Micros, now, rfc3339};
 
 /// Their names.
 const MANIFEST: &str = "manifest.json";
-const SUMS: &str = "SHA256SUMS";
+pub(super) const SUMS: &str = "SHA256SUMS";
 /// The version of the manifest's form.
 const VERSION: u32 = 1;
+/// The line after which only files stand.
+const FILES: &str = "  \"files\": [";
 
 /// How many messages of which sort an export holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +106,7 @@ pub(crate) fn write(
     let mut manifest = create(&manifest_path)?;
     let mut sums = create(&sums_path)?;
     let open = head.trim_end().trim_end_matches('}').trim_end();
-    put(&mut manifest, &manifest_path, &format!("{open},\n  \"files\": ["))?;
+    put(&mut manifest, &manifest_path, &format!("{open},\n{FILES}"))?;
     let mut files = 0;
     folder.each(&mut |name| {
         let (hash, bytes) = hash(folder, name)?;
@@ -153,6 +156,34 @@ fn gap(gap: &GapFound) -> Value {
         "state": gap.state.map(State::word),
         "copies_lost": gap.lost,
     })
+}
+
+/// What a finished export says of itself, without the files that it names: there may be a million.
+pub(super) fn told(directory: &Path) -> Result<Value, ExportError> {
+    let path = directory.join(MANIFEST);
+    let file = std::fs::File::open(&path).map_err(ExportError::file(&path))?;
+    let mut head = String::new();
+    for line in BufReader::new(file).lines() {
+        let line = line.map_err(ExportError::file(&path))?;
+        if line == FILES {
+            break;
+        }
+        head.push_str(&line);
+    }
+    let head = head.trim_end_matches(',').to_owned() + "}";
+    serde_json::from_str(&head).map_err(|error| ExportError::damaged(&path, error))
+}
+
+/// An export that has its name, as it was told when it was finished.
+///
+/// # Errors
+/// When its manifest or its list of hashes can't be read.
+pub fn produced(directory: &Path) -> Result<Produced, ExportError> {
+    let messages = told(directory)?.pointer("/checked/written").and_then(Value::as_u64).unwrap_or_default();
+    let sums = directory.join(SUMS);
+    let file = std::fs::File::open(&sums).map_err(ExportError::file(&sums))?;
+    let files = BufReader::new(file).lines().count() as u64 + 1;
+    Ok(Produced { directory: directory.to_owned(), messages, files })
 }
 
 /// The SHA-256 and the length of a file.

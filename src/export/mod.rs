@@ -10,10 +10,14 @@
 
 mod checkpoint;
 pub(crate) mod columns;
+pub mod daily;
+pub mod deliver;
 mod engine;
 mod folder;
 mod formats;
+pub mod job;
 mod manifest;
+pub mod parcel;
 pub(crate) mod record;
 mod request;
 pub mod series;
@@ -30,6 +34,7 @@ use std::path::{Path, PathBuf};
 
 pub use engine::{produce, resume};
 pub use folder::partial;
+pub use manifest::produced;
 pub use request::{Export, Format};
 
 use crate::store::StoreError;
@@ -55,6 +60,8 @@ pub enum Stage {
     Writing,
     /// Reading back what was written.
     Checking,
+    /// Handing on what was finished.
+    Delivering,
 }
 
 /// Is told now and then how far it is; may have it stop, to be resumed later.
@@ -112,6 +119,9 @@ pub enum ExportError {
     /// A format can't express something.
     #[error("{0}")]
     Format(String),
+    /// Whoever should get it did not take it.
+    #[error("not delivered: {0}")]
+    Undelivered(String),
     /// It was stopped, and can be resumed.
     #[error("stopped; what is written so far is in {} and can be resumed", .0.display())]
     Stopped(PathBuf),

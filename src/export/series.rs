@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::checkpoint::Checkpoint;
-use super::{Export, ExportError, Produced, Watch, partial, produce, resume};
+use super::{Export, ExportError, Produced, Watch, manifest, partial, produce, resume};
 use crate::retrieve::{Archive, Query};
 
 /// Digits of a number in a name: names are in the order of numbers.
@@ -46,11 +46,27 @@ pub async fn add(archive: &Archive, export: Export, series: &Path, watch: Watch<
     produce(archive, Export { query, ..export }, &directory, watch).await.map(Some)
 }
 
-fn make(series: &Path) -> Result<(), ExportError> {
+pub(super) fn make(series: &Path) -> Result<(), ExportError> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(series).map_err(ExportError::file(series))
+}
+
+/// Whether an export of the series was broken off.
+pub(super) fn is_unfinished(series: &Path) -> Result<bool, ExportError> {
+    Ok(Found::of(series)?.unfinished.is_some())
+}
+
+/// The finished exports of a series, in their order.
+pub(super) fn finished(series: &Path) -> Result<Vec<PathBuf>, ExportError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(series).map_err(ExportError::file(series))? {
+        let name = entry.map_err(ExportError::file(series))?.file_name().to_string_lossy().into_owned();
+        names.extend(Some(name).filter(|name| range(name).is_some()));
+    }
+    names.sort_unstable();
+    Ok(names.iter().map(|name| series.join(name)).collect())
 }
 
 /// What a series consists of.
@@ -105,9 +121,7 @@ fn asked(export: &Export) -> Result<Value, ExportError> {
 
 /// The same of an export that is complete, as its manifest tells it.
 fn told(directory: &Path) -> Result<Value, ExportError> {
-    let path = directory.join("manifest.json");
-    let text = fs::read(&path).map_err(ExportError::file(&path))?;
-    let manifest: Value = serde_json::from_slice(&text).map_err(|error| ExportError::damaged(&path, error))?;
+    let manifest = manifest::told(directory)?;
     let part = |name: &str| manifest.get(name).cloned().unwrap_or_default();
     let mut query = part("query");
     for name in ["newer_than", "newest"] {

@@ -41,7 +41,8 @@ fn message_id(domain: &str) -> String {
     format!("<alarm.{}.{}.{}@{domain}>", now(), std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn transport(email: &EmailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
+/// The way to a mail server.
+pub(crate) fn transport(email: &EmailConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, String> {
     let tls = match email.tls {
         EmailTls::None => Tls::None,
         EmailTls::Starttls => Tls::Required(parameters(email)?),
@@ -67,7 +68,7 @@ fn parameters(email: &EmailConfig) -> Result<TlsParameters, String> {
 }
 
 /// lettre's own words are short; the reason stands in the sources. None of them holds the password.
-fn with_sources(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_sources(error: &dyn std::error::Error) -> String {
     let mut said = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -3,11 +3,13 @@
 //! A restriction belongs to the [`Archive`](super::Archive) and not to a query, so that no page can forget it: every statement that
 //! reads messages has it among its conditions, in the database. By default everything may be seen.
 
+use serde::{Deserialize, Serialize};
+
 use super::people::Pattern;
 use crate::time::Micros;
 
 /// A part of the archive.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restriction {
     /// Whose messages.
     pub reach: Reach,
@@ -18,7 +20,8 @@ pub struct Restriction {
 }
 
 /// Whose messages may be seen.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Reach {
     /// All.
     #[default]

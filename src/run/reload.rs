@@ -153,6 +153,10 @@ fn keep_what_stays(current: &Config, wanted: &mut Config) {
         restart("[[store]]");
     }
     wanted.stores = current.stores.clone();
+    if shown(&current.exports) != shown(&wanted.exports) {
+        restart("[[export]]");
+    }
+    wanted.exports = current.exports.clone();
     let limit = wanted.spool.limit;
     wanted.spool.limit = current.spool.limit;
     if shown(&current.spool) != shown(&wanted.spool) {

@@ -17,6 +17,7 @@ use super::audit::filter;
 use super::caller::Bearer;
 use super::clock::Clock;
 use super::desk::Desk;
+use super::exports_api;
 use super::find::{self, Asked};
 use super::rooms::kind;
 use super::trouble::Trouble;
@@ -43,6 +44,9 @@ pub(super) fn router() -> Router<App> {
         .route("/messages/{id}", get(message))
         .route("/rooms", get(rooms))
         .route("/stays", get(stays))
+        .route("/exports", get(exports_api::list).post(exports_api::begin))
+        .route("/exports/{id}", get(exports_api::show))
+        .route("/exports/{id}/download", get(exports_api::download))
         .route("/status", get(status))
         .route("/gaps", get(gap_list))
         .route("/quarantine", get(quarantine_list))
@@ -57,9 +61,9 @@ async fn nothing() -> Response {
 }
 
 async fn other_method() -> Response {
-    let mut response = Trouble::Wrong("Every call is a GET.".to_owned()).json();
+    let mut response = Trouble::Wrong("Every call is a GET, but for the POST that begins an export.".to_owned()).json();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
     response
 }
 
@@ -67,7 +71,7 @@ async fn description() -> Response {
     ([(CONTENT_TYPE, "application/json")], DESCRIPTION).into_response()
 }
 
-fn answer(result: Result<Value, Trouble>) -> Response {
+pub(super) fn answer(result: Result<Value, Trouble>) -> Response {
     match result {
         Ok(value) => ([(CONTENT_TYPE, "application/json")], value.to_string()).into_response(),
         Err(trouble) => trouble.json(),
@@ -79,7 +83,7 @@ impl Bearer {
         self.params.get("store").unwrap_or_else(|| self.app.first_store()).to_owned()
     }
 
-    async fn require(&self, permission: Permission, action: Action, target: &Value) -> Result<(), Trouble> {
+    pub(super) async fn require(&self, permission: Permission, action: Action, target: &Value) -> Result<(), Trouble> {
         Ok(self.app.access.require(&self.viewer, permission, action, target).await?)
     }
 
@@ -88,7 +92,7 @@ impl Bearer {
         Ok(())
     }
 
-    async fn missing(&self, action: Action, target: Value, said: &str) -> Trouble {
+    pub(super) async fn missing(&self, action: Action, target: Value, said: &str) -> Trouble {
         match self.record(Event::new(action, target).ended(Outcome::Denied)).await {
             Ok(()) => Trouble::Missing(said.to_owned()),
             Err(trouble) => trouble,
@@ -191,7 +195,7 @@ async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
     Ok(json!({ "stays": found.iter().map(stay).collect::<Vec<_>>() }))
 }
 
-fn time(at: Option<Micros>) -> Option<String> {
+pub(super) fn time(at: Option<Micros>) -> Option<String> {
     at.map(rfc3339)
 }
 

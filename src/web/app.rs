@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
+use super::export_run::Exports;
 use super::trouble::Trouble;
 use crate::access::{Access, AccessError, Settings};
 use crate::alarm::Alarms;
@@ -23,6 +24,7 @@ pub(super) struct App(Arc<Inner>);
 pub(super) struct Inner {
     pub(super) access: Access,
     pub(super) config: Config,
+    pub(super) exports: Exports,
     stores: BTreeMap<String, Store>,
 }
 
@@ -46,7 +48,7 @@ impl App {
         let settings = Settings::from_config(config, Alarms::default()).map_err(|error| AccessError::Broken(error.to_string()))?;
         let access = Access::open(settings)?;
         access.ready().await?;
-        Ok(Self(Arc::new(Inner { access, config: config.clone(), stores })))
+        Ok(Self(Arc::new(Inner { access, config: config.clone(), exports: Exports::new(&config.web.exports), stores })))
     }
 }
 

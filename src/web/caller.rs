@@ -169,7 +169,7 @@ impl Caller {
 }
 
 /// What forms have done, by the word that stands for it.
-const NOTICES: [(&str, &str); 15] = [
+const NOTICES: [(&str, &str); 18] = [
     ("password", "Your password is changed. All your other sessions have ended."),
     ("totp", "From the next sign-in on, a code of your device is asked for."),
     ("zone", "Times are shown in your time zone now."),
@@ -180,6 +180,9 @@ const NOTICES: [(&str, &str); 15] = [
     ("group", "The group is changed."),
     ("group-removed", "The group is removed."),
     ("gap", "The gap is closed."),
+    ("export-stopped", "The export is told to stop."),
+    ("export-goes-on", "The export goes on."),
+    ("export-removed", "The export is removed with its files."),
     ("signed-out", "You are signed out."),
     ("disabled", "The account is disabled. Its sessions have ended and its tokens are refused."),
     ("enabled", "The account is enabled."),

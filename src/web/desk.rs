@@ -172,7 +172,7 @@ impl Desk {
 }
 
 /// The reach as the store takes it.
-fn restriction(reach: &Reach) -> Restriction {
+pub(super) fn restriction(reach: &Reach) -> Restriction {
     let only = |people, rooms| retrieve::Reach::Only { people, rooms };
     match reach {
         Reach::Everything => Restriction::default(),

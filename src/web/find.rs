@@ -19,6 +19,22 @@ pub(super) const PAGE_MESSAGES: usize = 50;
 pub(super) const FIELDS: [&str; 14] =
     ["q", "who", "sender", "recipient", "room", "conversation", "from", "to", "kind", "direction", "has", "id", "order", "after"];
 
+/// The fields as people read them.
+pub(super) const LABELS: [(&str, &str); 12] = [
+    ("q", "Words"),
+    ("who", "People"),
+    ("sender", "Written by"),
+    ("recipient", "Written to or got by"),
+    ("room", "Room"),
+    ("conversation", "Conversation"),
+    ("from", "From"),
+    ("to", "To"),
+    ("kind", "Kinds"),
+    ("direction", "Direction"),
+    ("has", "Only what has"),
+    ("id", "Id"),
+];
+
 /// A query with what is marked in what it finds.
 pub(super) struct Asked {
     pub(super) query: Query,
@@ -74,6 +90,23 @@ pub(super) fn asked(params: &Params, clock: &Clock) -> Result<Asked, Trouble> {
     }
     query.check().map_err(|mistake| Trouble::Wrong(format!("The search {mistake}.")))?;
     Ok(Asked { query, hits: words.map_or(Hits::None, Hits::Words) })
+}
+
+/// What a search without a place, a time or an order is made of.
+const CONDITIONS: [&str; 9] = ["q", "who", "sender", "recipient", "room", "conversation", "kind", "direction", "has"];
+
+/// Conditions that hold at any time.
+pub(super) fn conditions(text: &str) -> Result<Query, String> {
+    let params = Params::parse(text.trim_start_matches('?').as_bytes());
+    let beside = params.pairs().find(|(name, value)| !value.trim().is_empty() && *name != "go" && !CONDITIONS.contains(name));
+    if let Some((name, _)) = beside {
+        return Err(format!("\"{name}\" is no condition here; there are {}", CONDITIONS.join(", ")));
+    }
+    match asked(&params, &Clock::default()) {
+        Ok(asked) => Ok(Query { order: Order::Ascending, limit: MAX_PAGE, ..asked.query }),
+        Err(Trouble::Wrong(said)) => Err(said),
+        Err(_other) => Err("they can't be read".to_owned()),
+    }
 }
 
 /// A JID in the spelling of the archive.

@@ -29,6 +29,7 @@ pub(super) enum Place {
     Overview,
     Search,
     Rooms,
+    Exports,
     Gaps,
     Quarantine,
     Accounts,
@@ -60,10 +61,11 @@ pub(super) struct Frame {
     pub(super) notice: Option<String>,
 }
 
-const MENU: [(Place, Permission, &str, &str); 7] = [
+const MENU: [(Place, Permission, &str, &str); 8] = [
     (Place::Overview, Permission::ViewHealth, "/overview", "Overview"),
     (Place::Search, Permission::ViewContent, "/search", "Search"),
     (Place::Rooms, Permission::ViewContent, "/rooms", "Rooms"),
+    (Place::Exports, Permission::Export, "/exports", "Exports"),
     (Place::Gaps, Permission::ViewGaps, "/gaps", "Gaps"),
     (Place::Quarantine, Permission::SeeQuarantineCounts, "/quarantine", "Quarantine"),
     (Place::Accounts, Permission::ManageAccounts, "/accounts", "Accounts"),

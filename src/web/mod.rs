@@ -15,6 +15,9 @@ mod caller;
 mod clock;
 mod conversation;
 mod desk;
+mod export_run;
+mod exports;
+mod exports_api;
 mod find;
 mod frame;
 mod gaps;
@@ -41,6 +44,7 @@ use tokio::sync::watch;
 
 use crate::access::AccessError;
 use crate::config::Config;
+use crate::retrieve::Query;
 
 /// Why the console could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -56,11 +60,22 @@ pub enum WebError {
     Tls(String),
 }
 
+/// The query of conditions as they stand in the address of a search, without times and order: `q=tea&room=tea%40rooms.example.com`.
+///
+/// # Errors
+/// When there is anything else in it, or a condition is wrong; what, in words for whoever wrote it.
+pub fn conditions(text: &str) -> Result<Query, String> {
+    find::conditions(text)
+}
+
 /// Serves the console until `stop` becomes true, or its sender is gone. `ready` is told where it listens.
 ///
 /// # Errors
 /// When it can't begin. Once it has begun, it goes on whatever single requests meet.
 pub async fn serve(config: &Config, stop: watch::Receiver<bool>, ready: impl FnOnce(SocketAddr)) -> Result<(), WebError> {
     let app = app::App::open(config).await?;
-    server::serve(&config.web, routes::router(app), stop, ready).await
+    app.exports.go_on(&app);
+    let served = server::serve(&config.web, routes::router(app.clone()), stop, ready).await;
+    app.exports.wind_up().await;
+    served
 }

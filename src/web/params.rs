@@ -30,6 +30,11 @@ impl Params {
         self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
     }
 
+    /// Every name with its value, in their order.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The value, or nothing.
     pub(super) fn text(&self, name: &str) -> String {
         self.get(name).unwrap_or_default().to_owned()

@@ -13,7 +13,7 @@ use super::caller::Caller;
 use super::frame::{ICON, STYLE, STYLE_PATH, home};
 use super::guard::{self, Guard};
 use super::trouble::{Trouble, see_other};
-use super::{account, accounts, api, audit, conversation, gaps, groups, message, overview, quarantine, rooms, search, signin};
+use super::{account, accounts, api, audit, conversation, exports, gaps, groups, message, overview, quarantine, rooms, search, signin};
 
 /// The most bytes of a request's body, whatever it is for.
 const MAX_BODY_BYTES: usize = 512 * 1024;
@@ -35,6 +35,10 @@ pub(super) fn router(app: App) -> Router {
         .route("/message/{id}", get(message::show))
         .route("/rooms", get(rooms::list))
         .route("/room", get(rooms::show))
+        .route("/exports", get(exports::list))
+        .route("/exports/new", get(exports::new).post(exports::begin))
+        .route("/exports/{id}", get(exports::show).post(exports::change))
+        .route("/exports/{id}/download", get(exports::download))
         .route("/gaps", get(gaps::list))
         .route("/gaps/{id}/close", post(gaps::close))
         .route("/quarantine", get(quarantine::list))

@@ -73,6 +73,8 @@ struct SearchPage {
     hits: Vec<Hit>,
     next: Option<String>,
     first: Option<String>,
+    /// Where an export of this begins, for whoever may.
+    export: Option<String>,
     /// How many there are on all pages.
     count: Option<String>,
 }
@@ -138,6 +140,7 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         hits: Vec::new(),
         next: None,
         first: None,
+        export: None,
         count: None,
     };
     if !is_asked {
@@ -160,11 +163,13 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     let links = links(caller, &store);
     shown.hits = found.messages.iter().map(|message| hit(caller, &links, &hits, message)).collect();
     shown.next = found.next.map(|next| more(&caller.params, Some(&next.to_string())));
+    shown.export =
+        caller.viewer().may(Permission::Export).then(|| format!("/exports/new?{}", caller.params.query(&["after", "done", "go"], None)));
     shown.first = query.after.map(|_| more(&caller.params, None));
     page(&shown)
 }
 
-fn counted(count: Count) -> String {
+pub(super) fn counted(count: Count) -> String {
     match (count.messages, count.is_exact) {
         (1, true) => "1 message".to_owned(),
         (messages, true) => format!("{messages} messages"),

@@ -1,6 +1,8 @@
 //! Exports read back by other people's tools (`exports/check.py`): what was captured from real servers, and what people would write who
 //! want to break an export; and exports that are killed.
 
+mod daily;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -2,6 +2,7 @@
 
 mod api;
 mod content;
+mod exports;
 mod forms;
 mod matrix;
 mod site;

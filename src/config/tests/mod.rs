@@ -55,14 +55,20 @@ fn the_example_names_every_option() {
         "tls = true\ntls_ca = \"a\"\ntls_name = \"b\"\nsame_as = \"c\"\n[node.canary]\njid = \"canary@example.com\"\npassword = \"d\"\nto = \"e@example.com\"\n\
          tls_ca = \"f\"\ntls_name = \"g\"\n[[store]]\nurl = \"postgres://db/a\"\ntls_ca = \"c\"\n[http]\nlisten = \"127.0.0.1:1\"",
     ) + WITH_WAYS
-        + WITH_PROVIDER;
+        + WITH_PROVIDER
+        + WITH_EXPORT;
     let effective: toml::Table = load(&with_all).unwrap().effective_toml().unwrap().parse().unwrap();
     let more = ["secret_file", "secret_env", "webhook_secret_file", "webhook_secret_env", "password_file", "password_env"];
     let mut keys: Vec<String> = more.map(str::to_owned).to_vec();
     keys.extend(["client_secret_file", "client_secret_env"].map(str::to_owned));
-    let inner = ["email", "oidc", "roles", "canary"];
-    let tables =
-        [&effective["alarm"]["email"], &effective["web"]["oidc"], &effective["web"]["oidc"]["roles"], &effective["node"][0]["canary"]];
+    let inner = ["email", "oidc", "roles", "canary", "mail"];
+    let tables = [
+        &effective["alarm"]["email"],
+        &effective["web"]["oidc"],
+        &effective["web"]["oidc"]["roles"],
+        &effective["node"][0]["canary"],
+        &effective["export"][0]["mail"],
+    ];
     for table in tables {
         keys.extend(table.as_table().unwrap().keys().filter(|key| !inner.contains(&key.as_str())).cloned());
     }
@@ -83,6 +89,38 @@ fn the_example_names_every_option() {
 /// Alarms by every way.
 const WITH_WAYS: &str = "[alarm]\nwebhook = \"https://hooks.example/hunter2\"\nwebhook_secret = \"hunter2\"\nwebhook_tls_ca = \"a\"\njids = [\"Admin@Example.com\"]\n\
     [alarm.email]\nserver = \"mail.example\"\ntls = \"tls\"\ntls_ca = \"b\"\nuser = \"me\"\npassword = \"hunter2\"\nfrom = \"Archive <a@b.example>\"\nto = [\"c@d.example\"]\n";
+
+/// Exports by the clock, one of them by mail.
+const WITH_EXPORT: &str = "[[export]]\nname = \"journal\"\npath = \"a\"\nquery = \"room=tea%40rooms.example&has=file\"\nat = \"23:30\"\nzone = \"Europe/Berlin\"\n\
+    [export.mail]\nserver = \"mail.example\"\nuser = \"me\"\npassword = \"hunter2\"\nfrom = \"a@b.example\"\nto = [\"journal@d.example\"]\n\
+    [[export]]\npath = \"b\"\n";
+
+#[test]
+fn exports_by_the_clock_are_read() {
+    let config = load(WITH_EXPORT).unwrap();
+    let [journal, plain] = config.exports.as_slice() else { panic!("{:?}", config.exports) };
+    assert_eq!((journal.format, journal.at.to_string()), (crate::export::Format::Eml, "23:30:00".to_owned()));
+    assert_eq!((plain.name.as_str(), plain.query.as_str(), plain.zone.as_str()), ("export", "", "UTC"));
+    assert_eq!((plain.format, plain.at.to_string()), (crate::export::Format::Jsonl, "02:00:00".to_owned()));
+    assert!(!config.effective_toml().unwrap().contains("hunter2"));
+    for (wrong, key) in [
+        ("[[export]]", "export.0.path"),
+        ("[[export]]\npath = \"a\"\nquery = \"from=yesterday\"", "export.0.query"),
+        ("[[export]]\npath = \"a\"\nquery = \"who=a@@b\"", "export.0.query"),
+        ("[[export]]\npath = \"a\"\nat = \"25:00\"", "export.0.at"),
+        ("[[export]]\npath = \"a\"\nzone = \"Moon\"", "export.0.zone"),
+        ("[[export]]\npath = \"a\"\nstore = \"none\"", "export.0.store"),
+        ("[[export]]\npath = \"a\"\n[[export]]\npath = \"b\"", "export.1.name"),
+        ("[[export]]\npath = \"a\"\n[[export]]\nname = \"b\"\npath = \"a\"", "export.1.path"),
+        (
+            "[[export]]\npath = \"a\"\nformat = \"pdf\"\n[export.mail]\nserver = \"localhost\"\nfrom = \"a@b.example\"\nto = [\"c@d.example\"]",
+            "export.0.format",
+        ),
+    ] {
+        let said = load(wrong).unwrap_err().to_string();
+        assert!(said.contains(key), "{wrong}: {said}");
+    }
+}
 
 /// The console with a provider.
 const WITH_PROVIDER: &str = "[web]\ntls_cert = \"a\"\ntls_key = \"b\"\n[web.oidc]\nissuer = \"https://login.example/\"\nclient_id = \"x\"\nclient_secret = \"hunter2\"\n\

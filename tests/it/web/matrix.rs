@@ -8,7 +8,7 @@ use super::site::{Site, Visitor, encoded};
 type Row = (&'static str, [u16; 5]);
 
 /// Pages. IN and OUT are messages within the reviewer's scope and beyond it, IN-TALK and OUT-TALK their conversations.
-const PAGES: [Row; 30] = [
+const PAGES: [Row; 35] = [
     ("/", [303, 303, 303, 303, 303]),
     ("/overview", [200, 403, 200, 403, 403]),
     ("/search", [403, 200, 200, 403, 403]),
@@ -27,6 +27,11 @@ const PAGES: [Row; 30] = [
     ("/rooms", [403, 200, 200, 403, 403]),
     ("/room?name=workshop%40rooms.lindqvist.example", [403, 200, 200, 403, 403]),
     ("/room?name=none%40rooms.lindqvist.example", [403, 404, 404, 403, 403]),
+    ("/exports", [403, 403, 200, 403, 403]),
+    ("/exports/new?q=oak", [403, 403, 200, 403, 403]),
+    ("/exports/new", [403, 403, 200, 403, 403]),
+    ("/exports/999", [403, 403, 404, 403, 403]),
+    ("/exports/999/download", [403, 403, 404, 403, 403]),
     ("/gaps?state=all", [200, 403, 200, 200, 403]),
     ("/quarantine", [200, 403, 200, 200, 403]),
     ("/quarantine/1", [403, 403, 200, 403, 403]),
@@ -42,7 +47,9 @@ const PAGES: [Row; 30] = [
 ];
 
 /// Forms, sent without anything in them but the token.
-const FORMS: [Row; 6] = [
+const FORMS: [Row; 8] = [
+    ("/exports/new", [403, 403, 200, 403, 403]),
+    ("/exports/999", [403, 403, 404, 403, 403]),
     ("/gaps/1/close", [400, 403, 400, 403, 403]),
     ("/accounts/new", [403, 403, 403, 403, 200]),
     ("/accounts/one", [403, 403, 403, 403, 404]),
@@ -52,7 +59,7 @@ const FORMS: [Row; 6] = [
 ];
 
 /// Calls of the API.
-const CALLS: [Row; 15] = [
+const CALLS: [Row; 18] = [
     ("/me", [200, 200, 200, 200, 200]),
     ("/messages?q=oak", [403, 200, 200, 403, 403]),
     ("/messages/IN", [403, 200, 200, 403, 403]),
@@ -62,6 +69,9 @@ const CALLS: [Row; 15] = [
     ("/rooms", [403, 200, 200, 403, 403]),
     ("/stays?room=workshop%40rooms.lindqvist.example", [403, 200, 200, 403, 403]),
     ("/stays?room=none%40rooms.lindqvist.example", [403, 404, 404, 403, 403]),
+    ("/exports", [403, 403, 200, 403, 403]),
+    ("/exports/999", [403, 403, 404, 403, 403]),
+    ("/exports/999/download", [403, 403, 404, 403, 403]),
     ("/status", [200, 403, 200, 403, 403]),
     ("/gaps", [200, 403, 200, 200, 403]),
     ("/quarantine", [200, 403, 200, 200, 403]),

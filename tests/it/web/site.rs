@@ -97,7 +97,8 @@ impl Site {
         let mut node = Played::new("node", COMPONENT, HOST, ROOMS, "ejabberd");
         let mut archiver = Archiver::for_played(StoreKind::Sqlite, "", &[&node]);
         let key = archiver.spool().with_file_name("access.key");
-        let web = format!("\n[web]\nlisten = '127.0.0.1:0'\nkey_file = '{}'\n", key.display());
+        let exports = archiver.spool().with_file_name("exports");
+        let web = format!("\n[web]\nlisten = '127.0.0.1:0'\nkey_file = '{}'\nexports = '{}'\n", key.display(), exports.display());
         archiver.set_settings(&format!("{}{web}", archiver.settings()));
         archiver.must(&["migrate", "up"]);
         archiver.start();

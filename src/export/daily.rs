@@ -1,0 +1,129 @@
+//! Exports by the clock: when the next one is due, and one turn of it: what is new is added to the series, and what was not delivered yet is.
+//!
+//! What is known from one turn to the next lies in the series: its exports (`series`), how far each is delivered (`deliver`), and the day
+//! of the last turn that came to its end. So a turn that was broken off is made up for, and none is made twice.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use jiff::Zoned;
+use jiff::civil::{Date, Time};
+
+use super::deliver::{self, Delivered};
+use super::{Export, ExportError, Watch, series};
+use crate::config::ScheduleConfig;
+use crate::retrieve::Archive;
+
+/// The day of the last turn that came to its end.
+const LAST_TURN: &str = ".last-turn";
+/// Keeps a second process away.
+const LOCK: &str = ".lock";
+
+/// What a turn came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Exports that were finished.
+    pub exports: u64,
+    /// Messages in them.
+    pub messages: u64,
+    /// What was delivered elsewhere.
+    pub delivered: Delivered,
+}
+
+/// When the next turn is due: today, unless today's turn is over. A turn that was missed is due at once.
+///
+/// # Errors
+/// When the calendar ends.
+pub fn due(now: &Zoned, at: Time, last: Option<Date>) -> Result<Zoned, jiff::Error> {
+    let today = now.date();
+    let missed = last.is_some_and(|last| today.yesterday().is_ok_and(|yesterday| last < yesterday));
+    let day = match last {
+        Some(last) if last >= today => last.tomorrow()?,
+        _ => today,
+    };
+    let due = day.to_datetime(at).to_zoned(now.time_zone().clone())?;
+    Ok(if missed && due > *now { now.clone() } else { due })
+}
+
+/// The day of the last turn of a series.
+pub fn last_turn(series: &Path) -> Option<Date> {
+    fs::read_to_string(series.join(LAST_TURN)).ok()?.trim().parse().ok()
+}
+
+/// What a schedule asks for.
+///
+/// # Errors
+/// When its conditions can't be read.
+pub fn export(config: &ScheduleConfig) -> Result<Export, ExportError> {
+    let query = crate::web::conditions(&config.query).map_err(ExportError::Refused)?;
+    let (zone, reason) = (config.zone.clone(), Some(format!("scheduled as \"{}\"", config.name)));
+    let export = Export::new(&config.store, "service:export");
+    Ok(Export { query, format: config.format, zone, reason, with_xml: config.xml, ..export })
+}
+
+/// One turn, for the day that it is of.
+///
+/// # Errors
+/// When another process is at it, the archive can't be read, a file can't be written, an export is withheld, or it can't be delivered. The next
+/// turn goes on where this one ended.
+pub async fn turn(archive: &Archive, config: &ScheduleConfig, day: Date, watch: Watch<'_>) -> Result<Turn, ExportError> {
+    let series = config.path.as_path();
+    series::make(series)?;
+    let _lock = lock(series)?;
+    let export = export(config)?;
+    let mut turn = Turn::default();
+    let goes_on = series::is_unfinished(series)?;
+    let first = series::add(archive, export.clone(), series, watch).await?;
+    let second = if goes_on { series::add(archive, export, series, watch).await? } else { None };
+    for produced in first.into_iter().chain(second) {
+        turn.exports += 1;
+        turn.messages += produced.messages;
+    }
+    if let Some(mail) = &config.mail {
+        turn.delivered = deliver::by_mail(series, mail, watch).await?;
+    }
+    keep(&series.join(LAST_TURN), &day.to_string())?;
+    Ok(turn)
+}
+
+fn lock(series: &Path) -> Result<File, ExportError> {
+    let path = series.join(LOCK);
+    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(ExportError::file(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(ExportError::Busy(series.to_owned())),
+        Err(fs::TryLockError::Error(error)) => Err(ExportError::file(&path)(error)),
+    }
+}
+
+/// Writes a small file as a whole, durably.
+pub(super) fn keep(path: &Path, text: &str) -> Result<(), ExportError> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let new: PathBuf = path.with_file_name(format!("{name}.new"));
+    let written = File::create(&new).and_then(|mut file| {
+        std::io::Write::write_all(&mut file, text.as_bytes())?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&new, path)).map_err(ExportError::file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_due_once_a_day_and_made_up_for() {
+        let at = Time::constant(2, 0, 0, 0);
+        let now = |text: &str| text.parse::<Zoned>().unwrap();
+        let due = |text: &str, last: Option<&str>| due(&now(text), at, last.map(|last| last.parse().unwrap())).unwrap().to_string();
+        let berlin = |text: &str| format!("2026-11-{text}+01:00[Europe/Berlin]");
+        assert_eq!(due(&berlin("22T01:00:00"), Some("2026-11-21")), berlin("22T02:00:00"));
+        assert_eq!(due(&berlin("22T03:00:00"), Some("2026-11-21")), berlin("22T02:00:00"), "it is late");
+        assert_eq!(due(&berlin("22T03:00:00"), Some("2026-11-22")), berlin("23T02:00:00"));
+        assert_eq!(due(&berlin("22T03:00:00"), None), berlin("22T02:00:00"), "the first one");
+        assert_eq!(due(&berlin("22T01:00:00"), Some("2026-11-20")), berlin("22T01:00:00"), "yesterday's was missed");
+        // The clocks go from 02:00 to 03:00 on that day.
+        let spring = due("2026-03-29T00:30:00+01:00[Europe/Berlin]", Some("2026-03-28"));
+        assert_eq!(spring, "2026-03-29T03:00:00+02:00[Europe/Berlin]");
+    }
+}

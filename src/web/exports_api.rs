@@ -1,0 +1,77 @@
+//! The calls for exports.
+
+use axum::body::Bytes;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::api::{answer, time};
+use super::caller::Bearer;
+use super::clock::Clock;
+use super::exports::{MISSING, fetch, one, seen, stage, start, word};
+use super::params::Params;
+use super::trouble::Trouble;
+use crate::access::{Action, Permission};
+use crate::export::job::Job;
+use crate::time::rfc3339;
+
+/// `GET /exports`.
+pub(super) async fn list(bearer: Bearer) -> Response {
+    answer(all(&bearer).await)
+}
+
+async fn all(bearer: &Bearer) -> Result<Value, Trouble> {
+    bearer.require(Permission::Export, Action::Export, &json!({ "exports": "all" })).await?;
+    let jobs = seen(&bearer.viewer, bearer.app.exports.shelf.list()?)?;
+    Ok(json!({ "exports": jobs.iter().map(|job| value(bearer, job)).collect::<Vec<_>>() }))
+}
+
+/// `POST /exports`: the fields of a search, and `format`, `reason`, `xml`, as a form or in the address.
+pub(super) async fn begin(bearer: Bearer, body: Bytes) -> Response {
+    let params = if body.is_empty() { bearer.params.clone() } else { Params::parse(&body) };
+    let clock = match params.get("zone") {
+        None => Ok(Clock::default()),
+        Some(zone) => Clock::of(zone).ok_or_else(|| Trouble::Wrong(format!("There is no time zone “{zone}”."))),
+    };
+    let begun = match clock {
+        Ok(clock) => start(&bearer.app, &bearer.viewer, &params, &clock).await,
+        Err(trouble) => Err(trouble),
+    };
+    match begun {
+        Ok(job) => (StatusCode::CREATED, answer(Ok(json!({ "export": value(&bearer, &job) })))).into_response(),
+        Err(trouble) => trouble.json(),
+    }
+}
+
+/// `GET /exports/{id}`.
+pub(super) async fn show(bearer: Bearer, Path(id): Path<String>) -> Response {
+    answer(shown(&bearer, &id).await)
+}
+
+async fn shown(bearer: &Bearer, id: &str) -> Result<Value, Trouble> {
+    let target = json!({ "export": id });
+    bearer.require(Permission::Export, Action::Export, &target).await?;
+    match one(&bearer.app, &bearer.viewer, id)? {
+        Some(job) => Ok(json!({ "export": value(bearer, &job) })),
+        None => Err(bearer.missing(Action::Export, target, MISSING).await),
+    }
+}
+
+/// `GET /exports/{id}/download`.
+pub(super) async fn download(bearer: Bearer, Path(id): Path<String>) -> Response {
+    fetch(&bearer.app, &bearer.viewer, &id).await.unwrap_or_else(Trouble::json)
+}
+
+fn value(bearer: &Bearer, job: &Job) -> Value {
+    let progress = bearer.app.exports.task(job.number).and_then(|task| task.progress());
+    json!({
+        "id": job.number, "store": job.export.store, "format": word(job.export.format), "xml": job.export.with_xml,
+        "state": job.state.word(), "said": job.said, "by": job.export.by, "reason": job.export.reason, "time_zone": job.export.zone,
+        "asked_at": rfc3339(job.asked_at), "ended_at": time(job.ended_at), "messages": job.messages, "files": job.files,
+        "progress": progress.map(|progress| {
+            json!({ "stage": stage(progress.stage), "messages": progress.messages, "total": progress.total })
+        }),
+        "query": job.asked,
+    })
+}
