@@ -288,6 +288,7 @@ impl Pipe {
     /// The gaps and the counts, with all that came stored.
     pub(crate) fn account(&mut self) -> (Vec<gaps::Gap>, tallies::Days) {
         self.commit();
+        self.land();
         let endpoint = self.store.endpoint();
         self.runtime.block_on(async {
             let mut connection = Connection::open(&endpoint).await.expect("the store");
