@@ -173,6 +173,11 @@ impl Identity {
         self.bounces.clear();
     }
 
+    /// Forgets how the clock was set if no message is stored that was said after that: it is noticed again with the first that will be.
+    pub fn forget_step_beyond(&mut self, stored: i64) {
+        self.step = self.step.take().filter(|step| step.first.is_none_or(|first| first <= stored));
+    }
+
     /// A batch begins: forgets the oldest messages, but none that a batch after `stored` has changed, for the database does not know
     /// of that yet. Nothing is forgotten within a batch: what was in memory when [`Identity::wanted`] was asked is not looked up.
     pub fn begin(&mut self, batch: u64, stored: u64) {

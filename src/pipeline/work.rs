@@ -156,7 +156,7 @@ impl Work {
             return self.is_empty();
         }
         let bytes: usize = self.flying.iter().chain(&self.waiting).map(|in_hand| in_hand.bytes).sum();
-        self.waiting.is_empty() || (self.waiting.len() < AHEAD_BATCHES && bytes < AHEAD_BYTES)
+        self.is_empty() || (self.waiting.len() < AHEAD_BATCHES && bytes < AHEAD_BYTES)
     }
 
     /// Decides the first batch that waits, and sends it off.

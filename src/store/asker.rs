@@ -6,7 +6,7 @@ use mysql_async::prelude::{FromRow, Queryable as _};
 use mysql_async::{Conn, TextProtocol};
 
 use super::literal::{self, Literal};
-use super::overlap::MYSQL_IDENTITY;
+use super::overlap::{MYSQL_IDENTITY, SEVERAL};
 use super::reads::{Details, MAX_IN, MAX_REFERENCE_SCAN, Reads};
 use super::references::Sought;
 use super::rows::*;
@@ -86,8 +86,16 @@ impl Asker {
         self.0.query_iter(text.sql).await.map(|answers| Answers(Some(answers))).map_err(|error| failed(&error))
     }
 
-    /// What tells its server from every other one.
+    /// What tells its server from every other one, as [`super::overlap::identity_of`].
     pub(super) async fn server(&mut self) -> QueryResult<String> {
+        let asked = self.named().await?;
+        self.0.query_drop("BEGIN").await.map_err(|error| failed(&error))?;
+        let within = self.named().await?;
+        self.0.query_drop("ROLLBACK").await.map_err(|error| failed(&error))?;
+        Ok(if asked == within { asked } else { SEVERAL.to_owned() })
+    }
+
+    async fn named(&mut self) -> QueryResult<String> {
         let mut text = Text::default();
         text.select(&format!("SELECT {MYSQL_IDENTITY}"));
         Ok(self.first_of_each::<(String,)>(text).await?.pop().flatten().unwrap_or_default().0)
@@ -112,7 +120,7 @@ impl Asker {
     }
 
     /// The latest messages with these names in their conversations, see [`Reads::named_in`].
-    async fn named(&mut self, names: &[(i32, String)]) -> QueryResult<Vec<Option<ReferenceRow>>> {
+    async fn latest_named(&mut self, names: &[(i32, String)]) -> QueryResult<Vec<Option<ReferenceRow>>> {
         let mut found = Vec::with_capacity(names.len());
         for part in names.chunks(NAMES_AT_ONCE) {
             let mut text = Text::default();
@@ -238,7 +246,7 @@ impl Reads for Asker {
     }
 
     async fn named_in(&mut self, conversation: i32, wanted: &str) -> QueryResult<Option<ReferenceRow>> {
-        Ok(self.named(&[(conversation, wanted.to_owned())]).await?.pop().flatten())
+        Ok(self.latest_named(&[(conversation, wanted.to_owned())]).await?.pop().flatten())
     }
 
     async fn reference(&mut self, wanted: i64) -> QueryResult<Option<ReferenceRow>> {
@@ -277,7 +285,7 @@ impl Reads for Asker {
         let mut found: Vec<Option<ReferenceRow>> = wanted.iter().map(in_room).collect();
         let unknown = wanted.iter().zip(&found).filter(|(_, known)| known.is_none());
         let names: Vec<(i32, String)> = unknown.map(|(sought, _)| (sought.conversation, sought.id.clone())).collect();
-        let mut named = self.named(&names).await?.into_iter();
+        let mut named = self.latest_named(&names).await?.into_iter();
         found.iter_mut().filter(|known| known.is_none()).for_each(|known| *known = named.next().flatten());
         Ok(found)
     }

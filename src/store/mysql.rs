@@ -29,7 +29,7 @@ pub(crate) async fn open(endpoint: &Endpoint, url: &str) -> Result<AsyncMysqlCon
         let seconds = endpoint.statement_timeout.as_secs().max(1);
         // utf8mb4: anything else loses characters in silence. Strict mode: a value too long is refused, not cut.
         let setup = format!(
-            "SET NAMES utf8mb4 COLLATE utf8mb4_bin; SET time_zone = '+00:00'; SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'; \
+            "SET NAMES utf8mb4 COLLATE utf8mb4_bin; SET autocommit = 1; SET time_zone = '+00:00'; SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'; \
              SET SESSION innodb_lock_wait_timeout = {seconds}; SET SESSION transaction_isolation = 'READ-COMMITTED'"
         );
         for statement in setup.split("; ") {
@@ -52,8 +52,12 @@ pub(super) async fn open_asker(endpoint: &Endpoint, url: &str) -> Result<Asker, 
     let options = options(endpoint, url)?;
     let connected = async {
         let mut conn = Conn::new(options).await?;
-        // The way in which texts are quoted depends on both.
-        conn.query_drop("SET NAMES utf8mb4 COLLATE utf8mb4_bin; SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'").await?;
+        // The way in which texts are quoted depends on the first two; each answer must be of the moment in which it is asked for.
+        conn.query_drop(
+            "SET NAMES utf8mb4 COLLATE utf8mb4_bin; SET sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'; SET autocommit = 1; \
+             SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        )
+        .await?;
         Ok::<_, mysql_async::Error>(Asker(conn))
     };
     let connected = tokio::time::timeout(endpoint.connect_timeout, connected).await.map_err(|_elapsed| silent(endpoint))?;

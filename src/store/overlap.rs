@@ -32,7 +32,11 @@ pub const MAX_IN_FLIGHT: usize = 9;
 const MOST_TOGETHER: usize = 5;
 /// After a batch failed that was decided ahead, so many go one by one without another writer in between before it is tried again.
 pub(super) const CALM_BATCHES: u32 = 8;
+/// Most batches between two attempts to open further connections.
+const MOST_PAUSE: u32 = 8_192;
 
+/// Who answers, where questions and transactions go to different servers.
+pub(super) const SEVERAL: &str = "several";
 /// What tells one MySQL server from another.
 pub(super) const MYSQL_IDENTITY: &str = "CONCAT_WS(' ', @@hostname, @@port, @@server_id, @@datadir)";
 
@@ -120,11 +124,12 @@ impl Writer {
         if self.overlap.is_some() || self.calm > 0 || matches!(self.connection(), Connection::Sqlite(_)) {
             return Ok(());
         }
-        // Should it fail, it is tried again later.
-        self.calm = CALM_BATCHES;
-        let server = identity_of(&mut self.connection).await?;
-        let Some(scouts) = Scouts::open(endpoint, &server).await? else { return Ok(()) };
-        let lane = match open_on(endpoint, &server).await? {
+        // Should it fail, it is tried again later, and later each time: nothing is stored meanwhile.
+        self.calm = self.pause;
+        self.pause = self.pause.saturating_mul(2).min(MOST_PAUSE);
+        let server = self.server.as_str();
+        let Some(scouts) = Scouts::open(endpoint, server).await? else { return Ok(()) };
+        let lane = match open_on(endpoint, server).await? {
             Connection::Sqlite(_) => return Ok(()),
             Connection::Postgres(connection) => {
                 postgres::prepare(&connection).await.map_err(|error| StoreError::of(&error))?;
@@ -132,7 +137,7 @@ impl Writer {
             }
             Connection::Mysql(connection) => Lane::Mysql(writing(*connection)),
         };
-        self.calm = 0;
+        (self.calm, self.pause) = (0, CALM_BATCHES);
         self.overlap = Some(Overlap { lane, scouts, flights: VecDeque::new(), is_lame: false });
         Ok(())
     }
@@ -244,22 +249,35 @@ pub(super) async fn open_on(endpoint: &Endpoint, server: &str) -> Result<Connect
 
 /// Refuses a connection to another server.
 pub(super) fn is_same(server: &str, other: String) -> Result<(), StoreError> {
-    if other == server {
+    if other == server && other != SEVERAL {
         Ok(())
     } else {
         Err(StoreError::Unreachable("the address leads to several servers: batches are stored one by one".to_owned()))
     }
 }
 
-/// What tells a server from every other one.
-async fn identity_of(connection: &mut Connection) -> Result<String, StoreError> {
+/// What tells a server from every other one; [`SEVERAL`] if a question and a transaction go to different ones, as some routers have it.
+pub(super) async fn identity_of(connection: &mut Connection) -> Result<String, StoreError> {
+    let failed = |error: Error| StoreError::of(&error);
+    let asked = named(connection).await.map_err(failed)?;
+    if !matches!(connection, Connection::Sqlite(_)) {
+        connection.batch("BEGIN").await.map_err(failed)?;
+        let within = named(connection).await;
+        connection.batch("ROLLBACK").await.map_err(failed)?;
+        if is_same(&asked, within.map_err(failed)?).is_err() {
+            return Ok(SEVERAL.to_owned());
+        }
+    }
+    Ok(asked)
+}
+
+async fn named(connection: &mut Connection) -> QueryResult<String> {
     const POSTGRES: &str = "concat_ws(' ', pg_postmaster_start_time(), inet_server_addr(), inet_server_port())";
-    let identity = match connection {
+    match connection {
         Connection::Sqlite(_) => Ok(String::new()),
         Connection::Postgres(db) => diesel::select(sql::<Text>(POSTGRES)).get_result(&mut **db).await,
         Connection::Mysql(db) => diesel::select(sql::<Text>(MYSQL_IDENTITY)).get_result(&mut **db).await,
-    };
-    identity.map_err(|error| StoreError::of(&error))
+    }
 }
 
 impl Lane {

@@ -21,7 +21,7 @@ use super::dictionary::Dictionary;
 use super::feeds::{self, Feeds};
 use super::foresight::{Foreseen, Since};
 use super::insertion::Batch;
-use super::overlap::{CALM_BATCHES, Overlap};
+use super::overlap::{CALM_BATCHES, Overlap, identity_of};
 use super::queries::{LastIds, Queries};
 use super::queues::{Position, Queues};
 use super::references::References;
@@ -53,6 +53,10 @@ pub struct Writer {
     pub(super) overlap: Option<Overlap>,
     /// How many batches go one by one before they may overlap again.
     pub(super) calm: u32,
+    /// How many batches pass before further connections are tried again; more with each attempt in vain.
+    pub(super) pause: u32,
+    /// Which server this is.
+    pub(super) server: String,
 }
 
 /// What a writer remembers between batches; all of it can be read again from the database.
@@ -115,7 +119,8 @@ impl Writer {
             queues: Queues::default(),
             packer: Packer::default(),
         };
-        Ok(Self { connection, memory, overlap: None, calm: 0 })
+        let server = identity_of(&mut connection).await?;
+        Ok(Self { connection, server, memory, overlap: None, calm: 0, pause: CALM_BATCHES })
     }
 
     /// Stores a batch; `next_seq` is the spool's position after it. Nothing may be on its way (see [`Writer::submit`]).
@@ -225,8 +230,11 @@ impl Memory {
         (self.batch, self.last)
     }
 
+    /// What is on its way and was given up may still arrive: by its token it is another writer's from now on.
     pub(super) fn forget(&mut self) {
+        self.token = token();
         self.is_current = false;
+        self.identity.forget_step_beyond(self.stored.ids.message);
         self.asked.clear();
         self.foreseen = Foreseen::default();
         self.identity.forget();

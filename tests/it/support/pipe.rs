@@ -231,6 +231,12 @@ impl Pipe {
         }
     }
 
+    /// Who wrote last, by the mark that each writer leaves.
+    pub(crate) fn last_writer(&self) -> String {
+        let value = if matches!(self.store, Store::Postgres(_)) { "encode(value, 'hex')" } else { "hex(value)" };
+        self.store.query(&format!("SELECT {value} FROM settings WHERE name = 'writer'"))
+    }
+
     fn land_one(&mut self) {
         match self.runtime.block_on(self.writer.land()) {
             Some(Ok(_committed)) => {
