@@ -17,7 +17,8 @@ use super::when::Zone;
 use super::{Failure, access};
 use crate::access::{Action, Event};
 use crate::config::Config;
-use crate::export::{Export, ExportError, Progress, Stage, produce, resume, series};
+use crate::export::series::{self, Series};
+use crate::export::{Export, ExportError, Progress, Stage, produce, resume};
 
 /// How often the progress is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
@@ -41,7 +42,10 @@ pub(super) fn execute(config: &Config, args: &ExportArgs, directory: &Path) -> R
             }
         });
         let produced = match export {
-            Some(export) if args.series => series::add(&archive, export, directory, &watch).await,
+            Some(export) if args.series => match Series::open(directory) {
+                Ok(series) => series::add(&archive, export, &series, &watch).await,
+                Err(error) => Err(error),
+            },
             Some(export) => produce(&archive, export, directory, &watch).await.map(Some),
             None => resume(&archive, directory, &watch).await.map(Some),
         };

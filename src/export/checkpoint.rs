@@ -16,7 +16,7 @@ use super::request::Export;
 use crate::time::Micros;
 
 /// Its file, in the unfinished export.
-const FILE: &str = ".checkpoint.json";
+pub(super) const FILE: &str = ".checkpoint.json";
 /// The version of what is written here.
 const VERSION: u32 = 1;
 
@@ -92,7 +92,8 @@ impl Checkpoint {
     }
 
     /// Removes it from an export that is complete.
-    pub(crate) fn remove(folder: &Folder) -> Result<(), ExportError> {
-        folder.remove(FILE)
+    pub(crate) fn remove(directory: &Path) -> Result<(), ExportError> {
+        let path = directory.join(FILE);
+        std::fs::remove_file(&path).map_err(ExportError::file(&path))
     }
 }

@@ -10,14 +10,13 @@ use jiff::Zoned;
 use jiff::civil::{Date, Time};
 
 use super::deliver::{self, Delivered};
-use super::{Export, ExportError, Watch, series};
+use super::series::{self, Series};
+use super::{Export, ExportError, Watch};
 use crate::config::ScheduleConfig;
 use crate::retrieve::Archive;
 
 /// The day of the last turn that came to its end.
 const LAST_TURN: &str = ".last-turn";
-/// Keeps a second process away.
-const LOCK: &str = ".lock";
 
 /// What a turn came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,11 +37,21 @@ pub fn due(now: &Zoned, at: Time, last: Option<Date>) -> Result<Zoned, jiff::Err
     let today = now.date();
     let missed = last.is_some_and(|last| today.yesterday().is_ok_and(|yesterday| last < yesterday));
     let day = match last {
-        Some(last) if last >= today => last.tomorrow()?,
+        // One that is later was made while the clock was wrong.
+        Some(last) if last >= today => today.tomorrow()?,
         _ => today,
     };
     let due = day.to_datetime(at).to_zoned(now.time_zone().clone())?;
     Ok(if missed && due > *now { now.clone() } else { due })
+}
+
+/// The day of the turn that is made now: before today's hour it makes up for yesterday's, and today's is still to come.
+///
+/// # Errors
+/// When the calendar ends.
+pub fn day_of(now: &Zoned, at: Time) -> Result<Date, jiff::Error> {
+    let is_early = now.date().to_datetime(at).to_zoned(now.time_zone().clone())? > *now;
+    if is_early { now.date().yesterday() } else { Ok(now.date()) }
 }
 
 /// The day of the last turn of a series.
@@ -67,11 +76,22 @@ pub fn export(config: &ScheduleConfig) -> Result<Export, ExportError> {
 /// When another process is at it, the archive can't be read, a file can't be written, an export is withheld, or it can't be delivered. The next
 /// turn goes on where this one ended.
 pub async fn turn(archive: &Archive, config: &ScheduleConfig, day: Date, watch: Watch<'_>) -> Result<Turn, ExportError> {
-    let series = config.path.as_path();
-    series::make(series)?;
-    let _lock = lock(series)?;
+    let path = config.path.as_path();
+    let series = Series::open(path)?;
     let export = export(config)?;
     let mut turn = Turn::default();
+    let added = add(archive, export, &series, watch, &mut turn).await;
+    // What is finished is delivered, whatever became of what is new.
+    if let Some(mail) = &config.mail {
+        turn.delivered = deliver::by_mail(path, mail, watch).await?;
+    }
+    added?;
+    keep(&path.join(LAST_TURN), &day.to_string())?;
+    Ok(turn)
+}
+
+/// Finishes what was broken off, then adds what is new.
+async fn add(archive: &Archive, export: Export, series: &Series, watch: Watch<'_>, turn: &mut Turn) -> Result<(), ExportError> {
     let goes_on = series::is_unfinished(series)?;
     let first = series::add(archive, export.clone(), series, watch).await?;
     let second = if goes_on { series::add(archive, export, series, watch).await? } else { None };
@@ -79,21 +99,7 @@ pub async fn turn(archive: &Archive, config: &ScheduleConfig, day: Date, watch: 
         turn.exports += 1;
         turn.messages += produced.messages;
     }
-    if let Some(mail) = &config.mail {
-        turn.delivered = deliver::by_mail(series, mail, watch).await?;
-    }
-    keep(&series.join(LAST_TURN), &day.to_string())?;
-    Ok(turn)
-}
-
-fn lock(series: &Path) -> Result<File, ExportError> {
-    let path = series.join(LOCK);
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(ExportError::file(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(ExportError::Busy(series.to_owned())),
-        Err(fs::TryLockError::Error(error)) => Err(ExportError::file(&path)(error)),
-    }
+    Ok(())
 }
 
 /// Writes a small file as a whole, durably.
@@ -104,7 +110,9 @@ pub(super) fn keep(path: &Path, text: &str) -> Result<(), ExportError> {
         std::io::Write::write_all(&mut file, text.as_bytes())?;
         file.sync_all()
     });
-    written.and_then(|()| fs::rename(&new, path)).map_err(ExportError::file(path))
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let sync = || File::open(directory).and_then(|directory| directory.sync_all());
+    written.and_then(|()| fs::rename(&new, path)).and_then(|()| sync()).map_err(ExportError::file(path))
 }
 
 #[cfg(test)]
@@ -122,6 +130,9 @@ mod tests {
         assert_eq!(due(&berlin("22T03:00:00"), Some("2026-11-22")), berlin("23T02:00:00"));
         assert_eq!(due(&berlin("22T03:00:00"), None), berlin("22T02:00:00"), "the first one");
         assert_eq!(due(&berlin("22T01:00:00"), Some("2026-11-20")), berlin("22T01:00:00"), "yesterday's was missed");
+        assert_eq!(due(&berlin("22T03:00:00"), Some("2036-01-01")), berlin("23T02:00:00"), "the clock was wrong");
+        let day = |text: &str| day_of(&now(&berlin(text)), at).unwrap().to_string();
+        assert_eq!([day("22T01:59:59"), day("22T02:00:00")], ["2026-11-21", "2026-11-22"]);
         // The clocks go from 02:00 to 03:00 on that day.
         let spring = due("2026-03-29T00:30:00+01:00[Europe/Berlin]", Some("2026-03-28"));
         assert_eq!(spring, "2026-03-29T03:00:00+02:00[Europe/Berlin]");

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lettre::AsyncTransport;
 use lettre::address::Envelope;
@@ -23,6 +24,10 @@ use crate::notify::email::{transport, with_sources};
 const ALL: &str = "all";
 /// The largest mail that is sent, as a bound on memory: a unit has at most 8 MiB of text, and stands in it three times.
 const MAX_MAIL_BYTES: u64 = 256 << 20;
+
+/// How long a mail server may take for a mail, and how many bytes a second it takes at least (RFC 5321 §4.5.3.2 allows ten minutes at the end).
+const PATIENCE: Duration = Duration::from_secs(600);
+const SLOWEST: u64 = 64 << 10;
 
 /// What was delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,13 +58,16 @@ pub async fn by_mail(series: &Path, mail: &EmailConfig, watch: Watch<'_>) -> Res
             }
             tell(watch, &directory, sent)?;
             let bytes = letter(&directory.join(name))?;
-            transport.send_raw(&envelope, &bytes).await.map_err(|error| ExportError::Undelivered(with_sources(&error)))?;
+            let patience = PATIENCE + Duration::from_secs(bytes.len() as u64 / SLOWEST);
+            let sent_off = tokio::time::timeout(patience, transport.send_raw(&envelope, &bytes)).await;
+            let silent = |_elapsed| ExportError::Undelivered(format!("the mail server did not answer within {} s", patience.as_secs()));
+            sent_off.map_err(silent)?.map_err(|error| ExportError::Undelivered(with_sources(&error)))?;
             keep(&note, &sent.to_string())?;
             delivered.files += 1;
         }
+        thin(&directory)?;
         keep(&note, ALL)?;
         delivered.exports += 1;
-        thin(&directory)?;
     }
     Ok(delivered)
 }

@@ -160,8 +160,9 @@ fn release(work: &Work, checkpoint: &Checkpoint, gaps: &[crate::retrieve::GapFou
 }
 
 fn finish(work: Work, directory: &Path, produced: Produced) -> Result<Produced, ExportError> {
-    Checkpoint::remove(&work.folder)?;
     work.folder.finish(directory)?;
+    // Until it has its name, it can be gone on with.
+    Checkpoint::remove(directory)?;
     Ok(Produced { directory: directory.to_owned(), ..produced })
 }
 

@@ -155,13 +155,14 @@ impl Folder {
     /// Gives it its name. Nothing may be written any more.
     pub(crate) fn finish(mut self, directory: &Path) -> Result<(), ExportError> {
         self.sync()?;
-        self.remove(LOCK)?;
         if directory.exists() {
             return Err(ExportError::Exists(directory.to_owned()));
         }
         fs::rename(&self.root, directory).map_err(ExportError::file(directory))?;
         let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(ExportError::file(parent))
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(ExportError::file(parent))?;
+        let lock = directory.join(LOCK);
+        fs::remove_file(&lock).map_err(ExportError::file(&lock))
     }
 
     fn make(&self, name: &str) -> Result<File, ExportError> {

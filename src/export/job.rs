@@ -111,15 +111,21 @@ impl Shelf {
         Self { root: root.to_owned() }
     }
 
-    /// All, the newest first.
+    /// All that can be read, the newest first.
     ///
     /// # Errors
     /// When the directory can't be read.
     pub fn list(&self) -> Result<Vec<Job>, ExportError> {
         let mut numbers = self.numbers()?;
         numbers.sort_unstable_by(|one, other| other.cmp(one));
-        let jobs = numbers.into_iter().filter_map(|number| self.get(number).transpose());
-        jobs.collect()
+        let job = |number| match self.get(number) {
+            Ok(job) => job,
+            Err(error) => {
+                log::warn!("an export is left out: {error}");
+                None
+            }
+        };
+        Ok(numbers.into_iter().filter_map(job).collect())
     }
 
     fn numbers(&self) -> Result<Vec<u64>, ExportError> {

@@ -46,7 +46,7 @@ pub fn pack(directory: &Path, out: &mut dyn Write) -> Result<u64, ExportError> {
         let (crc, bytes) = look(directory, name, hash)?;
         let head = local_head(name, crc, bytes);
         out.write_all(&head).map_err(written)?;
-        copy(directory, name, bytes, out)?;
+        copy(directory, name, bytes, hash, out)?;
         entries.push(Entry { crc, bytes, at });
         at += head.len() as u64 + bytes;
         Ok(())
@@ -95,14 +95,19 @@ fn look(directory: &Path, name: &str, hash: Option<&str>) -> Result<(u32, u64), 
     }
 }
 
-fn copy(directory: &Path, name: &str, bytes: u64, out: &mut dyn Write) -> Result<(), ExportError> {
+/// Hands a file on; what changed since it was looked at breaks the archive off.
+fn copy(directory: &Path, name: &str, bytes: u64, hash: Option<&str>, out: &mut dyn Write) -> Result<(), ExportError> {
     let path = directory.join(name);
-    let mut left = bytes;
+    let (mut left, mut sha) = (bytes, Sha256::new());
     read(directory, name, &mut |some| {
         left = left.checked_sub(some.len() as u64).ok_or_else(|| io::Error::other("it grows while it is read"))?;
+        sha.update(some);
         out.write_all(some)
     })?;
-    if left == 0 { Ok(()) } else { Err(ExportError::damaged(&path, "it became shorter while it was read")) }
+    match left == 0 && hash.is_none_or(|hash| hash == hex(&sha.finalize())) {
+        true => Ok(()),
+        false => Err(ExportError::damaged(&path, "it was changed while it was read")),
+    }
 }
 
 fn read(directory: &Path, name: &str, each: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), ExportError> {

@@ -4,7 +4,7 @@
 //! so a range that was looked at never gets another message. There is no other state: an export has its name only when it is whole, and
 //! the next one begins behind the last. One that was broken off is finished first.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -13,21 +13,55 @@ use super::checkpoint::Checkpoint;
 use super::{Export, ExportError, Produced, Watch, manifest, partial, produce, resume};
 use crate::retrieve::{Archive, Query};
 
+/// Keeps a second process away.
+const LOCK: &str = ".lock";
+
 /// Digits of a number in a name: names are in the order of numbers.
 const DIGITS: usize = 15;
 
-/// Adds what is new since the last export of the series, or begins the series; none if nothing was stored since.
+/// A series that no other process adds to.
+#[derive(Debug)]
+pub struct Series {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Series {
+    /// The one in this directory, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When another process is at it, or the directory can't be made.
+    pub fn open(path: &Path) -> Result<Self, ExportError> {
+        make(path)?;
+        let file = path.join(LOCK);
+        let lock = File::options().create(true).truncate(false).write(true).open(&file).map_err(ExportError::file(&file))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(fs::TryLockError::WouldBlock) => Err(ExportError::Busy(path.to_owned())),
+            Err(fs::TryLockError::Error(error)) => Err(ExportError::file(&file)(error)),
+        }
+    }
+}
+
+/// Adds what is new since the last export of the series, or begins the series; none if nothing was stored since. One that was withheld is made anew:
+/// a copy that came while it was counted is no reason to stop for ever.
 ///
 /// # Errors
 /// As [`produce`] and [`resume`], and when the series was begun otherwise, or one of it is missing.
-pub async fn add(archive: &Archive, export: Export, series: &Path, watch: Watch<'_>) -> Result<Option<Produced>, ExportError> {
+pub async fn add(archive: &Archive, export: Export, series: &Series, watch: Watch<'_>) -> Result<Option<Produced>, ExportError> {
     export.check()?;
-    make(series)?;
+    let series = series.path.as_path();
     let found = Found::of(series)?;
     if let Some(directory) = found.unfinished {
         if let Some(checkpoint) = Checkpoint::load(&partial(&directory))? {
             require_same(&asked(&checkpoint.export)?, &asked(&export)?, &directory)?;
-            return resume(archive, &directory, watch).await.map(Some);
+            return match resume(archive, &directory, watch).await {
+                Err(ExportError::Withheld { partial, .. }) => {
+                    fs::remove_dir_all(&partial).map_err(ExportError::file(&partial))?;
+                    produce(archive, checkpoint.export, &directory, watch).await.map(Some)
+                }
+                resumed => resumed.map(Some),
+            };
         }
         // It was broken off before anything was written.
         fs::remove_dir_all(partial(&directory)).map_err(ExportError::file(&directory))?;
@@ -46,7 +80,7 @@ pub async fn add(archive: &Archive, export: Export, series: &Path, watch: Watch<
     produce(archive, Export { query, ..export }, &directory, watch).await.map(Some)
 }
 
-pub(super) fn make(series: &Path) -> Result<(), ExportError> {
+fn make(series: &Path) -> Result<(), ExportError> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
@@ -54,8 +88,8 @@ pub(super) fn make(series: &Path) -> Result<(), ExportError> {
 }
 
 /// Whether an export of the series was broken off.
-pub(super) fn is_unfinished(series: &Path) -> Result<bool, ExportError> {
-    Ok(Found::of(series)?.unfinished.is_some())
+pub(super) fn is_unfinished(series: &Series) -> Result<bool, ExportError> {
+    Ok(Found::of(&series.path)?.unfinished.is_some())
 }
 
 /// The finished exports of a series, in their order.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection as _, SqliteConnection};
 
+use super::checkpoint::FILE as CHECKPOINT;
+use super::series::Series;
 use super::*;
 use crate::retrieve::Archive;
 use crate::store::{Backend, Endpoint};
@@ -176,7 +178,11 @@ fn a_series_holds_every_message_once() {
     let directory = tempfile::tempdir().unwrap();
     let archive = archive(directory.path(), "");
     let series = directory.path().join("series");
-    let add = |export: Export, watch: Watch<'_>| block_on(series::add(&archive, export, &series, watch));
+    let add = |export: Export, watch: Watch<'_>| {
+        let alone = Series::open(&series)?;
+        assert!(matches!(Series::open(&series), Err(ExportError::Busy(_))), "nobody else adds meanwhile");
+        block_on(series::add(&archive, export, &alone, watch))
+    };
     assert_eq!(add(export(Format::Jsonl), &go_on).unwrap().unwrap().messages, 16);
     assert_eq!(add(export(Format::Jsonl), &go_on).unwrap(), None);
     let mut connection = SqliteConnection::establish(directory.path().join("archive.db").to_str().unwrap()).unwrap();
@@ -198,6 +204,27 @@ fn a_series_holds_every_message_once() {
     assert!(matches!(add(export(Format::Jsonl), &go_on), Err(ExportError::Refused(said)) if said.contains("missing")));
 }
 
+/// As when a copy came between the count and the walk.
+#[test]
+fn one_of_a_series_that_does_not_add_up_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    let path = directory.path().join("series");
+    let add = |watch: Watch<'_>| block_on(series::add(&archive, export(Format::Jsonl), &Series::open(&path).unwrap(), watch));
+    let stop_at_the_check = |now: Progress| if now.stage == Stage::Checking { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    assert!(matches!(add(&stop_at_the_check), Err(ExportError::Stopped(_))));
+    let checkpoint = path.join(".000000000000001-000000000000017.part").join(CHECKPOINT);
+    let mut told: serde_json::Value = serde_json::from_slice(&std::fs::read(&checkpoint).unwrap()).unwrap();
+    assert_eq!(told["total"], 16);
+    told["total"] = 15.into();
+    std::fs::write(&checkpoint, told.to_string()).unwrap();
+    assert_eq!(add(&go_on).unwrap().unwrap().messages, 16);
+    assert_eq!(add(&go_on).unwrap(), None);
+    let names = std::fs::read_dir(path.join("000000000000001-000000000000017")).unwrap();
+    let hidden = names.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count();
+    assert_eq!(hidden, 0, "neither lock nor checkpoint stays");
+}
+
 /// A server runs it beside its other work.
 #[test]
 fn a_thread_may_hand_it_to_another() {
@@ -206,7 +233,8 @@ fn a_thread_may_hand_it_to_another() {
     let archive = archive(directory.path(), "");
     is_send(produce(&archive, export(Format::Pdf), directory.path(), &go_on));
     is_send(resume(&archive, directory.path(), &go_on));
-    is_send(series::add(&archive, export(Format::Eml), directory.path(), &go_on));
+    let series = Series::open(directory.path()).unwrap();
+    is_send(series::add(&archive, export(Format::Eml), &series, &go_on));
 }
 
 #[test]

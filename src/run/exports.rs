@@ -108,7 +108,8 @@ async fn turn(
     access.record(&viewer, begun).await.map_err(|error| refused(format!("the audit trail: {error}")))?;
     let archive = Archive::open(&Endpoint::from_config(store), CONNECTIONS).await?;
     let watch = |_: Progress| if *stop.borrow() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let came = daily::turn(&archive, schedule, now.date(), &watch).await;
+    let day = daily::day_of(now, schedule.at).map_err(|error| refused(error.to_string()))?;
+    let came = daily::turn(&archive, schedule, day, &watch).await;
     let ended = match &came {
         Ok(turn) => Event::new(Action::ExportEnd, target).of(turn.messages),
         Err(_) => Event::new(Action::ExportEnd, target).ended(Outcome::Failed),

@@ -29,6 +29,10 @@ async fn all(bearer: &Bearer) -> Result<Value, Trouble> {
 
 /// `POST /exports`: the fields of a search, and `format`, `reason`, `xml`, as a form or in the address.
 pub(super) async fn begin(bearer: Bearer, body: Bytes) -> Response {
+    let is_in_address = bearer.params.pairs().next().is_some();
+    if is_in_address && !body.is_empty() {
+        return Trouble::Wrong("Give the fields as a form or in the address, not both.".to_owned()).json();
+    }
     let params = if body.is_empty() { bearer.params.clone() } else { Params::parse(&body) };
     let clock = match params.get("zone") {
         None => Ok(Clock::default()),
