@@ -67,7 +67,7 @@ pub const BATCH_BYTES: usize = 8 * 1024 * 1024;
 pub const AHEAD_BATCHES: usize = 6;
 
 /// Most bytes of the records in all batches that the writer of a server has in hand, beyond one batch.
-pub const AHEAD_BYTES: usize = 11 * 1024 * 1024;
+pub const AHEAD_BYTES: usize = 14 * 1024 * 1024;
 
 /// Waits between attempts to reach a store: short at first, since most outages are restarts.
 pub const RETRY_WAITS: [Duration; 5] =
