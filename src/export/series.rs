@@ -1,4 +1,4 @@
-//! A series of exports: each holds what is new since the one before, so that together they hold every message exactly once.
+//! A series of exports: each holds what is new since the one before, so that together they hold no message twice.
 //!
 //! Each lies in a directory named by the numbers of messages that it looked at, `FIRST-LAST`. Numbers are given in the order of commits,
 //! so a range that was looked at never gets another message. There is no other state: an export has its name only when it is whole, and

@@ -7,8 +7,7 @@ use super::rows::*;
 
 /// Rows of one statement: enough that its head weighs nothing.
 const ROWS_PER_STATEMENT: usize = 1_000;
-/// A statement ends when it is so long, and a text soon after: far below `max_allowed_packet`, which is 16 MiB by default, and with room for the
-/// largest row.
+/// A statement ends when it is so long, and a text soon after: below `max_allowed_packet`, which is 16 MiB by default, with room for the largest row.
 const STATEMENT_BYTES: usize = 2 * 1024 * 1024;
 const TEXT_BYTES: usize = 8 * 1024 * 1024;
 
