@@ -42,13 +42,18 @@ pub(crate) fn try_for<T>(patience: Duration, mut look: impl FnMut() -> Option<T>
 /// Where [`free_port`] looks: below the range from which systems take the ports of outgoing connections, of which tests make many.
 const PORTS: std::ops::Range<u64> = 10_000..32_000;
 
-/// A port of the loopback interface that was free a moment ago. Another test may take it first: whoever starts a server tries again.
+/// A port of the loopback interface that is free, and that no other test of this run is given while this process lives: a server that a test
+/// restarts finds its port again. Something else on the machine may still take it first: whoever starts a server tries again.
 pub(crate) fn free_port() -> u16 {
+    static LEASES: Mutex<Vec<fs::File>> = Mutex::new(Vec::new());
+    let leases = std::env::temp_dir().join("xmpp-archiver-ports");
+    fs::create_dir_all(&leases).expect("a directory for the leases of ports");
     loop {
         let random = RandomState::new().build_hasher().finish();
-        let port = PORTS.start + random % (PORTS.end - PORTS.start);
-        let port = u16::try_from(port).expect("a port");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let port = u16::try_from(PORTS.start + random % (PORTS.end - PORTS.start)).expect("a port");
+        let lease = fs::File::create(leases.join(port.to_string())).expect("a lease");
+        if lease.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            LEASES.lock().expect("no test died while it took a port").push(lease);
             return port;
         }
     }
