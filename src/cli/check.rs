@@ -1,8 +1,9 @@
 //! `check`: tries the configuration out, and says for each problem what to do about it.
 //!
-//! Every check makes one [`Finding`]. They run in the order in which a message walks: configuration, nodes, spool, databases. A check
+//! Every check makes one [`Finding`]. They run in the order in which a message walks: configuration, nodes, spool, databases, buckets of exports. A check
 //! that can't be made (no network, no database) leaves out those that hang on it; the others go on.
 
+mod bucket;
 mod database;
 mod disk;
 mod finding;
@@ -49,6 +50,9 @@ async fn gather(config: &Config, offline: bool) -> Vec<Finding> {
     for store in &config.stores {
         disk::check_database_file(store, &mut findings);
         database::check(store, offline, &mut findings).await;
+    }
+    for export in &config.exports {
+        bucket::check(export, offline, &mut findings).await;
     }
     findings.all
 }

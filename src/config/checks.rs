@@ -39,7 +39,7 @@ pub(super) fn check_stores(stores: &[Option<StoreConfig>], mistakes: &mut Vec<Mi
 
 /// Exports have names and directories of their own.
 pub(super) fn check_exports(exports: &[Option<ScheduleConfig>], mistakes: &mut Vec<Mistake>) {
-    let (mut names, mut paths) = (HashSet::new(), HashSet::new());
+    let (mut names, mut paths, mut places) = (HashSet::new(), HashSet::new(), HashSet::new());
     for (index, export) in exports.iter().enumerate() {
         let Some(export) = export else { continue };
         if !names.insert(&export.name) {
@@ -47,6 +47,9 @@ pub(super) fn check_exports(exports: &[Option<ScheduleConfig>], mistakes: &mut V
         }
         if !paths.insert(&export.path) {
             mistakes.push(Mistake::at(format!("export.{index}.path"), "is the directory of another export too: must be unique"));
+        }
+        if export.s3.as_ref().is_some_and(|s3| !places.insert((&s3.endpoint, &s3.bucket, &s3.prefix))) {
+            mistakes.push(Mistake::at(format!("export.{index}.s3.prefix"), "is the place of another export too: must be unique"));
         }
     }
 }

@@ -136,6 +136,19 @@ pub const WEB_KEY_FILE: &str = "access.key";
 /// The most exports by the clock.
 pub const EXPORTS: usize = 100;
 
+/// The region of servers that have none of their own.
+pub const S3_REGION: &str = "us-east-1";
+
+/// How long an object may be kept: S3 has no longer time.
+pub const S3_RETAIN_DAYS: Bounds<u64> = Bounds { default: 1, least: 1, most: 36_500 };
+
+/// The parts of a large file: S3 takes no smaller ones.
+pub const S3_PART_SIZE: Bounds<ByteSize> =
+    Bounds { default: ByteSize::mebibytes(16), least: ByteSize::mebibytes(5), most: ByteSize::mebibytes(512) };
+
+/// A key of S3 has 1,024 bytes at most, of which the names of exports and files need some.
+pub const S3_PREFIX_BYTES: usize = 512;
+
 /// When they are made: hour and minute.
 pub const EXPORT_AT: [i8; 2] = [2, 0];
 

@@ -17,6 +17,7 @@ mod read;
 mod read_node;
 mod read_operation;
 mod read_web;
+mod s3;
 mod schedule;
 mod secret;
 mod section;
@@ -36,6 +37,7 @@ pub use canary::{CanaryConfig, CanaryTls};
 pub use load::SEARCHED_FILES;
 pub use mistake::{ConfigErrors, Mistake};
 pub use operation::{AlarmConfig, EmailConfig, EmailTls, HttpConfig};
+pub use s3::{S3Config, S3Lock};
 pub use schedule::ScheduleConfig;
 pub use secret::{SecretError, SecretSource};
 pub use url::StoreUrl;
@@ -302,11 +304,18 @@ impl Config {
         })
     }
 
-    /// The passwords for the mail servers of exports.
+    /// The secrets for the mail servers and buckets of exports.
     fn unreadable_export_passwords(&self) -> impl Iterator<Item = Mistake> {
-        self.exports.iter().enumerate().filter_map(|(index, export)| {
-            let password = export.mail.as_ref()?.password.as_ref()?;
-            Some(Mistake::at(format!("export.{index}.mail.password"), password.read().err()?.to_string()))
+        self.exports.iter().enumerate().flat_map(|(index, export)| {
+            let password = export.mail.as_ref().and_then(|mail| mail.password.as_ref());
+            let key = export.s3.as_ref().map(|s3| &s3.secret_access_key);
+            let token = export.s3.as_ref().and_then(|s3| s3.session_token.as_ref());
+            let secrets = [("mail.password", password), ("s3.secret_access_key", key), ("s3.session_token", token)];
+            secrets.into_iter().filter_map(move |(name, secret)| {
+                let secret = secret?;
+                let way = secret.key().trim_start_matches("secret");
+                Some(Mistake::at(format!("export.{index}.{name}{way}"), secret.read().err()?.to_string()))
+            })
         })
     }
 

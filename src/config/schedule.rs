@@ -10,6 +10,7 @@ use super::mistake::Mistake;
 use super::operation::EmailConfig;
 use super::read::Remarks;
 use super::read_operation::{read_email, require};
+use super::s3::{S3Config, read_s3};
 use super::section::{Section, entry_text};
 use super::{defaults, read};
 use crate::export::Format;
@@ -50,6 +51,9 @@ pub struct ScheduleConfig {
     /// The journal mailbox that it is sent to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mail: Option<EmailConfig>,
+    /// The bucket that it is put into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3: Option<S3Config>,
 }
 
 impl ScheduleConfig {
@@ -67,6 +71,7 @@ fn clock<S: Serializer>(at: &Time, serializer: S) -> Result<S::Ok, S::Error> {
 pub(super) fn read_schedule(mut section: Section<'_>, stores: &[String], remarks: &mut Remarks) -> Option<ScheduleConfig> {
     let mail = read_email(section.table("mail"), remarks);
     let name = read::plain_name(&mut section, "export");
+    let s3 = read_s3(section.table("s3"), name.as_deref(), remarks);
     let store = store(&mut section, stores);
     let query = query(&mut section);
     let format = section.choice("format", &FORMATS, if mail.is_some() { Format::Eml } else { Format::Jsonl });
@@ -78,9 +83,13 @@ pub(super) fn read_schedule(mut section: Section<'_>, stores: &[String], remarks
         let key = section.key("format");
         section.push(Mistake::at(key, "must be eml where the export is sent by mail"));
     }
+    if mail.is_some() && s3.is_some() {
+        let key = section.key("s3");
+        section.push(Mistake::at(key, "stands beside mail; must be one of the two: make two exports of the same conditions"));
+    }
     let xml = section.truth("xml", false);
     section.finish();
-    Some(ScheduleConfig { name: name?, store: store?, query: query?, format, xml, at, zone: zone?, path: path?, mail })
+    Some(ScheduleConfig { name: name?, store: store?, query: query?, format, xml, at, zone: zone?, path: path?, mail, s3 })
 }
 
 fn store(section: &mut Section<'_>, stores: &[String]) -> Option<String> {

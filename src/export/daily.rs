@@ -11,7 +11,7 @@ use jiff::civil::{Date, Time};
 
 use super::deliver::{self, Delivered};
 use super::series::{self, Series};
-use super::{Export, ExportError, Watch};
+use super::{Export, ExportError, Watch, s3};
 use crate::config::ScheduleConfig;
 use crate::retrieve::Archive;
 
@@ -84,6 +84,9 @@ pub async fn turn(archive: &Archive, config: &ScheduleConfig, day: Date, watch: 
     // What is finished is delivered, whatever became of what is new.
     if let Some(mail) = &config.mail {
         turn.delivered = deliver::by_mail(path, mail, watch).await?;
+    }
+    if let Some(s3) = &config.s3 {
+        turn.delivered = s3::by_s3(path, s3, watch).await?;
     }
     added?;
     keep(&path.join(LAST_TURN), &day.to_string())?;

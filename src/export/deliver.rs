@@ -16,12 +16,12 @@ use lettre::message::Mailbox;
 
 use super::daily::keep;
 use super::manifest::SUMS;
-use super::{ExportError, Progress, Stage, Watch, series};
+use super::{ExportError, Progress, Stage, Watch, s3, series};
 use crate::config::EmailConfig;
 use crate::notify::email::{transport, with_sources};
 
 /// What an export is of which all is delivered.
-const ALL: &str = "all";
+pub(super) const ALL: &str = "all";
 /// The largest mail that is sent, as a bound on memory: a unit has at most 8 MiB of text, and stands in it three times.
 const MAX_MAIL_BYTES: u64 = 256 << 20;
 
@@ -34,7 +34,7 @@ const SLOWEST: u64 = 64 << 10;
 pub struct Delivered {
     /// Exports that are delivered as a whole.
     pub exports: u64,
-    /// Mails or files.
+    /// Mails or objects.
     pub files: u64,
 }
 
@@ -78,7 +78,8 @@ fn envelope(mail: &EmailConfig) -> Result<Envelope, String> {
     Envelope::new(Some(address(&mail.from)?), to).map_err(|error| error.to_string())
 }
 
-fn note(directory: &Path) -> PathBuf {
+/// The file that says how far an export is delivered.
+pub(super) fn note(directory: &Path) -> PathBuf {
     let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     directory.with_file_name(format!(".sent-{name}"))
 }
@@ -87,6 +88,8 @@ fn note(directory: &Path) -> PathBuf {
 fn done(note: &Path) -> Result<Option<u64>, ExportError> {
     match fs::read_to_string(note) {
         Ok(text) if text.trim() == ALL => Ok(None),
+        // What was noted of a bucket says nothing of mails.
+        Ok(text) if text.starts_with(s3::WORD) => Ok(Some(0)),
         Ok(text) => text.trim().parse().map(Some).map_err(|error| ExportError::damaged(note, error)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Some(0)),
         Err(error) => Err(ExportError::file(note)(error)),
@@ -123,7 +126,7 @@ fn thin(directory: &Path) -> Result<(), ExportError> {
     Ok(())
 }
 
-fn tell(watch: Watch<'_>, directory: &Path, sent: u64) -> Result<(), ExportError> {
+pub(super) fn tell(watch: Watch<'_>, directory: &Path, sent: u64) -> Result<(), ExportError> {
     match watch(Progress { stage: Stage::Delivering, messages: sent, total: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(ExportError::Stopped(directory.to_owned())),

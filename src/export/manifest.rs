@@ -22,7 +22,7 @@ use crate::retrieve::{GapFound, names};
 use crate::time::{Micros, now, rfc3339};
 
 /// Their names.
-const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const SUMS: &str = "SHA256SUMS";
 /// The version of the manifest's form.
 const VERSION: u32 = 1;

@@ -20,6 +20,7 @@ mod manifest;
 pub mod parcel;
 pub(crate) mod record;
 mod request;
+pub(crate) mod s3;
 pub mod series;
 #[cfg(test)]
 mod tests;

@@ -128,5 +128,8 @@ fn target(schedule: &ScheduleConfig) -> Value {
     if let (Some(mail), Some(target)) = (&schedule.mail, target.as_object_mut()) {
         target.insert("mail".to_owned(), json!(mail.to));
     }
+    if let (Some(s3), Some(target)) = (&schedule.s3, target.as_object_mut()) {
+        target.insert("s3".to_owned(), json!(s3.place()));
+    }
     target
 }

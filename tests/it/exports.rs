@@ -2,6 +2,7 @@
 //! want to break an export; and exports that are killed.
 
 mod daily;
+mod s3;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

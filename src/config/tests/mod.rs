@@ -61,13 +61,15 @@ fn the_example_names_every_option() {
     let more = ["secret_file", "secret_env", "webhook_secret_file", "webhook_secret_env", "password_file", "password_env"];
     let mut keys: Vec<String> = more.map(str::to_owned).to_vec();
     keys.extend(["client_secret_file", "client_secret_env"].map(str::to_owned));
-    let inner = ["email", "oidc", "roles", "canary", "mail"];
+    keys.extend(["secret_access_key_file", "secret_access_key_env", "session_token_file", "session_token_env"].map(str::to_owned));
+    let inner = ["email", "oidc", "roles", "canary", "mail", "s3"];
     let tables = [
         &effective["alarm"]["email"],
         &effective["web"]["oidc"],
         &effective["web"]["oidc"]["roles"],
         &effective["node"][0]["canary"],
         &effective["export"][0]["mail"],
+        &effective["export"][1]["s3"],
     ];
     for table in tables {
         keys.extend(table.as_table().unwrap().keys().filter(|key| !inner.contains(&key.as_str())).cloned());
@@ -90,10 +92,12 @@ fn the_example_names_every_option() {
 const WITH_WAYS: &str = "[alarm]\nwebhook = \"https://hooks.example/hunter2\"\nwebhook_secret = \"hunter2\"\nwebhook_tls_ca = \"a\"\njids = [\"Admin@Example.com\"]\n\
     [alarm.email]\nserver = \"mail.example\"\ntls = \"tls\"\ntls_ca = \"b\"\nuser = \"me\"\npassword = \"hunter2\"\nfrom = \"Archive <a@b.example>\"\nto = [\"c@d.example\"]\n";
 
-/// Exports by the clock, one of them by mail.
+/// Exports by the clock, one of them by mail, one for a bucket.
 const WITH_EXPORT: &str = "[[export]]\nname = \"journal\"\npath = \"a\"\nquery = \"room=tea%40rooms.example&has=file\"\nat = \"23:30\"\nzone = \"Europe/Berlin\"\n\
     [export.mail]\nserver = \"mail.example\"\nuser = \"me\"\npassword = \"hunter2\"\nfrom = \"a@b.example\"\nto = [\"journal@d.example\"]\n\
-    [[export]]\npath = \"b\"\n";
+    [[export]]\npath = \"b\"\n\
+    [export.s3]\nendpoint = \"https://s3.example\"\nbucket = \"vault\"\naccess_key_id = \"me\"\nsecret_access_key = \"hunter2\"\nsession_token = \"hunter2\"\n\
+    lock = \"compliance\"\nretain_days = 30\ntls_ca = \"a\"\n";
 
 #[test]
 fn exports_by_the_clock_are_read() {
@@ -102,7 +106,9 @@ fn exports_by_the_clock_are_read() {
     assert_eq!((journal.format, journal.at.to_string()), (crate::export::Format::Eml, "23:30:00".to_owned()));
     assert_eq!((plain.name.as_str(), plain.query.as_str(), plain.zone.as_str()), ("export", "", "UTC"));
     assert_eq!((plain.format, plain.at.to_string()), (crate::export::Format::Jsonl, "02:00:00".to_owned()));
-    assert!(!config.effective_toml().unwrap().contains("hunter2"));
+    let effective = config.effective_toml().unwrap();
+    assert!(!effective.contains("hunter2"));
+    assert_eq!(load(&effective).unwrap().effective_toml().unwrap(), effective);
     for (wrong, key) in [
         ("[[export]]", "export.0.path"),
         ("[[export]]\npath = \"a\"\nquery = \"from=yesterday\"", "export.0.query"),
@@ -119,6 +125,46 @@ fn exports_by_the_clock_are_read() {
     ] {
         let said = load(wrong).unwrap_err().to_string();
         assert!(said.contains(key), "{wrong}: {said}");
+    }
+}
+
+#[test]
+fn a_bucket_is_read() {
+    let bucket = load(WITH_EXPORT).unwrap().exports.remove(1).s3.unwrap();
+    assert_eq!((bucket.place().as_str(), bucket.region.as_str(), bucket.retain_days), ("s3://vault/export", "us-east-1", Some(30)));
+    assert!(bucket.path_style && !bucket.legal_hold && bucket.lock == S3Lock::Compliance);
+    let with = |lines: &str| {
+        format!(
+            "[[export]]\npath = \"a\"\n[export.s3]\nendpoint = \"https://s3.example:9000/\"\nbucket = \"vault\"\naccess_key_id = \"me\"\n\
+             secret_access_key_env = \"S3_SECRET\"\n{lines}"
+        )
+    };
+    let least = load(&with("prefix = \"/a/b/\"")).unwrap().exports.remove(0).s3.unwrap();
+    assert_eq!(
+        (least.place().as_str(), least.endpoint.as_str(), least.lock),
+        ("s3://vault/a/b", "https://s3.example:9000", S3Lock::Bucket)
+    );
+    for (wrong, key) in [
+        ("[[export]]\npath = \"a\"\n[export.s3]\nregion = \"x\"".to_owned(), "export.0.s3.secret_access_key: missing"),
+        (with("secret_access_key = \"b\""), "export.0.s3.secret_access_key: given more than once"),
+        (with("retain_days = 3"), "export.0.s3.retain_days: is decided by the bucket"),
+        (with("lock = \"governance\""), "export.0.s3.retain_days: missing"),
+        (with("lock = \"none\""), "export.0.s3.lock"),
+        (with("part_size = \"1 MiB\""), "export.0.s3.part_size"),
+        (with("prefix = \"a/../b\""), "export.0.s3.prefix"),
+        (with("").replace("https", "http"), "export.0.s3.endpoint: is without TLS"),
+        (with("").replace("example:9000/", "example/path"), "export.0.s3.endpoint: must be the server's URL"),
+        (with("").replace("vault", "a/b"), "export.0.s3.bucket"),
+        (with("[export.mail]\nserver = \"localhost\"\nfrom = \"a@b.example\"\nto = [\"c@d.example\"]"), "export.0.s3: stands beside mail"),
+        (with("prefix = \"p\"\n") + &with("prefix = \"p\"").replace("path = \"a\"", "name = \"b\"\npath = \"b\""), "export.1.s3.prefix"),
+    ] {
+        let said = load(&wrong).unwrap_err().to_string();
+        assert!(said.contains(key), "{wrong}: {said}");
+    }
+    for right in
+        [with("").replace("https://s3.example:9000", "http://127.0.0.1:9000"), with("allow_plain_http = true").replace("https", "http")]
+    {
+        load(&right).unwrap();
     }
 }
 

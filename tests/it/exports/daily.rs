@@ -86,7 +86,7 @@ fn says(id: usize) -> String {
 }
 
 /// An archiver with exports by the clock, and a node that plays to it.
-fn archiver(exports: &str) -> (Played, Archiver) {
+pub(super) fn archiver(exports: &str) -> (Played, Archiver) {
     let node = Played::new("node", "archive.example", "example.com", "muc.example.com", "prosody");
     let archiver = Archiver::for_played(StoreKind::Sqlite, "", &[&node]);
     let key = archiver.spool().with_file_name("access.key");
@@ -96,16 +96,16 @@ fn archiver(exports: &str) -> (Played, Archiver) {
 }
 
 /// Has a day pass for a series.
-fn next_day(series: &Path) {
+pub(super) fn next_day(series: &Path) {
     std::fs::write(series.join(".last-turn"), "2026-01-01").expect("the day");
 }
 
-fn turn_is_over(series: &Path) {
+pub(super) fn turn_is_over(series: &Path) {
     let over = || std::fs::read_to_string(series.join(".last-turn")).ok().filter(|day| day != "2026-01-01");
     wait_for("the export to be made", over);
 }
 
-fn finished(series: &Path) -> Vec<String> {
+pub(super) fn finished(series: &Path) -> Vec<String> {
     let entries =
         std::fs::read_dir(series).expect("a series").map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
     let mut names: Vec<String> = entries.filter(|name| !name.starts_with('.')).collect();
