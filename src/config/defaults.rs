@@ -149,6 +149,9 @@ pub const S3_PART_SIZE: Bounds<ByteSize> =
 /// A key of S3 has 1,024 bytes at most, of which the names of exports and files need some.
 pub const S3_PREFIX_BYTES: usize = 512;
 
+/// The name of the export that has none.
+pub const EXPORT_NAME: &str = "export";
+
 /// When they are made: hour and minute.
 pub const EXPORT_AT: [i8; 2] = [2, 0];
 

@@ -150,10 +150,10 @@ fn bucket(section: &mut Section<'_>) -> Option<String> {
 
 /// Two series in one place would hinder each other, so each has its name there.
 fn prefix(section: &mut Section<'_>, name: Option<&str>) -> String {
-    let text = section.text("prefix").unwrap_or_else(|| name.unwrap_or_default().to_owned());
+    let text = section.text("prefix").unwrap_or_else(|| name.unwrap_or(defaults::EXPORT_NAME).to_owned());
     let prefix = text.trim_matches('/');
     let is_wrong = |part: &str| part.is_empty() || part == "." || part == ".." || part.chars().any(char::is_control);
-    if !prefix.is_empty() && (prefix.split('/').any(is_wrong) || prefix.len() > defaults::S3_PREFIX_BYTES) {
+    if prefix.split('/').any(is_wrong) || prefix.len() > defaults::S3_PREFIX_BYTES {
         let key = section.key("prefix");
         section.push(Mistake::at(key, "must be names with a slash between them, such as archive/journal").with_text(&text));
     }

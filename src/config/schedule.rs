@@ -36,6 +36,7 @@ pub struct ScheduleConfig {
     /// The store.
     pub store: String,
     /// The conditions as they stand in the address of a search in the console; empty is everything.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub query: String,
     /// The format.
     pub format: Format,
@@ -70,7 +71,7 @@ fn clock<S: Serializer>(at: &Time, serializer: S) -> Result<S::Ok, S::Error> {
 /// Reads the table; `None` if a key that must be there is missing or wrong.
 pub(super) fn read_schedule(mut section: Section<'_>, stores: &[String], remarks: &mut Remarks) -> Option<ScheduleConfig> {
     let mail = read_email(section.table("mail"), remarks);
-    let name = read::plain_name(&mut section, "export");
+    let name = read::plain_name(&mut section, defaults::EXPORT_NAME);
     let s3 = read_s3(section.table("s3"), name.as_deref(), remarks);
     let store = store(&mut section, stores);
     let query = query(&mut section);

@@ -248,28 +248,24 @@ fn a_bucket_that_can_not_take_or_lock_it_is_told_and_then_mended() {
     let reader =
         settings.replace(&server.key("archiver", "id"), &server.key("reader", "id")).replace(&secret, &server.key("reader", "secret"));
     let absent = format!("http://127.0.0.1:{}", free_port());
-    for (wrong, said, advice, checked) in [
-        (settings.replace(&secret, "hunter2"), "SignatureDoesNotMatch", "mend `secret_access_key`", "SignatureDoesNotMatch"),
-        (settings.replace("vault-by-default", "plain"), "no Object Lock", "turn on Object Lock", "no Object Lock"),
-        (settings.replace("vault-by-default", "nobodys"), "NoSuchBucket", "make the bucket", "NoSuchBucket"),
-        (settings.replace("vault-by-default", "vault"), "nothing would be locked", "default retention", "nothing would be locked"),
-        (reader, "AccessDenied", "s3:PutObject", "Object Lock is on"),
-        (
-            settings.replace(&format!("http://127.0.0.1:{}", server.port), &absent),
-            "Connection refused",
-            "check `endpoint`",
-            "Connection refused",
-        ),
+    for (wrong, said, advice) in [
+        (settings.replace(&secret, "hunter2"), "SignatureDoesNotMatch", "mend `secret_access_key`"),
+        (settings.replace("vault-by-default", "plain"), "no Object Lock", "turn on Object Lock"),
+        (settings.replace("vault-by-default", "nobodys"), "NoSuchBucket", "make the bucket"),
+        (settings.replace("vault-by-default", "vault"), "nothing would be locked", "default retention"),
+        (reader, "AccessDenied", "s3:PutObject"),
+        (settings.replace(&format!("http://127.0.0.1:{}", server.port), &absent), "Connection refused", "check `endpoint`"),
     ] {
         archiver.set_settings(&wrong);
-        let output = archiver.command(&["check", "--format", "json"]);
-        let report = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(report.contains(checked), "{said}: {report}");
         archiver.start();
         alarm(&archiver, said);
         alarm(&archiver, advice);
         archiver.stop();
     }
+    archiver.set_settings(&settings.replace("vault-by-default", "plain"));
+    let checked = |archiver: &Archiver| String::from_utf8_lossy(&archiver.command(&["check", "--format", "json"]).stdout).into_owned();
+    let report = checked(&archiver);
+    assert!(report.contains("s3://plain/journal: the bucket has no Object Lock"), "{report}");
     for bucket in ["vault", "vault-by-default"] {
         assert_eq!(server.holds(bucket)["objects"], json!([]), "nothing is put where it would not be locked");
     }
@@ -307,6 +303,6 @@ fn a_bucket_that_can_not_take_or_lock_it_is_told_and_then_mended() {
     archiver.stop();
     let logged = archiver.logged();
     assert!(!logged.contains(&secret) && !logged.contains("hunter2"));
-    let report = String::from_utf8_lossy(&archiver.command(&["check", "--format", "json"]).stdout).into_owned();
+    let report = checked(&archiver);
     assert!(report.contains("by default GOVERNANCE, 3 days"), "{report}");
 }

@@ -4,7 +4,7 @@
 
 What moto lets pass is refused before it, as S3 refuses it: a body that is not the one that was signed, headers of S3's that are not signed, a clock
 that is wrong, a checksum that is not the body's. What is there survives the death of the server. HOME/fault holds what goes wrong next, as JSON:
-which requests ("method", "match" in path and query, "nth" of these) and how ("do": die, die-after, slow-down, cut).
+which requests ("method", "match" in path and query, "nth" of these) and how ("do": die, die-after, slow-down).
 """
 
 import base64, datetime, hashlib, json, os, pickle, sys, threading
@@ -40,7 +40,7 @@ def begin():
         if is_locked:
             bucket.object_lock_enabled = True
             BUCKETS.put_bucket_versioning(name, "Enabled")
-    BUCKETS.put_object_lock_configuration("vault-by-default", True, "GOVERNANCE", 3, None)
+    BUCKETS.put_object_lock_configuration("vault-by-default", True, "GOVERNANCE", 3, 0)
     json.dump(keys, open(KEYS, "w"))
 
 
