@@ -5,7 +5,7 @@
 With a key, it puts an object there that is none of ours.
 """
 
-import hashlib, json, os, sys
+import base64, hashlib, json, os, sys
 
 import boto3
 from botocore.config import Config
@@ -13,16 +13,21 @@ from botocore.exceptions import ClientError
 
 home, port, bucket, *put = sys.argv[1:]
 key = json.load(open(os.path.join(home, "keys.json")))["archiver"]
+authority = os.path.join(home, "authority.crt")
+is_tls = os.path.exists(authority)
 s3 = boto3.client(
     "s3",
-    endpoint_url="http://127.0.0.1:" + port,
+    endpoint_url=("https" if is_tls else "http") + "://127.0.0.1:" + port,
+    verify=authority if is_tls else None,
     region_name="us-east-1",
     aws_access_key_id=key["id"],
     aws_secret_access_key=key["secret"],
-    config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+    config=Config(s3={"addressing_style": "path", "payload_signing_enabled": True}, retries={"max_attempts": 1}),
 )
 if put:
-    s3.put_object(Bucket=bucket, Key=put[0], Body=put[1].encode(), ChecksumAlgorithm="SHA256")
+    body = put[1].encode()
+    digest = lambda kind: base64.b64encode(hashlib.new(kind, body).digest()).decode()
+    s3.put_object(Bucket=bucket, Key=put[0], Body=body, ContentMD5=digest("md5"), ChecksumSHA256=digest("sha256"))
 objects = []
 for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
     assert not page.get("DeleteMarkers"), page

@@ -3,7 +3,8 @@
     s3_server.py HOME PORT
 
 What moto lets pass is refused before it, as S3 refuses it: a body that is not the one that was signed, headers of S3's that are not signed, a clock
-that is wrong, a checksum that is not the body's. What is there survives the death of the server. HOME/fault holds what goes wrong next, as JSON:
+that is wrong, a checksum that is not the body's. What is there survives the death of the server. With HOME/server.crt it
+speaks TLS. HOME/fault holds what goes wrong next, as JSON:
 which requests ("method", "match" in path and query, "nth" of these) and how ("do": die, die-after, slow-down).
 """
 
@@ -141,4 +142,7 @@ else:
     keep()
 settings.INITIAL_NO_AUTH_ACTION_COUNT = 0.0
 MotoRequestHandler.protocol_version = "HTTP/1.1"
-run_simple("127.0.0.1", PORT, Checked(DomainDispatcherApplication(create_backend_app)), threaded=True, request_handler=MotoRequestHandler)
+certificate = [os.path.join(HOME, name) for name in ("server.crt", "server.key")]
+tls = tuple(certificate) if os.path.exists(certificate[0]) else None
+app = Checked(DomainDispatcherApplication(create_backend_app))
+run_simple("127.0.0.1", PORT, app, threaded=True, request_handler=MotoRequestHandler, ssl_context=tls)
