@@ -219,11 +219,11 @@ fn each_file_is_one_locked_object_whatever_breaks() {
     turn_is_over(&series);
     archiver.stop();
     is_all_there(&server, "vault", &series);
-    // Both die between two parts of the next day's.
+    // Both die when the parts of the next day's have become an object, which nothing has locked yet.
     std::fs::write(series.join(".last-turn"), "2999-01-01").expect("the day");
     capture(&mut node, &mut archiver, bodies.len(), &bodies);
     next_day(&series);
-    server.go_wrong("PUT", "partNumber=3", 1, "die-after");
+    server.go_wrong("POST", "uploadId=", 1, "die-after");
     archiver.start();
     server.has_died();
     archiver.kill();
