@@ -104,15 +104,16 @@ impl Glewlwyd {
         administrator.add_client(secret, returns);
     }
 
-    /// Walks from where the console sends a browser to where the provider sends it back: logs in and agrees on its log-in page.
-    pub(crate) fn log_in(&self, walker: &mut Walker, begin: &Url, name: &str, password: &str) -> Result<Url, Page> {
+    /// Walks from where the console sends a browser to where the provider sends it back: logs in and agrees on its log-in page. Else the status of
+    /// its refusal.
+    pub(crate) fn log_in(&self, walker: &mut Walker, begin: &Url, name: &str, password: &str) -> Result<Url, u16> {
         let page = walker.get(begin);
         assert_eq!((page.status, page.target().path()), (302, "/login.html"), "{page:?}");
         let query: Vec<(String, String)> = page.target().query_pairs().into_owned().collect();
         let given = |name: &str| query.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone()).expect("what it was given");
         let answer = walker.send_json("POST", &self.url("/api/auth"), &json!({ "username": name, "password": password }));
         if answer.status != 200 {
-            return Err(answer);
+            return Err(answer.status);
         }
         let agreed = walker.send_json("PUT", &self.url(&format!("/api/auth/grant/{CLIENT}")), &json!({ "scope": given("scope") }));
         assert_eq!(agreed.status, 200, "{agreed:?}");
