@@ -120,6 +120,8 @@ struct Vouched {
 enum Doubt {
     /// The provider can't be asked, or does not answer us: that says nothing of whoever came.
     Away(SignInError),
+    /// It let nobody in, and says this word: a person said no there, for one.
+    Unwilling(String),
     /// What came does not hold.
     Wrong(String),
 }
@@ -164,24 +166,25 @@ impl Access {
         {
             return Err(SignInError::Stale("the answer is not to what this browser asked: begin anew".to_owned()));
         }
-        if let Some(error) = back.error {
-            return Err(self.sent_away(config, word(error), back.address).await?);
-        }
         self.enter(back.address)?;
-        let vouched = match self.vouched(config, &remembered, back.code).await {
+        let vouched = match back.error {
+            Some(error) => Err(sent_back(config, word(error))),
+            None => self.vouched(config, &remembered, back.code).await,
+        };
+        let vouched = match vouched {
             Ok(vouched) => vouched,
-            Err(doubt) => {
-                let refused = self.refuse(Who::Name(String::new()), back.address, "provider").await?;
-                return Err(match doubt {
-                    Doubt::Wrong(said) => {
-                        log::warn!("signing in by {} failed: {said}", config.issuer);
-                        refused
-                    }
-                    Doubt::Away(error) => {
-                        self.inner.gate.leave(back.address, now);
-                        error
-                    }
-                });
+            Err(Doubt::Away(error)) => {
+                self.inner.gate.leave(back.address, now);
+                return Err(error);
+            }
+            Err(Doubt::Wrong(said)) => {
+                log::warn!("signing in by {} failed: {said}", config.issuer);
+                return Err(self.refuse(Who::Name(String::new()), back.address, "provider").await?);
+            }
+            Err(Doubt::Unwilling(said)) => {
+                log::warn!("{} sent somebody back: {said}", config.issuer);
+                self.refuse(Who::Name(String::new()), back.address, "provider").await?;
+                return Err(SignInError::Stale(format!("The company’s log-in let nobody in ({said}).")));
             }
         };
         let Some((account, roles)) = self.account_of(config, &vouched, back.address).await? else {
@@ -196,16 +199,6 @@ impl Access {
     fn provider_config(&self) -> Result<&OidcConfig, SignInError> {
         let config = self.inner.settings.oidc.as_ref();
         config.ok_or_else(|| AccessError::Missing("no provider is configured".to_owned()).into())
-    }
-
-    /// The provider itself let nobody in: a person said no there, or it has trouble of its own.
-    async fn sent_away(&self, config: &OidcConfig, error: &str, address: IpAddr) -> Result<SignInError, AccessError> {
-        log::warn!("{} sent somebody back: {error}", config.issuer);
-        self.refuse(Who::Name(String::new()), address, "provider").await?;
-        Ok(match error {
-            "server_error" | "temporarily_unavailable" => SignInError::Away(format!("the provider {} says {error}", config.issuer)),
-            _ => SignInError::Stale(format!("The company’s log-in let nobody in ({error}).")),
-        })
     }
 
     async fn client(&self, config: &OidcConfig, anew: bool) -> Result<Client, SignInError> {
@@ -363,6 +356,14 @@ fn away(config: &OidcConfig, error: &dyn std::fmt::Display) -> SignInError {
     let said = format!("the provider {} can't be asked: {error}", config.issuer);
     log::error!("{said}");
     SignInError::Away(said)
+}
+
+/// The provider sent somebody back with an error (RFC 6749 section 4.1.2.1).
+fn sent_back(config: &OidcConfig, error: &str) -> Doubt {
+    match error {
+        "server_error" | "temporarily_unavailable" => Doubt::Away(away(config, &error)),
+        _ => Doubt::Unwilling(error.to_owned()),
+    }
 }
 
 /// Whether the provider does not take us, rather than the code that somebody brought (RFC 6749 section 5.2).
