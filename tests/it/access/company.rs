@@ -113,12 +113,14 @@ impl Company {
         rows[rows.len() - count..].to_vec()
     }
 
+    /// All of them.
     fn rows(&self) -> Vec<String> {
         let filter = AuditFilter { oldest_first: true, ..AuditFilter::default() };
         let rows = self.runtime.block_on(self.access.audit(&Viewer::console("tester"), &filter)).expect("the audit trail");
         let told =
             |row: &xmpp_archiver::access::AuditRow| format!("{} {} {}", row.action, row.actor, row.outcome.expect("an outcome").word());
-        rows.iter().map(told).collect()
+        // That it was looked at is written down as well.
+        rows.iter().filter(|row| row.action != "view-audit").map(told).collect()
     }
 
     fn logged(&self) -> String {
