@@ -426,10 +426,10 @@ fn open_store(config: &Config, store: &StoreConfig, running: &Running, stop: wat
         alarms: alarms.clone(),
     };
     let index = Arc::new(IndexStats::default());
-    let indexer = start_indexer(store, &appender, &stats, &index, stop.clone())?;
+    let indexer = if store.index { Some(start_indexer(store, &appender, &stats, &index, stop.clone())?) } else { None };
     let pipeline = Pipeline::start(settings, reader, recovered.spool_id, appender.clone(), Handle::current(), stop)?;
     let disks = disks(dir, store);
-    Ok(OpenStore { appender, stats, pipeline, indexer: Some(indexer), index, rules, ages: Arc::default(), disks })
+    Ok(OpenStore { appender, stats, pipeline, indexer, index, rules, ages: Arc::default(), disks })
 }
 
 /// The indexer lets the pipeline go first while records wait for longer than this.

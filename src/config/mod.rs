@@ -102,6 +102,8 @@ pub struct StoreConfig {
     pub batch_messages: usize,
     /// Whether `run` runs pending migrations when it first reaches the database.
     pub migrate: bool,
+    /// Whether `run` keeps the index for searches up to date; else `index build` does.
+    pub index: bool,
 }
 
 /// One IM node.

@@ -161,6 +161,7 @@ fn read_store(mut section: Section<'_>, remarks: &mut Remarks) -> Option<StoreCo
     let pool = section.number("pool", defaults::STORE_POOL);
     let batch = section.number("batch_messages", defaults::STORE_BATCH_MESSAGES);
     let migrate = section.truth("migrate", true);
+    let index = section.truth("index", true);
     let connect_timeout = section.duration("connect_timeout", defaults::STORE_CONNECT_TIMEOUT);
     let statement_timeout = section.duration("statement_timeout", defaults::STORE_STATEMENT_TIMEOUT);
     section.finish();
@@ -173,6 +174,7 @@ fn read_store(mut section: Section<'_>, remarks: &mut Remarks) -> Option<StoreCo
         tls_ca,
         batch_messages: usize::try_from(batch).ok()?,
         migrate,
+        index,
     })
 }
 

@@ -153,7 +153,8 @@ impl Outage {
 
     fn say(&self, who: &Rc<Client>, line: Line, listeners: &[&Rc<Client>]) {
         let (to, body) = (line.to.clone(), line.body.clone().expect("a body"));
-        let before = rfc3339(now() - 1_000_000);
+        // The node may write whole seconds, of a clock that moves by ticks and so is up to 10 ms behind.
+        let before = rfc3339(now() - 1_020_000);
         let id = self.stage.say_to(who, line, listeners);
         self.spoken.borrow_mut().push(Spoken {
             sender: who.account.clone(),
