@@ -155,9 +155,18 @@ async fn counts(archive: &Archive) {
         Query { participants: vec![Address::parse("nobody@a.example")], ..query() },
         Query { from: Some(START + 3 * SECOND), to: Some(START + 9 * SECOND), ..query() },
         Query { newer_than: Some(4), newest: Some(12), ..query() },
+        Query { newer_than: Some(4), newest: Some(12), late: vec![1, 3], ..query() },
+        Query { newer_than: Some(4), newest: Some(12), late: vec![1, 3], text: text(&["e"]), ..query() },
     ] {
         let found = ids(archive, query.clone()).await;
         assert_eq!(archive.count_all(&query).await.unwrap(), found.len() as u64, "{query:?}");
+        let mut numbers = Vec::new();
+        let mut note = |number| {
+            numbers.push(number);
+            std::ops::ControlFlow::Continue(())
+        };
+        archive.each_number(&query, &mut note).await.unwrap();
+        assert_eq!(numbers, found, "{query:?}");
         let (mut after, mut all) = (0, Vec::new());
         loop {
             let shares = archive.shares(&query, after, 2).await.unwrap();
@@ -174,6 +183,7 @@ async fn counts(archive: &Archive) {
     }
     assert_eq!(archive.newest().await.unwrap(), 19);
     assert_eq!(ids(archive, Query { newer_than: Some(4), newest: Some(6), ..query() }).await, [5, 6]);
+    assert_eq!(ids(archive, Query { newer_than: Some(4), newest: Some(6), late: vec![2, 9], ..query() }).await, [2, 5, 6]);
     let shares = archive.shares(&query(), 0, 10).await.unwrap();
     let alices = shares.iter().find(|share| share.conversation == "alice@a.example bob@a.example").unwrap();
     let amends = archive.amends(alices.conversation_id, None, None, 19, 10).await.unwrap();
