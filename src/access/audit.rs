@@ -77,8 +77,12 @@ actions! {
     Export = "export";
     /// What came of an export.
     ExportEnd = "export-end";
+    /// The list of exports was read, or what one of them was asked for and how far it is.
+    ViewExport = "view-export";
     /// The files of an export were fetched.
     ExportFetch = "export-fetch";
+    /// An export was removed with its files.
+    ExportRemove = "export-remove";
     /// Messages were put on hold.
     Hold = "hold";
     /// A hold was ended.

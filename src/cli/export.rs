@@ -14,7 +14,7 @@ use super::output::{Output, tell};
 use super::production;
 use super::reading::{described, open, pages, query, tell_more};
 use super::render::{Render, export_renderer};
-use super::{Failure, access};
+use super::{Failure, access, verifying};
 use crate::access::{Action, Event};
 use crate::config::Config;
 use crate::retrieve::{Archive, Cursor, Query};
@@ -24,6 +24,9 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs the command.
 pub fn execute(config: Config, args: ExportArgs) -> Result<(), Failure> {
+    if let Some(directory) = &args.verify {
+        return verifying::execute(&config, directory);
+    }
     if let Some(directory) = &args.output_dir {
         return production::execute(&config, &args, directory);
     }

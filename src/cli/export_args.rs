@@ -42,6 +42,15 @@ pub struct ExportArgs {
     /// Add to the series of exports in --output-dir what is new since the last one, each message exactly once; begins a series, too
     #[arg(long, requires = "output_dir", conflicts_with = "resume")]
     pub series: bool,
+    /// Look whether the finished export in this directory is still what it was: its files, its manifest, and the audit trail
+    ///
+    /// Exits with 3 if it is not.
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = ["text", "substring", "participant", "any_participant", "sender", "recipient", "room", "id", "kind", "direction", "node", "has", "encrypted", "all", "from", "to", "format", "xml", "zone_name", "by", "reason", "font", "output", "output_dir", "limit", "after", "order", "resume", "series", "store"]
+    )]
+    pub verify: Option<PathBuf>,
     /// The time zone of days and of the times that people read, such as Europe/Berlin; that of --time, if not given
     #[arg(long = "zone", value_name = "ZONE", requires = "output_dir")]
     pub zone_name: Option<String>,

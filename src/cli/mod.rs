@@ -52,6 +52,7 @@ mod table;
 pub mod token;
 mod transcript;
 pub mod user;
+mod verifying;
 pub mod web;
 pub mod when;
 mod words;

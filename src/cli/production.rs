@@ -2,12 +2,13 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 
 use super::args::ExportArgs;
 use super::connect::block_on;
@@ -15,10 +16,10 @@ use super::output::tell;
 use super::reading::{described, failure, open, query};
 use super::when::Zone;
 use super::{Failure, access};
-use crate::access::{Action, Event};
+use crate::access::{Action, Event, Outcome};
 use crate::config::Config;
 use crate::export::series::{self, Series};
-use crate::export::{Export, ExportError, Progress, Stage, produce, resume};
+use crate::export::{Export, ExportError, Produced, Progress, Stage, produce, resume};
 
 /// How often the progress is drawn.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
@@ -28,13 +29,16 @@ pub(super) fn execute(config: &Config, args: &ExportArgs, directory: &Path) -> R
     let export = if args.resume { None } else { Some(request(config, args)?) };
     let progress = bar();
     let is_stopped = Arc::new(AtomicBool::new(false));
+    let reached: Mutex<Option<Progress>> = Mutex::default();
     let watch = |now: Progress| {
         show(&progress, now);
+        *reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
         if is_stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let produced = block_on(async {
         let archive = open(config, args.store.as_deref()).await?;
-        access::note(config, event(args, export.as_ref(), directory)).await;
+        let target = target(args, export.as_ref(), directory);
+        access::note(config, Event::new(Action::Export, target.clone()).because(args.reason.clone())).await;
         let flag = Arc::clone(&is_stopped);
         tokio::spawn(async move {
             if tokio::signal::ctrl_c().await.is_ok() {
@@ -49,28 +53,52 @@ pub(super) fn execute(config: &Config, args: &ExportArgs, directory: &Path) -> R
             Some(export) => produce(&archive, export, directory, &watch).await.map(Some),
             None => resume(&archive, directory, &watch).await.map(Some),
         };
+        let reached = *reached.lock().unwrap_or_else(PoisonError::into_inner);
+        access::note(config, ended(target, &produced, reached)).await;
         produced.map_err(told)
     });
     progress.finish_and_clear();
     match produced? {
-        Some(done) => tell(&format!("{} messages in {} files: {}", done.messages, done.files, done.directory.display())),
+        Some(done) => {
+            tell(&format!("{} messages in {} files: {}", done.messages, done.files, done.directory.display()));
+            tell(&format!("SHA-256 of SHA256SUMS: {}", done.sums_sha256));
+        }
         None => tell("nothing was stored since the last export of the series"),
     }
     Ok(())
 }
 
-/// What the audit trail is told.
-fn event(args: &ExportArgs, export: Option<&Export>, directory: &Path) -> Event {
+/// What came of it: where it is and the hash by which it is known again, or how far it was.
+fn ended(mut target: Value, produced: &Result<Option<Produced>, ExportError>, reached: Option<Progress>) -> Event {
+    let (more, count) = match produced {
+        Ok(Some(done)) => (json!({ "in": done.directory.display().to_string(), "sums_sha256": done.sums_sha256 }), Some(done.messages)),
+        Ok(None) => (json!({ "exports": [] }), Some(0)),
+        Err(error) => {
+            let counts = error.counts(reached);
+            let written = counts.get("written").and_then(Value::as_u64);
+            (if counts.is_null() { json!({}) } else { json!({ "counts": counts }) }, written)
+        }
+    };
+    if let (Some(target), Value::Object(more)) = (target.as_object_mut(), more) {
+        target.extend(more);
+    }
+    // One that was stopped can go on.
+    let outcome = if matches!(produced, Ok(_) | Err(ExportError::Stopped(_))) { Outcome::Done } else { Outcome::Failed };
+    count.into_iter().fold(Event::new(Action::ExportEnd, target).ended(outcome), Event::of)
+}
+
+/// What the audit trail is told of what is asked for.
+fn target(args: &ExportArgs, export: Option<&Export>, directory: &Path) -> Value {
     let mut target = match export {
         Some(export) => described(&export.query, &args.filter.text, Some(&export.store)),
-        None => serde_json::json!({ "resumed": true }),
+        None => json!({ "resumed": true }),
     };
     if let Some(target) = target.as_object_mut() {
         target.insert("to".to_owned(), directory.display().to_string().into());
-        target.extend(export.map(|export| ("format".to_owned(), serde_json::json!(export.format))));
+        target.extend(export.map(|export| ("format".to_owned(), json!(export.format))));
         target.extend(args.series.then(|| ("series".to_owned(), true.into())));
     }
-    Event::new(Action::Export, target).because(args.reason.clone())
+    target
 }
 
 fn request(config: &Config, args: &ExportArgs) -> Result<Export, Failure> {
@@ -109,7 +137,7 @@ fn user() -> String {
 }
 
 /// What went wrong, by what the caller can do about it.
-fn told(error: ExportError) -> Failure {
+pub(super) fn told(error: ExportError) -> Failure {
     match error {
         ExportError::Store(error) => failure(error),
         ExportError::Unfinished(path) => {

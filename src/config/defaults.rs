@@ -158,6 +158,9 @@ pub const EXPORT_AT: [i8; 2] = [2, 0];
 /// The directory with the exports that are made in the console.
 pub const WEB_EXPORTS: &str = "exports";
 
+/// So many days after its end an export of the console is removed; 0: never.
+pub const WEB_KEEP_EXPORTS_DAYS: Bounds<u64> = Bounds { default: 30, least: 0, most: 36_500 };
+
 /// The most proxies before the console.
 pub const WEB_PROXIES: usize = 100;
 

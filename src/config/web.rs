@@ -37,6 +37,8 @@ pub struct WebConfig {
     pub key_file: PathBuf,
     /// The directory with the exports that are made in the console.
     pub exports: PathBuf,
+    /// So many days after its end such an export is removed; 0: never.
+    pub keep_exports_days: u64,
     /// A session ends when it was not used for so long.
     #[serde(serialize_with = "serialize_duration")]
     pub session_idle: Duration,

@@ -11,22 +11,32 @@ use jiff::civil::{Date, Time};
 
 use super::deliver::{self, Delivered};
 use super::series::{self, Series};
-use super::{Export, ExportError, Watch, s3};
+use super::{Export, ExportError, Produced, Watch, s3};
 use crate::config::ScheduleConfig;
 use crate::retrieve::Archive;
 
 /// The day of the last turn that came to its end.
 const LAST_TURN: &str = ".last-turn";
 
+/// The last export whose end the audit trail was told.
+const TOLD: &str = ".told";
+/// The most exports that are told at once.
+const MAX_UNTOLD: usize = 100;
+
 /// What a turn came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
-    /// Exports that were finished.
-    pub exports: u64,
-    /// Messages in them.
-    pub messages: u64,
+    /// Exports that were finished, those included that an earlier turn finished and nobody was told of ([`note_told`]).
+    pub exports: Vec<Produced>,
     /// What was delivered elsewhere.
     pub delivered: Delivered,
+}
+
+impl Turn {
+    /// Messages in the exports that were finished.
+    pub fn messages(&self) -> u64 {
+        self.exports.iter().map(|produced| produced.messages).sum()
+    }
 }
 
 /// When the next turn is due: today, unless today's turn is over. A turn that was missed is due at once.
@@ -70,17 +80,17 @@ pub fn export(config: &ScheduleConfig) -> Result<Export, ExportError> {
     Ok(Export { query, format: config.format, zone, reason, with_xml: config.xml, ..export })
 }
 
-/// One turn, for the day that it is of.
+/// One turn, for the day that it is of. `turn` tells what it came to, also where it fails.
 ///
 /// # Errors
 /// When another process is at it, the archive can't be read, a file can't be written, an export is withheld, or it can't be delivered. The next
 /// turn goes on where this one ended.
-pub async fn turn(archive: &Archive, config: &ScheduleConfig, day: Date, watch: Watch<'_>) -> Result<Turn, ExportError> {
+pub async fn turn(archive: &Archive, config: &ScheduleConfig, day: Date, watch: Watch<'_>, turn: &mut Turn) -> Result<(), ExportError> {
     let path = config.path.as_path();
     let series = Series::open(path)?;
     let export = export(config)?;
-    let mut turn = Turn::default();
-    let added = add(archive, export, &series, watch, &mut turn).await;
+    turn.exports = untold(path)?;
+    let added = add(archive, export, &series, watch, turn).await;
     // What is finished is delivered, whatever became of what is new.
     if let Some(mail) = &config.mail {
         turn.delivered = deliver::by_mail(path, mail, watch).await?;
@@ -89,18 +99,35 @@ pub async fn turn(archive: &Archive, config: &ScheduleConfig, day: Date, watch: 
         turn.delivered = s3::by_s3(path, s3, watch).await?;
     }
     added?;
-    keep(&path.join(LAST_TURN), &day.to_string())?;
-    Ok(turn)
+    keep(&path.join(LAST_TURN), &day.to_string())
+}
+
+/// Finished exports that the audit trail does not know of, since the process ended or the trail could not be written: the last hundred of them.
+pub(super) fn untold(series: &Path) -> Result<Vec<Produced>, ExportError> {
+    let told = fs::read_to_string(series.join(TOLD)).unwrap_or_default();
+    let is_new = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().as_ref() > told.trim());
+    let new: Vec<PathBuf> = series::finished(series)?.into_iter().filter(is_new).collect();
+    new.iter().skip(new.len().saturating_sub(MAX_UNTOLD)).map(|path| super::produced(path)).collect()
+}
+
+/// Notes that the audit trail knows of these.
+///
+/// # Errors
+/// When it can't be written; then the next turn tells of them once more.
+pub fn note_told(series: &Path, exports: &[Produced]) -> Result<(), ExportError> {
+    let names = exports.iter().filter_map(|produced| produced.directory.file_name());
+    match names.max() {
+        Some(last) => keep(&series.join(TOLD), &last.to_string_lossy()),
+        None => Ok(()),
+    }
 }
 
 /// Finishes what was broken off, then adds what is new.
 async fn add(archive: &Archive, export: Export, series: &Series, watch: Watch<'_>, turn: &mut Turn) -> Result<(), ExportError> {
     let goes_on = series::is_unfinished(series)?;
-    let first = series::add(archive, export.clone(), series, watch).await?;
-    let second = if goes_on { series::add(archive, export, series, watch).await? } else { None };
-    for produced in first.into_iter().chain(second) {
-        turn.exports += 1;
-        turn.messages += produced.messages;
+    turn.exports.extend(series::add(archive, export.clone(), series, watch).await?);
+    if goes_on {
+        turn.exports.extend(series::add(archive, export, series, watch).await?);
     }
     Ok(())
 }

@@ -84,6 +84,11 @@ pub(super) fn note(directory: &Path) -> PathBuf {
     directory.with_file_name(format!(".sent-{name}"))
 }
 
+/// Whether all of an export was delivered, so that its mails do not lie here any more.
+pub(super) fn is_delivered(directory: &Path) -> Result<bool, ExportError> {
+    Ok(done(&note(directory))?.is_none())
+}
+
 /// How many mails of an export were taken; none if all were.
 fn done(note: &Path) -> Result<Option<u64>, ExportError> {
     match fs::read_to_string(note) {

@@ -1,15 +1,17 @@
 //! Builds an export: count, walk and write, check, release.
 //!
-//! While one unit is written, the next one is read. Writing happens on a thread for blocking work, so whoever serves other people
-//! meanwhile goes on.
+//! While one unit is written, the next one is read. Whatever touches files happens on a thread for blocking work, so whoever serves other
+//! people meanwhile goes on.
 
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoint, Place};
 use super::folder::{Folder, partial};
 use super::formats::{Writer, writer};
+use super::late::{self, NUMBERS};
 use super::manifest::{self, Counts};
 use super::request::Export;
 use super::unit::Unit;
@@ -27,27 +29,42 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 /// When the archive can't be read, the files can't be written, or the counts do not agree, in which case nothing gets that name.
 pub async fn produce(archive: &Archive, mut export: Export, directory: &Path, watch: Watch<'_>) -> Result<Produced, ExportError> {
     export.check()?;
-    let root = partial(directory);
     if directory.file_name().is_none() {
         return Err(ExportError::Refused(format!("{} names no directory", directory.display())));
     }
-    if directory.exists() {
-        return Err(ExportError::Exists(directory.to_owned()));
-    }
-    if root.exists() {
-        return Err(ExportError::Unfinished(root));
-    }
+    let wanted = directory.to_owned();
+    let root = blocking(move || new_root(&wanted)).await?;
     tell(watch, &root, Progress::default())?;
     let newest = archive.newest().await?;
     export.query.newest = Some(export.query.newest.map_or(newest, |given| given.min(newest)));
     let total = archive.count_all(&export.query).await?;
+    let (work, checkpoint) = blocking(move || begin(export, total, &root)).await?;
+    run(archive, work, checkpoint, directory, watch).await
+}
+
+/// Where an export is built of which there is nothing yet.
+fn new_root(directory: &Path) -> Result<PathBuf, ExportError> {
+    let root = partial(directory);
+    match (directory.exists(), root.exists()) {
+        (true, _) => Err(ExportError::Exists(directory.to_owned())),
+        (false, true) => Err(ExportError::Unfinished(root)),
+        (false, false) => Ok(root),
+    }
+}
+
+fn begin(export: Export, total: u64, root: &Path) -> Result<(Work, Checkpoint), ExportError> {
     let mut checkpoint = Checkpoint::new(export, now(), total);
-    let mut work = Work { writer: writer(&checkpoint)?, folder: Folder::create(&root)? };
+    let lists_numbers = checkpoint.export.lists_numbers;
+    let mut work = Work { writer: writer(&checkpoint)?, folder: Folder::create(root)?, lists_numbers };
     work.writer.begin(&mut work.folder)?;
+    if lists_numbers {
+        // It is there even if it stays empty.
+        work.folder.append(NUMBERS, b"")?;
+    }
     checkpoint.lengths = work.folder.sync()?;
     checkpoint.format = work.writer.state().unwrap_or_default();
     checkpoint.save(&work.folder)?;
-    run(archive, work, checkpoint, directory, watch).await
+    Ok((work, checkpoint))
 }
 
 /// Goes on with an export that was stopped or broken off, as it was asked for.
@@ -55,6 +72,12 @@ pub async fn produce(archive: &Archive, mut export: Export, directory: &Path, wa
 /// # Errors
 /// As [`produce`], and when there is nothing to go on with or it was damaged.
 pub async fn resume(archive: &Archive, directory: &Path, watch: Watch<'_>) -> Result<Produced, ExportError> {
+    let wanted = directory.to_owned();
+    let (work, checkpoint) = blocking(move || reopen(&wanted)).await?;
+    run(archive, work, checkpoint, directory, watch).await
+}
+
+fn reopen(directory: &Path) -> Result<(Work, Checkpoint), ExportError> {
     let root = partial(directory);
     if directory.exists() {
         return Err(ExportError::Exists(directory.to_owned()));
@@ -67,14 +90,14 @@ pub async fn resume(archive: &Archive, directory: &Path, watch: Watch<'_>) -> Re
         return Err(ExportError::damaged(&root, "it was broken off before anything was written"));
     };
     folder.reopen(&checkpoint.lengths)?;
-    let work = Work { writer: writer(&checkpoint)?, folder };
-    run(archive, work, checkpoint, directory, watch).await
+    Ok((Work { writer: writer(&checkpoint)?, folder, lists_numbers: checkpoint.export.lists_numbers }, checkpoint))
 }
 
 /// What a thread for blocking work takes and gives back.
 struct Work {
     writer: Box<dyn Writer>,
     folder: Folder,
+    lists_numbers: bool,
 }
 
 async fn run(
@@ -131,6 +154,13 @@ async fn write_all(archive: &Archive, mut work: Work, checkpoint: &mut Checkpoin
 
 fn write_unit(mut work: Work, unit: Unit) -> Result<(Work, Unit), ExportError> {
     work.writer.unit(&unit, &mut work.folder)?;
+    if work.lists_numbers {
+        let mut numbers = String::new();
+        for item in &unit.items {
+            let _never_fails = writeln!(numbers, "{}", item.found.id);
+        }
+        work.folder.append(NUMBERS, numbers.as_bytes())?;
+    }
     Ok((work, unit))
 }
 
@@ -151,12 +181,16 @@ async fn save(mut work: Work, checkpoint: &mut Checkpoint, counts: &Counts, plac
 /// Counts once more from the files, and adds the account of all; nothing is released that does not add up.
 fn release(work: &Work, checkpoint: &Checkpoint, gaps: &[crate::retrieve::GapFound], quarantined: u64) -> Result<Produced, ExportError> {
     let (expected, written) = (checkpoint.total, checkpoint.counts.messages);
-    let read_back = work.writer.read_back(&work.folder)?.unwrap_or(written);
+    let mut read_back = work.writer.read_back(&work.folder)?.unwrap_or(written);
+    if work.lists_numbers && read_back == written {
+        read_back = 0;
+        late::each_number(work.folder.root(), &mut |_number| read_back += 1)?;
+    }
     if expected != written || expected != read_back {
         return Err(ExportError::Withheld { partial: work.folder.root().to_owned(), expected, written, read_back });
     }
-    let files = manifest::write(&work.folder, checkpoint, work.writer.as_ref(), gaps, quarantined)?;
-    Ok(Produced { directory: Default::default(), messages: written, files })
+    let manifest::Written { files, sums_sha256 } = manifest::write(&work.folder, checkpoint, work.writer.as_ref(), gaps, quarantined)?;
+    Ok(Produced { directory: Default::default(), messages: written, files, sums_sha256 })
 }
 
 fn finish(work: Work, directory: &Path, produced: Produced) -> Result<Produced, ExportError> {

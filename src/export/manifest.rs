@@ -25,9 +25,9 @@ use crate::time::{Micros, now, rfc3339};
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const SUMS: &str = "SHA256SUMS";
 /// The version of the manifest's form.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 /// The line after which only files stand.
-const FILES: &str = "  \"files\": [";
+pub(super) const FILES: &str = "  \"files\": [";
 
 /// How many messages of which sort an export holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,14 +89,22 @@ impl Counts {
     }
 }
 
-/// Writes both and returns how many files there are in all.
+/// What was written.
+pub(crate) struct Written {
+    /// How many files there are in all.
+    pub(crate) files: u64,
+    /// The SHA-256 of `SHA256SUMS`.
+    pub(crate) sums_sha256: String,
+}
+
+/// Writes both.
 pub(crate) fn write(
     folder: &Folder,
     checkpoint: &Checkpoint,
     writer: &dyn Writer,
     gaps: &[GapFound],
     quarantined: u64,
-) -> Result<u64, ExportError> {
+) -> Result<Written, ExportError> {
     // What an earlier attempt left is no part of the export.
     for name in [MANIFEST, SUMS] {
         let _may_not_be_there = folder.remove(name);
@@ -109,7 +117,7 @@ pub(crate) fn write(
     put(&mut manifest, &manifest_path, &format!("{open},\n{FILES}"))?;
     let mut files = 0;
     folder.each(&mut |name| {
-        let (hash, bytes) = hash(folder, name)?;
+        let (hash, bytes) = hash(&folder.root().join(name))?;
         let entry = json!({ "name": name, "bytes": bytes, "sha256": hash });
         put(&mut manifest, &manifest_path, &format!("{}\n    {entry}", if files == 0 { "" } else { "," }))?;
         files += 1;
@@ -117,10 +125,10 @@ pub(crate) fn write(
     })?;
     put(&mut manifest, &manifest_path, "\n  ]\n}\n")?;
     close(manifest, folder, MANIFEST)?;
-    let (hash, _) = hash(folder, MANIFEST)?;
-    put(&mut sums, &sums_path, &format!("{hash}  {MANIFEST}\n"))?;
+    let (manifest_hash, _) = hash(&folder.root().join(MANIFEST))?;
+    put(&mut sums, &sums_path, &format!("{manifest_hash}  {MANIFEST}\n"))?;
     close(sums, folder, SUMS)?;
-    Ok(files + 2)
+    Ok(Written { files: files + 2, sums_sha256: hash(&folder.root().join(SUMS))?.0 })
 }
 
 fn head(checkpoint: &Checkpoint, writer: &dyn Writer, gaps: &[GapFound], quarantined: u64) -> Result<String, ExportError> {
@@ -158,6 +166,21 @@ fn gap(gap: &GapFound) -> Value {
     })
 }
 
+/// Hands on each line of the list of hashes, as a hash and the name of a file.
+pub(super) fn each_sum(directory: &Path, each: &mut dyn FnMut(&str, &str) -> Result<(), ExportError>) -> Result<(), ExportError> {
+    let path = directory.join(SUMS);
+    let sums = std::fs::File::open(&path).map_err(ExportError::file(&path))?;
+    for line in BufReader::new(sums).lines() {
+        let line = line.map_err(ExportError::file(&path))?;
+        let Some((hash, name)) = line.split_once("  ") else { return Err(ExportError::damaged(&path, "a line is none of a hash")) };
+        if name.starts_with('/') || name.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+            return Err(ExportError::damaged(&path, "it names a file that is no part of an export"));
+        }
+        each(hash, name)?;
+    }
+    Ok(())
+}
+
 /// What a finished export says of itself, without the files that it names: there may be a million.
 pub(super) fn told(directory: &Path) -> Result<Value, ExportError> {
     let path = directory.join(MANIFEST);
@@ -183,16 +206,15 @@ pub fn produced(directory: &Path) -> Result<Produced, ExportError> {
     let sums = directory.join(SUMS);
     let file = std::fs::File::open(&sums).map_err(ExportError::file(&sums))?;
     let files = BufReader::new(file).lines().count() as u64 + 1;
-    Ok(Produced { directory: directory.to_owned(), messages, files })
+    Ok(Produced { directory: directory.to_owned(), messages, files, sums_sha256: hash(&sums)?.0 })
 }
 
 /// The SHA-256 and the length of a file.
-fn hash(folder: &Folder, name: &str) -> Result<(String, u64), ExportError> {
-    let path = folder.root().join(name);
-    let mut file = folder.read(name)?;
+pub(super) fn hash(path: &Path) -> Result<(String, u64), ExportError> {
+    let mut file = std::fs::File::open(path).map_err(ExportError::file(path))?;
     let (mut hasher, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
     loop {
-        let read = file.read(&mut buffer).map_err(ExportError::file(&path))?;
+        let read = file.read(&mut buffer).map_err(ExportError::file(path))?;
         let Some(some) = buffer.get(..read).filter(|some| !some.is_empty()) else { break };
         hasher.update(some);
         bytes += read as u64;

@@ -16,6 +16,7 @@ mod engine;
 mod folder;
 mod formats;
 pub mod job;
+mod late;
 mod manifest;
 pub mod parcel;
 pub(crate) mod record;
@@ -26,6 +27,7 @@ pub mod series;
 mod tests;
 mod told;
 mod unit;
+pub mod verify;
 mod walk;
 pub(crate) mod words;
 
@@ -77,6 +79,8 @@ pub struct Produced {
     pub messages: u64,
     /// How many files, the manifest and the list of hashes included.
     pub files: u64,
+    /// The SHA-256 of `SHA256SUMS`, which names all other files: whoever keeps this elsewhere can tell whether anything was changed.
+    pub sums_sha256: String,
 }
 
 /// Why there is no export.
@@ -144,6 +148,20 @@ pub enum ExportError {
 }
 
 impl ExportError {
+    /// How far the export was that failed, as the audit trail is told it: what the query finds, what was written, and what is in the files, as far
+    /// as that is known; null if none of it is.
+    pub fn counts(&self, progress: Option<Progress>) -> serde_json::Value {
+        match (self, progress) {
+            (Self::Withheld { expected, written, read_back, .. }, _) => {
+                serde_json::json!({ "query_finds": expected, "written": written, "in_files": read_back })
+            }
+            (_, Some(Progress { stage: Stage::Writing | Stage::Checking, messages, total })) => {
+                serde_json::json!({ "query_finds": total, "written": messages })
+            }
+            _ => serde_json::Value::Null,
+        }
+    }
+
     fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |error| Self::File { path, error }

@@ -5,13 +5,13 @@
 //! what 32 bits hold are written as ZIP64 (4.5.3).
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::ExportError;
 use super::manifest::{SUMS, hex};
+use super::{ExportError, manifest};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 16;
@@ -35,14 +35,17 @@ struct Entry {
     at: u64,
 }
 
-/// Writes the export in a directory as a ZIP archive, its files in the order of `SHA256SUMS`. Returns how many they are.
+/// Writes the export in a directory as a ZIP archive, its files in the order of `SHA256SUMS`, which itself must have this hash, where one
+/// is known. Returns how many they are.
 ///
 /// # Errors
 /// When a file can't be read, is not what was released, or the archive can't be written.
-pub fn pack(directory: &Path, out: &mut dyn Write) -> Result<u64, ExportError> {
+pub fn pack(directory: &Path, sums_sha256: Option<&str>, out: &mut dyn Write) -> Result<u64, ExportError> {
     let written = |error| ExportError::file(Path::new("the archive"))(error);
+    // Before anything is given out: who changes a file can change the list as well.
+    look(directory, SUMS, sums_sha256)?;
     let (mut entries, mut at) = (Vec::new(), 0);
-    each(directory, &mut |name, hash| {
+    each(directory, sums_sha256, &mut |name, hash| {
         let (crc, bytes) = look(directory, name, hash)?;
         let head = local_head(name, crc, bytes);
         out.write_all(&head).map_err(written)?;
@@ -52,7 +55,7 @@ pub fn pack(directory: &Path, out: &mut dyn Write) -> Result<u64, ExportError> {
         Ok(())
     })?;
     let (begin, mut length, mut place) = (at, 0, entries.iter());
-    each(directory, &mut |name, _hash| {
+    each(directory, sums_sha256, &mut |name, _hash| {
         let Some(entry) = place.next() else { return Err(ExportError::damaged(directory, "it was changed while it was read")) };
         let record = central_record(name, entry);
         length += record.len() as u64;
@@ -65,19 +68,10 @@ pub fn pack(directory: &Path, out: &mut dyn Write) -> Result<u64, ExportError> {
 /// Is handed the name of a file and its hash.
 type Each<'a> = &'a mut dyn FnMut(&str, Option<&str>) -> Result<(), ExportError>;
 
-/// Each file with its hash; the list itself at last, which nothing holds a hash of.
-fn each(directory: &Path, each: Each<'_>) -> Result<(), ExportError> {
-    let path = directory.join(SUMS);
-    let sums = File::open(&path).map_err(ExportError::file(&path))?;
-    for line in BufReader::new(sums).lines() {
-        let line = line.map_err(ExportError::file(&path))?;
-        let Some((hash, name)) = line.split_once("  ") else { return Err(ExportError::damaged(&path, "a line is none of a hash")) };
-        if name.starts_with('/') || name.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
-            return Err(ExportError::damaged(&path, "it names a file that is no part of an export"));
-        }
-        each(name, Some(hash))?;
-    }
-    each(SUMS, None)
+/// Each file with its hash; the list itself at last, whose hash is known from elsewhere or not at all.
+fn each(directory: &Path, sums_sha256: Option<&str>, each: Each<'_>) -> Result<(), ExportError> {
+    manifest::each_sum(directory, &mut |hash, name| each(name, Some(hash)))?;
+    each(SUMS, sums_sha256)
 }
 
 /// The checksum and the length of a file, which must have this hash.
@@ -219,7 +213,7 @@ mod tests {
         let large = vec![7; 3 * CHUNK + 1];
         let directory = released(&[("a/ü.txt", b"one"), ("empty", b""), ("large", &large)]);
         let mut out = Vec::new();
-        assert_eq!(pack(directory.path(), &mut out).unwrap(), 4);
+        assert_eq!(pack(directory.path(), None, &mut out).unwrap(), 4);
         let mut archive = zip::ZipArchive::new(io::Cursor::new(out)).unwrap();
         let names: Vec<String> = archive.file_names().map(|name| name.unwrap().into_owned()).collect();
         assert_eq!(names, ["a/ü.txt", "empty", "large", SUMS]);
@@ -232,10 +226,17 @@ mod tests {
     fn what_was_changed_is_not_given_out() {
         let directory = released(&[("a", b"one")]);
         fs::write(directory.path().join("a"), "two").unwrap();
-        assert!(matches!(pack(directory.path(), &mut Vec::new()), Err(ExportError::Damaged { .. })));
+        assert!(matches!(pack(directory.path(), None, &mut Vec::new()), Err(ExportError::Damaged { .. })));
         let directory = released(&[("a", b"one")]);
+        let known = hex(&Sha256::digest(fs::read(directory.path().join(SUMS)).unwrap()));
+        assert_eq!(pack(directory.path(), Some(&known), &mut Vec::new()).unwrap(), 2);
+        let forged = released(&[("a", b"two")]);
+        assert!(
+            matches!(pack(forged.path(), Some(&known), &mut Vec::new()), Err(ExportError::Damaged { .. })),
+            "the list was changed, too"
+        );
         fs::write(directory.path().join(SUMS), "00  ../a\n").unwrap();
-        assert!(matches!(pack(directory.path(), &mut Vec::new()), Err(ExportError::Damaged { .. })));
+        assert!(matches!(pack(directory.path(), None, &mut Vec::new()), Err(ExportError::Damaged { .. })));
     }
 
     #[test]

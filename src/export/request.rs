@@ -33,6 +33,9 @@ pub struct Export {
     pub amended_before: Option<Micros>,
     /// Fonts for PDF, tried in this order before those of the system.
     pub fonts: Vec<PathBuf>,
+    /// Whether the numbers of its messages stand in a file of their own, by which a series knows what it has.
+    #[serde(default)]
+    pub lists_numbers: bool,
 }
 
 impl Export {
@@ -48,6 +51,7 @@ impl Export {
             with_xml: false,
             amended_before: None,
             fonts: Vec::new(),
+            lists_numbers: false,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Each lies in a directory named by the numbers of messages that it looked at, `FIRST-LAST`. Numbers are given in the order of commits,
 //! so a range that was looked at never gets another message. There is no other state: an export has its name only when it is whole, and
-//! the next one begins behind the last. One that was broken off is finished first.
+//! the next one begins behind the last. One that was broken off is finished first. What began to match only later is taken from the ranges
+//! before (`late`).
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::checkpoint::Checkpoint;
+use super::late::{self, Looked};
 use super::{Export, ExportError, Produced, Watch, manifest, partial, produce, resume};
 use crate::retrieve::{Archive, Query};
 
@@ -52,31 +54,32 @@ pub async fn add(archive: &Archive, export: Export, series: &Series, watch: Watc
     export.check()?;
     let series = series.path.as_path();
     let found = Found::of(series)?;
-    if let Some(directory) = found.unfinished {
-        if let Some(checkpoint) = Checkpoint::load(&partial(&directory))? {
-            require_same(&asked(&checkpoint.export)?, &asked(&export)?, &directory)?;
-            return match resume(archive, &directory, watch).await {
+    if let Some(directory) = &found.unfinished {
+        if let Some(checkpoint) = Checkpoint::load(&partial(directory))? {
+            require_same(&asked(&checkpoint.export)?, &asked(&export)?, directory)?;
+            return match resume(archive, directory, watch).await {
                 Err(ExportError::Withheld { partial, .. }) => {
                     fs::remove_dir_all(&partial).map_err(ExportError::file(&partial))?;
-                    produce(archive, checkpoint.export, &directory, watch).await.map(Some)
+                    produce(archive, checkpoint.export, directory, watch).await.map(Some)
                 }
                 resumed => resumed.map(Some),
             };
         }
         // It was broken off before anything was written.
-        fs::remove_dir_all(partial(&directory)).map_err(ExportError::file(&directory))?;
+        fs::remove_dir_all(partial(directory)).map_err(ExportError::file(directory))?;
     }
-    let last = found.last;
-    if let Some((_, directory)) = &last {
+    if let Some((_, directory)) = found.finished.last() {
         require_same(&told(directory)?, &asked(&export)?, directory)?;
     }
-    let done = last.map_or(0, |(done, _)| done);
+    let done = found.done();
     let newest = archive.newest().await?;
     if newest <= done {
         return Ok(None);
     }
+    let export = Export { lists_numbers: late::may_come_late(archive, &export.query), ..export };
+    let late = late::of_series(archive, &export, &found.finished).await?;
     let directory = series.join(format!("{:0DIGITS$}-{newest:0DIGITS$}", done + 1));
-    let query = Query { newer_than: Some(done), newest: Some(newest), ..export.query };
+    let query = Query { newer_than: Some(done), newest: Some(newest), late, ..export.query };
     produce(archive, Export { query, ..export }, &directory, watch).await.map(Some)
 }
 
@@ -106,34 +109,39 @@ pub(super) fn finished(series: &Path) -> Result<Vec<PathBuf>, ExportError> {
 /// What a series consists of.
 #[derive(Default)]
 struct Found {
-    /// The last number that was looked at, and the export that did.
-    last: Option<(i64, PathBuf)>,
+    /// The finished exports, in their order.
+    finished: Vec<Looked>,
     /// What an unfinished export will be named.
     unfinished: Option<PathBuf>,
 }
 
 impl Found {
     fn of(series: &Path) -> Result<Self, ExportError> {
-        let (mut found, mut ranges) = (Self::default(), Vec::new());
+        let mut found = Self::default();
         for entry in fs::read_dir(series).map_err(ExportError::file(series))? {
             let name = entry.map_err(ExportError::file(series))?.file_name().to_string_lossy().into_owned();
             let unfinished = name.strip_prefix('.').and_then(|name| name.strip_suffix(".part"));
             if let Some(range) = range(&name) {
-                ranges.push((range, series.join(&name)));
+                found.finished.push((range, series.join(&name)));
             } else if let Some(name) = unfinished.filter(|name| range(name).is_some()) {
                 found.unfinished = Some(series.join(name));
             }
         }
-        ranges.sort_unstable();
-        for ((first, last), directory) in ranges {
-            let done = found.last.as_ref().map_or(0, |(done, _)| *done);
-            if first != done + 1 || last < first {
+        found.finished.sort_unstable();
+        let mut done = 0;
+        for ((first, last), _) in &found.finished {
+            if *first != done + 1 || last < first {
                 let said = format!("{}: the exports of the messages from {} to {} are missing", series.display(), done + 1, first - 1);
                 return Err(ExportError::Refused(said));
             }
-            found.last = Some((last, directory));
+            done = *last;
         }
         Ok(found)
+    }
+
+    /// The last number that was looked at.
+    fn done(&self) -> i64 {
+        self.finished.last().map_or(0, |((_, last), _)| *last)
     }
 }
 
@@ -144,30 +152,35 @@ fn range(name: &str) -> Option<(i64, i64)> {
     Some((number(first)?, number(last)?))
 }
 
+/// What of a query is different in each export of a series.
+const OF_ONE: [&str; 3] = ["newer_than", "newest", "late"];
+
 /// What makes the exports of a series one: all that was asked for but the numbers and who asked.
 fn asked(export: &Export) -> Result<Value, ExportError> {
-    let query = Query { newer_than: None, newest: None, ..export.query.clone() };
-    let query = serde_json::to_value(&query).map_err(ExportError::format)?;
-    Ok(
-        serde_json::json!({ "query": query, "format": export.format, "time_zone": export.zone, "store": export.store, "with_xml": export.with_xml }),
-    )
+    let query = serde_json::to_value(&export.query).map_err(ExportError::format)?;
+    Ok(serde_json::json!({
+        "query": of_all(query), "format": export.format, "time_zone": export.zone, "store": export.store, "with_xml": export.with_xml,
+    }))
 }
 
 /// The same of an export that is complete, as its manifest tells it.
 fn told(directory: &Path) -> Result<Value, ExportError> {
     let manifest = manifest::told(directory)?;
     let part = |name: &str| manifest.get(name).cloned().unwrap_or_default();
-    let mut query = part("query");
-    for name in ["newer_than", "newest"] {
-        query.as_object_mut().and_then(|query| query.insert(name.to_owned(), Value::Null));
-    }
     Ok(serde_json::json!({
-        "query": query,
+        "query": of_all(part("query")),
         "format": part("format"),
         "time_zone": part("time_zone"),
         "store": part("store"),
         "with_xml": part("with_xml"),
     }))
+}
+
+fn of_all(mut query: Value) -> Value {
+    if let Some(query) = query.as_object_mut() {
+        query.retain(|name, _| !OF_ONE.contains(&name.as_str()));
+    }
+    query
 }
 
 fn require_same(then: &Value, now: &Value, directory: &Path) -> Result<(), ExportError> {

@@ -58,6 +58,15 @@ fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
+/// A finished export of the small archive, and what keeps it.
+pub(super) fn produced_for_a_test() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    let path = directory.path().join("out");
+    block_on(produce(&archive, export(Format::Jsonl), &path, &go_on)).unwrap();
+    (directory, path)
+}
+
 /// All files with what they hold; of the manifest what does not tell the time.
 fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
@@ -202,6 +211,64 @@ fn a_series_holds_every_message_once() {
     assert_eq!((lines.len(), lines.iter().collect::<std::collections::HashSet<_>>().len()), (12_016, 12_016));
     std::fs::remove_dir_all(series.join("000000000000001-000000000000017")).unwrap();
     assert!(matches!(add(export(Format::Jsonl), &go_on), Err(ExportError::Refused(said)) if said.contains("missing")));
+}
+
+/// A process that dies between the end of an export and its row in the audit trail leaves no export that the trail does not know.
+#[test]
+fn what_nobody_was_told_of_is_told_with_the_next_turn() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    let path = directory.path().join("series");
+    let add = || block_on(series::add(&archive, export(Format::Jsonl), &Series::open(&path).unwrap(), &go_on)).unwrap();
+    let first = add().unwrap();
+    assert_eq!(daily::untold(&path).unwrap(), std::slice::from_ref(&first));
+    daily::note_told(&path, &[first]).unwrap();
+    assert_eq!(daily::untold(&path).unwrap(), []);
+    SqliteConnection::establish(directory.path().join("archive.db").to_str().unwrap()).unwrap().batch_execute(MUCH).unwrap();
+    let second = add().unwrap();
+    assert_eq!(daily::untold(&path).unwrap(), [second]);
+}
+
+/// A message of a room of which one person's copy is stored only after its turn, as when it waited in a node's queue.
+#[test]
+fn a_message_that_matches_by_a_later_copy_is_in_the_next_export_and_in_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), include_str!("../../migrations/sqlite/2026-11-22-000010_create_search/up.sql"));
+    let path = directory.path().join("series");
+    let database = directory.path().join("archive.db");
+    let run = |sql: &str| SqliteConnection::establish(database.to_str().unwrap()).unwrap().batch_execute(sql).unwrap();
+    let someone = crate::retrieve::Pattern::Jid("late@b.example".to_owned());
+    let people = vec![crate::retrieve::People { side: crate::retrieve::Side::Any, any: vec![someone] }];
+    let asked = || Export { query: crate::retrieve::Query { people: people.clone(), ..Default::default() }, ..export(Format::Csv) };
+    let add = || block_on(series::add(&archive, asked(), &Series::open(&path).unwrap(), &go_on)).unwrap();
+    let numbers = |produced: &Produced| std::fs::read_to_string(produced.directory.join("numbers.txt")).unwrap();
+    let said = |id: i64, recipient: &str| {
+        run(&format!(
+            "INSERT INTO messages(id,sent_at,received_at,conversation_id,sender_id,recipient_id,flags,node_id,kind,type,direction,via,content_key,body,xml)
+             VALUES({id},1795332600000000,1795332600000000,2,5,4,0,1,1,2,1,1,X'00','said',X'00');
+             INSERT INTO deliveries(message_id,at,seq,recipient_id,node_id,direction,source,send_no) VALUES({id},1,0,{recipient},1,2,7,1)"
+        ));
+    };
+    run("INSERT INTO jids(id,jid) VALUES(99,'late@b.example')");
+    said(18, "99");
+    let first = add().unwrap();
+    assert_eq!((first.messages, numbers(&first).as_str()), (1, "18\n"));
+    for (message, recipient) in [(9, 99), (15, 99), (15, 99), (16, 98)] {
+        run(&format!(
+            "INSERT INTO deliveries(message_id,at,seq,recipient_id,node_id,direction,source,send_no) VALUES({message},2,(SELECT MAX(seq) + 1 FROM
+             deliveries WHERE message_id = {message}),{recipient},1,2,4,1)"
+        ));
+    }
+    assert_eq!(add(), None, "the next export brings them, and there is none before there is a new message");
+    said(19, "98");
+    let second = add().unwrap();
+    assert_eq!((second.messages, numbers(&second).as_str()), (2, "9\n15\n"));
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(second.directory.join("manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["query"]["late"], serde_json::json!([9, 15]));
+    assert_eq!(verify::verify(&second.directory).unwrap().wrong, 0);
+    said(20, "99");
+    let third = add().unwrap();
+    assert_eq!((third.messages, numbers(&third).as_str()), (1, "20\n"), "nothing comes twice");
 }
 
 /// As when a copy came between the count and the walk.

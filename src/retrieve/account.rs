@@ -1,5 +1,7 @@
 //! What whoever hands messages on must account for: how many there are, in which conversations, and what may be missing.
 
+use std::ops::ControlFlow;
+
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Integer, Nullable, SmallInt, Text};
 
@@ -14,8 +16,11 @@ use crate::gap::{Reason, State};
 use crate::store::StoreError;
 use crate::time::Micros;
 
-/// Rows read at a time where words have to be looked for here.
+/// Numbers read at a time, with the texts where words have to be looked for here.
 const COUNT_ROWS: usize = 5_000;
+
+/// Is handed the number of a message, and says whether it wants more.
+pub type EachNumber<'a> = &'a mut (dyn FnMut(i64) -> ControlFlow<()> + Send);
 
 /// How many of a query's messages are in one conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +85,14 @@ impl Archive {
     /// As [`Archive::search`].
     pub async fn count_all(&self, query: &Query) -> Result<u64, StoreError> {
         let Some(scope) = self.counted(query).await? else { return Ok(0) };
-        if scope.text.is_some() || scope.words.iter().any(|word| text::is_vague(word)) {
-            return self.count_here(query, &scope).await;
+        if is_told_by_texts(&scope) {
+            let mut count = 0;
+            self.each_of(query, &scope, &mut |_number| {
+                count += 1;
+                ControlFlow::Continue(())
+            })
+            .await?;
+            return Ok(count);
         }
         let statement = counting(self.dialect(), &scope, query);
         let rows: Vec<NumberRow> = self.pool.load(statement).await?;
@@ -128,20 +139,54 @@ impl Archive {
         Ok(Some(scope))
     }
 
-    /// Counts by looking at each text, where the database only leaves out what can't hold the words.
-    async fn count_here(&self, query: &Query, scope: &Scope) -> Result<u64, StoreError> {
-        let (mut count, mut scope) = (0, scope.clone());
+    /// Hands on the number of each message that a query finds, in their order, until that is enough. The index for searches is not used.
+    ///
+    /// # Errors
+    /// As [`Archive::search`].
+    pub async fn each_number(&self, query: &Query, each: EachNumber<'_>) -> Result<(), StoreError> {
+        let Some(scope) = self.counted(query).await? else { return Ok(()) };
+        self.each_of(query, &scope, each).await
+    }
+
+    /// Looks at each text where the database only leaves out what can't hold the words.
+    async fn each_of(&self, query: &Query, scope: &Scope, each: EachNumber<'_>) -> Result<(), StoreError> {
+        let with_texts = is_told_by_texts(scope);
+        let columns = if with_texts { "m.id, m.sent_at, m.subject, m.body" } else { "m.id AS number" };
+        let mut after = 0;
         loop {
-            let texts = conditions(select(self.dialect(), "m.id, m.sent_at, m.subject, m.body"), &scope);
-            let statement = within(texts, "m", slice(query), None, query.order).sql(" ORDER BY m.id").limit(COUNT_ROWS);
-            let rows: Vec<TextRow> = self.pool.load(statement).await?;
-            count += rows.iter().filter(|row| row_fits(*row, &scope)).count() as u64;
-            match rows.last() {
-                Some(last) if rows.len() == COUNT_ROWS => scope.newer_than = Some(last.cursor().id),
-                _ => return Ok(count),
+            // Of two lower bounds SQLite may take the wrong one, and begin each page at the first message.
+            let bounds = Scope { newer_than: scope.newer_than.max(Some(after)), ..scope.clone() };
+            let behind = match scope.late.is_empty() {
+                true => conditions(select(self.dialect(), columns), &bounds),
+                false => conditions(select(self.dialect(), columns), scope).sql(" AND m.id > ").bind(Bind::Big(after)),
+            };
+            let statement = within(behind, "m", slice(query), None, query.order).sql(" ORDER BY m.id").limit(COUNT_ROWS);
+            let numbers: Vec<(i64, bool)> = match with_texts {
+                true => {
+                    let rows: Vec<TextRow> = self.pool.load(statement).await?;
+                    rows.iter().map(|row| (row.cursor().id, row_fits(row, scope))).collect()
+                }
+                false => {
+                    let rows: Vec<NumberRow> = self.pool.load(statement).await?;
+                    rows.iter().map(|row| (row.number, true)).collect()
+                }
+            };
+            for (number, _) in numbers.iter().filter(|(_, fits)| *fits) {
+                if each(*number).is_break() {
+                    return Ok(());
+                }
+            }
+            match numbers.last() {
+                Some((last, _)) if numbers.len() == COUNT_ROWS => after = *last,
+                _ => return Ok(()),
             }
         }
     }
+}
+
+/// Whether only a look at the texts tells what a query finds.
+fn is_told_by_texts(scope: &Scope) -> bool {
+    scope.text.is_some() || scope.words.iter().any(|word| text::is_vague(word))
 }
 
 fn slice(query: &Query) -> Slice {

@@ -31,6 +31,8 @@ pub(crate) struct Scope {
     pub(crate) with_xml: bool,
     /// Only newer messages than this.
     pub(crate) newer_than: Option<i64>,
+    /// These as well, although they are not newer.
+    pub(crate) late: Vec<i64>,
     /// No newer message than this.
     pub(crate) as_of: Option<i64>,
     pub(crate) fence: Option<Fence>,
@@ -86,7 +88,7 @@ pub(crate) fn conditions(mut statement: Statement, scope: &Scope) -> Statement {
     if let Some(id) = &scope.id {
         statement = with_id(statement, id);
     }
-    statement = bound(statement, " AND m.id > ", scope.newer_than);
+    statement = newer(statement, scope);
     statement = bound(statement, " AND m.id <= ", scope.as_of);
     statement = content(statement, scope);
     for people in &scope.people {
@@ -99,6 +101,15 @@ pub(crate) fn conditions(mut statement: Statement, scope: &Scope) -> Statement {
     match &scope.fence {
         Some(fence) => within_fence(statement, fence),
         None => statement,
+    }
+}
+
+fn newer(statement: Statement, scope: &Scope) -> Statement {
+    match scope.newer_than {
+        Some(number) if !scope.late.is_empty() => {
+            statement.sql(" AND (m.id > ").bind(Bind::Big(number)).sql(" OR m.id IN ").numbers(&scope.late).sql(")")
+        }
+        number => bound(statement, " AND m.id > ", number),
     }
 }
 

@@ -29,7 +29,7 @@ mod text;
 
 use std::collections::HashMap;
 
-pub use account::{GapFound, Share};
+pub use account::{EachNumber, GapFound, Share};
 pub use amendments::{AMENDMENTS, Amends, MAX_NUMBERS};
 pub use context::{Context, MAX_AROUND, Receipts, Versions};
 pub use count::{Count, EXACT_COUNT};
@@ -39,7 +39,7 @@ pub use found::{Bounce, Delivery, Found, StanzaId, Stay};
 pub use lists::{Busy, DayCount, Room};
 pub use people::{Pattern, People, Side};
 pub use query::{
-    Cursor, CursorError, ENCRYPTED_KIND, MAX_NAMED, MAX_PAGE, MAX_PARTICIPANTS, MAX_WORD_BYTES, MAX_WORDS, Order, Query, Rank,
+    Cursor, CursorError, ENCRYPTED_KIND, MAX_LATE, MAX_NAMED, MAX_PAGE, MAX_PARTICIPANTS, MAX_WORD_BYTES, MAX_WORDS, Order, Query, Rank,
 };
 pub use restriction::{Reach, Restriction};
 
@@ -102,6 +102,11 @@ impl Archive {
     #[must_use]
     pub fn restricted(&self, restriction: Restriction) -> Self {
         Self { restriction, ..self.clone() }
+    }
+
+    /// Whether only a part of the store may be seen.
+    pub fn is_restricted(&self) -> bool {
+        !self.restriction.is_none()
     }
 
     /// The same store, searched in another way.

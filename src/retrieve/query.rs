@@ -23,6 +23,9 @@ pub const MAX_WORDS: usize = 50;
 /// The longest word: databases limit the length of a pattern, SQLite to 50,000 bytes.
 pub const MAX_WORD_BYTES: usize = 1_000;
 
+/// The most messages that one query names as late ([`Query::late`]).
+pub const MAX_LATE: usize = 10_000;
+
 /// Kinds that say nothing and are left out unless asked for: receipts, markers, chat states.
 pub(crate) const SILENT_KINDS: [i16; 3] = [10, 11, 12];
 
@@ -73,6 +76,8 @@ pub struct Query {
     pub all: bool,
     /// Only messages with a higher number than this.
     pub newer_than: Option<i64>,
+    /// Messages with these numbers as well, although they are not newer than that.
+    pub late: Vec<i64>,
     /// Only messages with this number or a lower one. Numbers are given in the order of commits, so this fixes what is found.
     pub newest: Option<i64>,
     /// Go on after this place.
@@ -115,6 +120,7 @@ impl Default for Query {
             refers_to: Vec::new(),
             all: false,
             newer_than: None,
+            late: Vec::new(),
             newest: None,
             after: None,
             order: Order::Ascending,
@@ -136,6 +142,9 @@ impl Query {
         let named = self.people.iter().map(|people| people.any.len()).sum::<usize>() + self.rooms.len() + self.nodes.len();
         if named > MAX_NAMED || self.people.len() > MAX_PARTICIPANTS {
             return Err(format!("names more than {MAX_NAMED} people, rooms and nodes"));
+        }
+        if self.late.len() > MAX_LATE {
+            return Err(format!("names more than {MAX_LATE} late messages"));
         }
         if self.by_relevance && self.words.as_ref().is_none_or(Text::is_empty) {
             return Err("asks for what fits best, and names no words".to_owned());

@@ -24,6 +24,7 @@ impl Archive {
             has_link: query.has_link,
             refers_to: query.refers_to.clone(),
             newer_than: query.newer_than,
+            late: query.late.clone(),
             as_of: query.newest,
             all: query.all,
             order: query.order,

@@ -155,9 +155,18 @@ async fn counts(archive: &Archive) {
         Query { participants: vec![Address::parse("nobody@a.example")], ..query() },
         Query { from: Some(START + 3 * SECOND), to: Some(START + 9 * SECOND), ..query() },
         Query { newer_than: Some(4), newest: Some(12), ..query() },
+        Query { newer_than: Some(4), newest: Some(12), late: vec![1, 3], ..query() },
+        Query { newer_than: Some(4), newest: Some(12), late: vec![1, 3], text: text(&["e"]), ..query() },
     ] {
         let found = ids(archive, query.clone()).await;
         assert_eq!(archive.count_all(&query).await.unwrap(), found.len() as u64, "{query:?}");
+        let mut numbers = Vec::new();
+        let mut note = |number| {
+            numbers.push(number);
+            std::ops::ControlFlow::Continue(())
+        };
+        archive.each_number(&query, &mut note).await.unwrap();
+        assert_eq!(numbers, found, "{query:?}");
         let (mut after, mut all) = (0, Vec::new());
         loop {
             let shares = archive.shares(&query, after, 2).await.unwrap();
@@ -174,6 +183,7 @@ async fn counts(archive: &Archive) {
     }
     assert_eq!(archive.newest().await.unwrap(), 19);
     assert_eq!(ids(archive, Query { newer_than: Some(4), newest: Some(6), ..query() }).await, [5, 6]);
+    assert_eq!(ids(archive, Query { newer_than: Some(4), newest: Some(6), late: vec![2, 9], ..query() }).await, [2, 5, 6]);
     let shares = archive.shares(&query(), 0, 10).await.unwrap();
     let alices = shares.iter().find(|share| share.conversation == "alice@a.example bob@a.example").unwrap();
     let amends = archive.amends(alices.conversation_id, None, None, 19, 10).await.unwrap();
@@ -358,5 +368,31 @@ fn what_fits_best_comes_first_page_by_page() {
         assert_eq!(found, [4, 2, 5]);
         let without_words = Query { words: None, ..best };
         assert!(matches!(archive.search(&without_words).await, Err(StoreError::Refused(_))));
+    });
+}
+
+#[test]
+fn whoever_waits_is_told_an_estimate() {
+    let (_directory, endpoint) = sqlite();
+    let row = |number: i64| {
+        let id = 100 + number;
+        let at = START + id * SECOND;
+        format!(
+            "INSERT INTO messages(id,sent_at,received_at,conversation_id,sender_id,recipient_id,flags,node_id,kind,type,direction,via,content_key,body,xml) \
+             VALUES({id},{at},{at},1,1,2,0,1,1,1,3,1,X'0102030405060708090a0b0c','{}',X'00');",
+            if number % 2 == 0 { "coffee" } else { "cocoa" }
+        )
+    };
+    block_on(async {
+        fill(&endpoint, (0..4_000).map(row)).await;
+        let archive = Archive::open(&endpoint, 1).await.unwrap();
+        let coffee = Query { words: Some("coffee".parse().unwrap()), from: Some(START + 100 * SECOND), ..query() };
+        let patient = archive.count_within(&coffee, 10_000, Duration::from_secs(600)).await.unwrap();
+        assert_eq!(patient, Count { messages: 2_000, is_exact: true });
+        let hurried = archive.count_within(&coffee, 10_000, Duration::ZERO).await.unwrap();
+        assert!(!hurried.is_exact && hurried.messages.abs_diff(2_000) < 20, "{hurried:?}");
+        // Too few for an estimate.
+        let few = Query { words: Some("bob".parse().unwrap()), ..query() };
+        assert_eq!(archive.count_within(&few, 10_000, Duration::ZERO).await.unwrap(), archive.count(&few, 10_000).await.unwrap());
     });
 }

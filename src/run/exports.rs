@@ -1,8 +1,11 @@
 //! Exports by the clock (`[[export]]`), on a thread of their own, so that none holds up a node.
 //!
 //! Each turn is in the audit trail before it begins, and what came of it after. A turn that fails is tried again, and an alarm stands meanwhile.
+//! A turn is a task of its own, so that even a mistake in the program that ends it ends neither the schedule nor the others.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Zoned;
@@ -14,7 +17,7 @@ use crate::access::{Access, Action, Event, Outcome, Settings, Viewer};
 use crate::alarm::{Alarms, Name};
 use crate::config::{Config, ScheduleConfig};
 use crate::export::daily::{self, Turn};
-use crate::export::{ExportError, Progress};
+use crate::export::{ExportError, Produced, Progress};
 use crate::retrieve::Archive;
 use crate::store::Endpoint;
 
@@ -43,11 +46,19 @@ pub(super) fn start(config: &Config, alarms: &Alarms, stop: watch::Receiver<bool
 }
 
 async fn keep(config: Config, alarms: Alarms, stop: watch::Receiver<bool>) {
-    let mut schedules = JoinSet::new();
+    let (mut schedules, mut names) = (JoinSet::new(), HashMap::new());
     for schedule in config.exports.clone() {
-        schedules.spawn(follow(config.clone(), schedule, alarms.clone(), stop.clone()));
+        let name = schedule.name.clone();
+        let task = schedules.spawn(follow(config.clone(), schedule, alarms.clone(), stop.clone()));
+        names.insert(task.id(), name);
     }
-    while schedules.join_next().await.is_some() {}
+    while let Some(ended) = schedules.join_next().await {
+        if let Err(error) = ended {
+            let name = names.get(&error.id()).map_or("", String::as_str);
+            log::error!("export {name}: its clock broke off: {error}");
+            alarms.raise(Name::ExportFailed, name, "its clock broke off by a mistake in the program; it goes on with the next start");
+        }
+    }
 }
 
 async fn follow(config: Config, schedule: ScheduleConfig, alarms: Alarms, mut stop: watch::Receiver<bool>) {
@@ -55,7 +66,10 @@ async fn follow(config: Config, schedule: ScheduleConfig, alarms: Alarms, mut st
     loop {
         let now = Zoned::now().with_time_zone(zone.clone());
         let wait = match daily::due(&now, schedule.at, daily::last_turn(&schedule.path)) {
-            Ok(due) if due <= now => take_turn(&config, &schedule, &now, &alarms, &stop).await,
+            Ok(due) if due <= now => {
+                let turn = take_turn(config.clone(), schedule.clone(), now, alarms.clone(), stop.clone());
+                guarded(&schedule.name, &alarms, turn).await
+            }
             Ok(due) => Duration::try_from(now.duration_until(&due)).unwrap_or(NAP).min(NAP),
             Err(error) => {
                 log::error!("export {}: {error}", schedule.name);
@@ -68,12 +82,29 @@ async fn follow(config: Config, schedule: ScheduleConfig, alarms: Alarms, mut st
     }
 }
 
+/// Has a turn made by a task; one that panics has failed like any other.
+async fn guarded(name: &str, alarms: &Alarms, turn: impl Future<Output = Duration> + Send + 'static) -> Duration {
+    match tokio::spawn(turn).await {
+        Ok(wait) => wait,
+        Err(error) => {
+            log::error!("export {name}: the turn broke off: {error}");
+            failed(name, alarms, "the turn broke off by a mistake in the program, which the log tells");
+            RETRY
+        }
+    }
+}
+
+fn failed(name: &str, alarms: &Alarms, said: &str) {
+    let text = format!("{said}; nothing of it is lost, and it is tried again every {} min", RETRY.as_secs() / 60);
+    alarms.raise(Name::ExportFailed, name, &text);
+}
+
 /// One turn; how long until the clock is looked at again.
-async fn take_turn(config: &Config, schedule: &ScheduleConfig, now: &Zoned, alarms: &Alarms, stop: &watch::Receiver<bool>) -> Duration {
-    match turn(config, schedule, now, alarms, stop).await {
+async fn take_turn(config: Config, schedule: ScheduleConfig, now: Zoned, alarms: Alarms, stop: watch::Receiver<bool>) -> Duration {
+    match turn(&config, &schedule, &now, &alarms, &stop).await {
         Ok(turn) => {
-            let Turn { exports, messages, delivered } = turn;
-            log::info!("export {}: {exports} exports of {messages} messages, {} delivered", schedule.name, delivered.exports);
+            let (exports, messages) = (turn.exports.len(), turn.messages());
+            log::info!("export {}: {exports} exports of {messages} messages, {} delivered", schedule.name, turn.delivered.exports);
             alarms.clear(Name::ExportFailed, &schedule.name);
             Duration::ZERO
         }
@@ -84,8 +115,7 @@ async fn take_turn(config: &Config, schedule: &ScheduleConfig, now: &Zoned, alar
         }
         Err(error) => {
             log::error!("export {}: {error}", schedule.name);
-            let text = format!("{error}; nothing of it is lost, and it is tried again every {} min", RETRY.as_secs() / 60);
-            alarms.raise(Name::ExportFailed, &schedule.name, &text);
+            failed(&schedule.name, &alarms, &error.to_string());
             RETRY
         }
     }
@@ -107,17 +137,44 @@ async fn turn(
     let begun = Event::new(Action::Export, target.clone());
     access.record(&viewer, begun).await.map_err(|error| refused(format!("the audit trail: {error}")))?;
     let archive = Archive::open(&Endpoint::from_config(store), CONNECTIONS).await?;
-    let watch = |_: Progress| if *stop.borrow() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let day = daily::day_of(now, schedule.at).map_err(|error| refused(error.to_string()))?;
-    let came = daily::turn(&archive, schedule, day, &watch).await;
-    let ended = match &came {
-        Ok(turn) => Event::new(Action::ExportEnd, target).of(turn.messages),
-        Err(_) => Event::new(Action::ExportEnd, target).ended(Outcome::Failed),
+    let reached: Mutex<Option<Progress>> = Mutex::default();
+    let watch = |progress: Progress| {
+        *reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+        if *stop.borrow() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    if let Err(error) = access.record(&viewer, ended).await {
-        log::error!("export {}: its end is not in the audit trail: {error}", schedule.name);
+    let day = daily::day_of(now, schedule.at).map_err(|error| refused(error.to_string()))?;
+    let mut turn = Turn::default();
+    let came = daily::turn(&archive, schedule, day, &watch, &mut turn).await;
+    let reached = *reached.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = access.record(&viewer, ended(target, &came, &turn, reached)).await.map_err(|error| error.to_string());
+    let told = told.and_then(|_row| daily::note_told(&schedule.path, &turn.exports).map_err(|error| error.to_string()));
+    if let Err(error) = told {
+        log::error!("export {}: its end is not in the audit trail, or will be once more: {error}", schedule.name);
     }
-    came
+    came.map(|()| turn)
+}
+
+/// What came of a turn: the exports that it finished, each with the hash by which it is known again, and how far it was where it failed.
+fn ended(mut target: Value, came: &Result<(), ExportError>, turn: &Turn, reached: Option<Progress>) -> Event {
+    let name = |produced: &Produced| produced.directory.file_name().map(|name| name.to_string_lossy().into_owned());
+    let finished = turn
+        .exports
+        .iter()
+        .map(|produced| json!({ "name": name(produced), "messages": produced.messages, "sums_sha256": produced.sums_sha256 }));
+    if let Some(target) = target.as_object_mut() {
+        target.insert("exports".to_owned(), finished.collect());
+    }
+    match came {
+        Ok(()) => Event::new(Action::ExportEnd, target).of(turn.messages()),
+        Err(error) => {
+            let counts = error.counts(reached);
+            let written = counts.get("written").and_then(Value::as_u64).unwrap_or_default();
+            if let Some(target) = target.as_object_mut() {
+                target.extend((!counts.is_null()).then(|| ("counts".to_owned(), counts)));
+            }
+            Event::new(Action::ExportEnd, target).of(turn.messages() + written).ended(Outcome::Failed)
+        }
+    }
 }
 
 fn target(schedule: &ScheduleConfig) -> Value {
@@ -132,4 +189,37 @@ fn target(schedule: &ScheduleConfig) -> Value {
         target.insert("s3".to_owned(), json!(s3.place()));
     }
     target
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::Stage;
+
+    fn finished(name: &str) -> Produced {
+        Produced { directory: name.into(), messages: 4, files: 3, sums_sha256: "ab".repeat(32) }
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_panics_is_an_alarm_and_is_tried_again() {
+        let alarms = Alarms::default();
+        let wait = guarded("journal", &alarms, async { panic!("a mistake") }).await;
+        assert_eq!(wait, RETRY);
+        let raised = alarms.raised();
+        assert!(raised.iter().any(|alarm| alarm.name == Name::ExportFailed && alarm.subject == "journal"), "{raised:?}");
+        assert_eq!(guarded("journal", &alarms, async { NAP }).await, NAP, "the next one is made");
+    }
+
+    #[test]
+    fn the_end_of_a_turn_tells_what_it_made_and_how_far_it_was() {
+        let turn = Turn { exports: vec![finished("/x/001-004")], ..Turn::default() };
+        let event = ended(json!({ "schedule": "journal", "query": "who=a" }), &Ok(()), &turn, None);
+        assert_eq!((event.count, event.outcome), (Some(4), Outcome::Done));
+        assert_eq!(event.target["exports"][0]["name"], "001-004");
+        assert_eq!(event.target["exports"][0]["sums_sha256"], "ab".repeat(32));
+        let reached = Some(Progress { stage: Stage::Writing, messages: 7, total: 9 });
+        let broken = ended(json!({ "schedule": "journal" }), &Err(ExportError::Refused("x".to_owned())), &turn, reached);
+        assert_eq!((broken.count, broken.outcome), (Some(11), Outcome::Failed));
+        assert_eq!(broken.target["counts"], json!({ "query_finds": 9, "written": 7 }));
+    }
 }

@@ -87,7 +87,7 @@ impl Bearer {
         Ok(self.app.access.require(&self.viewer, permission, action, target).await?)
     }
 
-    async fn record(&self, event: Event) -> Result<(), Trouble> {
+    pub(super) async fn record(&self, event: Event) -> Result<(), Trouble> {
         self.app.access.record(&self.viewer, event).await?;
         Ok(())
     }

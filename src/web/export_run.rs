@@ -1,6 +1,7 @@
 //! Makes exports in the background, a few at a time, and goes on with those that a restart broke off.
 //!
-//! Each has a task. What a task knows that is not on disk is only how far it is, and whether somebody wants it to stop.
+//! Each has a task, which holds the lock of the export's directory, so that no other process makes or removes it meanwhile. What a task knows
+//! that is not on disk is only how far it is, and whether somebody wants it to stop.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,17 +11,17 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use hyper::body::Frame as Chunk;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::app::App;
 use super::trouble::Trouble;
 use crate::access::{Action, Event, Outcome, Viewer};
-use crate::export::job::{Job, Shelf, State};
+use crate::export::job::{Held, Job, Shelf, State};
 use crate::export::{ExportError, Produced, Progress, parcel, partial, produce, resume};
 use crate::time::now;
 
@@ -30,12 +31,17 @@ const AT_ONCE: usize = 2;
 const WIND_UP: Duration = Duration::from_secs(8);
 /// How often it is looked whether they have.
 const LOOK: Duration = Duration::from_millis(20);
+/// So long a further look at the same export is no row of the audit trail.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+/// The most looks that are remembered.
+const MAX_LOOKS: usize = 10_000;
 /// Parts of an archive that wait for a slow reader, each of at most 64 KiB.
 const PARTS: usize = 16;
 
 /// Exports in work.
 pub(super) struct Exports {
-    pub(super) shelf: Shelf,
+    shelf: Shelf,
+    pub(super) looks: Looks,
     places: Arc<Semaphore>,
     tasks: Mutex<BTreeMap<u64, Arc<Task>>>,
     is_ending: AtomicBool,
@@ -59,10 +65,33 @@ impl Exports {
     pub(super) fn new(root: &Path) -> Self {
         Self {
             shelf: Shelf::new(root),
+            looks: Looks::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             tasks: Mutex::default(),
             is_ending: AtomicBool::new(false),
         }
+    }
+
+    /// Does something with what is on disk, on a thread for such work.
+    pub(super) async fn on_shelf<T, W>(&self, work: W) -> Result<T, ExportError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Shelf) -> Result<T, ExportError> + Send + 'static,
+    {
+        let shelf = self.shelf.clone();
+        let done = tokio::task::spawn_blocking(move || work(&shelf)).await;
+        done.map_err(|error| ExportError::Format(format!("a thread for exports: {error}")))?
+    }
+
+    /// One of them, if it is there.
+    pub(super) async fn get(&self, number: u64) -> Result<Option<Job>, ExportError> {
+        self.on_shelf(move |shelf| shelf.get(number)).await
+    }
+
+    /// Writes down what has become of one.
+    pub(super) async fn save(&self, job: &Job) -> Result<(), ExportError> {
+        let job = job.clone();
+        self.on_shelf(move |shelf| shelf.save(&job)).await
     }
 
     /// The task of an export, if it is in work here.
@@ -91,9 +120,14 @@ impl Exports {
         });
     }
 
-    /// Goes on with what was in work when the process ended.
-    pub(super) fn go_on(&self, app: &App) {
-        match self.shelf.list() {
+    /// Removes what a crash has left, and goes on with what was in work when the process ended.
+    pub(super) async fn go_on(&self, app: &App) {
+        match self.on_shelf(Shelf::tidy).await {
+            Ok(0) => {}
+            Ok(removed) => log::info!("{removed} exports that were being begun or removed when a process ended are removed"),
+            Err(error) => log::error!("what is left of removed exports can't be removed: {error}"),
+        }
+        match self.on_shelf(Shelf::list).await {
             Ok(jobs) => {
                 jobs.iter().rev().filter(|job| job.state == State::Working).for_each(|job| self.start(app, job.number));
             }
@@ -113,12 +147,42 @@ impl Exports {
     }
 }
 
+/// Who has looked at which export lately, so that whoever asks every second how far one is does not fill the audit trail.
+#[derive(Default)]
+pub(super) struct Looks(Mutex<BTreeMap<(String, u64), Instant>>);
+
+impl Looks {
+    /// Whether a look is a row: the first in a while of the same viewer, by the same way, at the same export.
+    pub(super) fn is_row(&self, viewer: &Viewer, number: u64) -> bool {
+        let key = (Self::who(viewer), number);
+        let looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        looks.get(&key).is_none_or(|at| at.elapsed() >= LOOK_AGAIN)
+    }
+
+    /// The row is written.
+    pub(super) fn note(&self, viewer: &Viewer, number: u64) {
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if looks.len() >= MAX_LOOKS {
+            looks.retain(|_, at| at.elapsed() < LOOK_AGAIN);
+        }
+        if looks.len() < MAX_LOOKS {
+            looks.insert((Self::who(viewer), number), Instant::now());
+        }
+    }
+
+    fn who(viewer: &Viewer) -> String {
+        format!("{} {} {:?}", viewer.name(), viewer.way().word(), viewer.address())
+    }
+}
+
 async fn run(app: &App, number: u64, task: &Task) {
     let Ok(_place) = app.exports.places.clone().acquire_owned().await else { return };
-    let shelf = &app.exports.shelf;
-    let job = match shelf.get(number) {
-        Ok(Some(job)) => job,
-        Ok(None) => return,
+    let held = app.exports.on_shelf(move |shelf| Ok(shelf.hold(number)?.zip(shelf.get(number)?))).await;
+    let (_held, job): (Held, Job) = match held {
+        Ok(Some((held, job))) if job.state == State::Working => (held, job),
+        // Somebody else has removed it, or has come to its end.
+        Ok(_) => return,
+        Err(ExportError::Busy(_)) => return log::info!("export {number} is made by another process"),
         Err(error) => return log::error!("export {number}: {error}"),
     };
     let made = make(app, &job, task).await;
@@ -128,10 +192,14 @@ async fn run(app: &App, number: u64, task: &Task) {
     if let Err(ExportError::Busy(_)) = made {
         return log::info!("export {number} is made by another process");
     }
+    let counts = match &made {
+        Ok(produced) => json!({ "query_finds": produced.messages, "written": produced.messages, "in_files": produced.messages }),
+        Err(error) => error.counts(task.progress()),
+    };
     let ended = ended(job, made);
     log::info!("export {number}: {}", ended.state.word());
-    tell(app, &ended).await;
-    if let Err(error) = shelf.save(&ended) {
+    tell(app, &ended, counts).await;
+    if let Err(error) = app.exports.save(&ended).await {
         log::error!("export {number}: {error}");
     }
 }
@@ -149,16 +217,17 @@ async fn make(app: &App, job: &Job, task: &Task) -> Result<Produced, ExportError
         if is_stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let directory = app.exports.shelf.directory(job.number);
-    if partial(&directory).exists() {
+    let (number, part) = (job.number, partial(&directory));
+    if app.exports.on_shelf(move |_| Ok(part.exists())).await? {
         match resume(&archive, &directory, &watch).await {
             // It was broken off before there was anything to go on with.
-            Err(ExportError::Damaged { .. }) => app.exports.shelf.clear(job.number)?,
+            Err(ExportError::Damaged { .. }) => app.exports.on_shelf(move |shelf| shelf.clear(number)).await?,
             other => return other,
         }
     }
     match produce(&archive, job.export.clone(), &directory, &watch).await {
         // It was whole when the process ended.
-        Err(ExportError::Exists(_)) => crate::export::produced(&directory),
+        Err(ExportError::Exists(_)) => app.exports.on_shelf(move |_| crate::export::produced(&directory)).await,
         other => other,
     }
 }
@@ -179,28 +248,45 @@ fn ended(job: Job, made: Result<Produced, ExportError>) -> Job {
             (State::Failed, Some("It broke off; the log of the console says why.".to_owned()), None)
         }
     };
-    let (messages, files) = produced.map_or((None, None), |produced| (Some(produced.messages), Some(produced.files)));
-    Job { state, said, messages, files, ended_at: Some(now()), ..job }
+    let (messages, files) = produced.as_ref().map_or((None, None), |produced| (Some(produced.messages), Some(produced.files)));
+    let sums_sha256 = produced.map(|produced| produced.sums_sha256);
+    Job { state, said, messages, files, sums_sha256, ended_at: Some(now()), ..job }
 }
 
 /// What came of it is in the audit trail, too. Who asked may be gone by now, so the row names them beside.
-async fn tell(app: &App, job: &Job) {
+async fn tell(app: &App, job: &Job, counts: Value) {
     let outcome = if job.state == State::Released || job.state == State::Stopped { Outcome::Done } else { Outcome::Failed };
-    let target = json!({ "store": job.export.store, "export": job.number, "state": job.state.word(), "for": job.export.by });
-    let event = Event::new(Action::ExportEnd, target).ended(outcome);
-    let event = job.messages.into_iter().fold(event, Event::of);
+    let mut target = described(job);
+    if let Some(target) = target.as_object_mut() {
+        target.insert("state".to_owned(), job.state.word().into());
+        target.insert("counts".to_owned(), counts.clone());
+        target.insert("sums_sha256".to_owned(), job.sums_sha256.clone().into());
+        target.retain(|_, value| !value.is_null());
+    }
+    let event = Event::new(Action::ExportEnd, target).ended(outcome).because(job.export.reason.clone());
+    let written = counts.get("written").and_then(Value::as_u64);
+    let event = written.into_iter().fold(event, Event::of);
     if let Err(error) = app.access.record(&Viewer::service("export"), event).await {
         log::error!("export {}: its end is not in the audit trail: {error}", job.number);
     }
 }
 
+/// An export as rows of the program's own name it: which, for whom, and what was asked for.
+pub(super) fn described(job: &Job) -> Value {
+    json!({
+        "export": job.number, "store": job.export.store, "format": job.export.format, "xml": job.export.with_xml.then_some(true),
+        "for": job.export.by, "query": job.asked,
+    })
+}
+
 /// A released export as a ZIP archive, which is made while it is sent.
-pub(super) fn packed(app: &App, number: u64) -> Body {
+pub(super) fn packed(app: &App, job: &Job) -> Body {
+    let (number, hash) = (job.number, job.sums_sha256.clone());
     let directory = app.exports.shelf.directory(number);
     let (send, parts) = mpsc::channel(PARTS);
     tokio::task::spawn_blocking(move || {
         let mut out = io::BufWriter::with_capacity(1 << 16, Sender(send.clone()));
-        if let Err(error) = parcel::pack(&directory, &mut out) {
+        if let Err(error) = parcel::pack(&directory, hash.as_deref(), &mut out) {
             log::warn!("export {number} was not sent whole: {error}");
             let _the_reader_is_gone = send.blocking_send(Err(io::Error::other("it broke off")));
         }

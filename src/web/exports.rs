@@ -9,25 +9,22 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::caller::{Caller, Posted};
-use super::clock::{Clock, Shown};
-use super::desk::{Desk, restriction};
-use super::export_run::packed;
+use super::clock::Shown;
+use super::desk::Desk;
+use super::export_ask::{FORMATS, start, within, word};
+use super::export_run::{described, packed};
 use super::find;
 use super::frame::{Frame, Place, page};
 use super::params::{Params, link};
 use super::search::counted;
 use super::text;
 use super::trouble::{Trouble, see_other};
-use crate::access::{Action, Event, Permission, Reach, Viewer};
-use crate::export::job::{Job, State};
-use crate::export::{Export, ExportError, Format, Progress, Stage};
-use crate::retrieve::{Order, Restriction};
-use crate::time::now;
+use crate::access::{Action, Event, Outcome, Permission, Viewer};
+use crate::export::job::{Held, Job, Shelf, State};
+use crate::export::{ExportError, Progress, Stage};
 
 /// What a form for an export has beside the fields of a search.
 const OWN_FIELDS: [&str; 6] = ["csrf", "reason", "format", "xml", "done", "go"];
-/// The most bytes of a reason.
-const MAX_REASON_BYTES: usize = 2_000;
 
 /// An export in the list or on its own page.
 struct Entry {
@@ -43,6 +40,9 @@ struct Entry {
     said: String,
     messages: String,
     files: String,
+    /// The hash of its list of hashes.
+    sums: String,
+    kept_until: Option<Shown>,
     /// Of what was asked for, each condition with its values.
     conditions: Vec<(String, String)>,
     progress: Option<Bar>,
@@ -97,8 +97,9 @@ pub(super) async fn list(caller: Caller) -> Response {
 
 async fn make_list(caller: &Caller) -> Result<Response, Trouble> {
     let target = json!({ "exports": "all" });
-    caller.require(Permission::Export, Action::Export, target).await?;
-    let jobs = seen(caller.viewer(), caller.app.exports.shelf.list()?)?;
+    caller.require(Permission::Export, Action::ViewExport, target.clone()).await?;
+    let jobs = seen(caller.viewer(), caller.app.exports.on_shelf(Shelf::list).await?)?;
+    caller.record(Event::new(Action::ViewExport, target).of(jobs.len() as u64)).await?;
     page(&ListPage { frame: caller.frame(Place::Exports, "Exports"), exports: jobs.iter().map(|job| entry(caller, job)).collect() })
 }
 
@@ -108,17 +109,21 @@ pub(super) fn seen(viewer: &Viewer, jobs: Vec<Job>) -> Result<Vec<Job>, Trouble>
     Ok(jobs.into_iter().filter(|job| within.is_none() || job.within == within).collect())
 }
 
-/// What an export of this viewer is bounded by.
-fn within(viewer: &Viewer) -> Result<Option<Restriction>, Trouble> {
-    let reach = viewer.reach(Permission::Export)?;
-    Ok((*reach != Reach::Everything).then(|| restriction(reach)))
+/// One of them, if the viewer may see it.
+pub(super) async fn one(app: &super::app::App, viewer: &Viewer, number: &str) -> Result<Option<Job>, Trouble> {
+    let Ok(number) = number.parse() else { return Ok(None) };
+    let job = app.exports.get(number).await?.into_iter().collect();
+    Ok(seen(viewer, job)?.pop())
 }
 
-/// One of them, if the viewer may see it.
-pub(super) fn one(app: &super::app::App, viewer: &Viewer, number: &str) -> Result<Option<Job>, Trouble> {
-    let Ok(number) = number.parse() else { return Ok(None) };
-    let job = app.exports.shelf.get(number)?.into_iter().collect();
-    Ok(seen(viewer, job)?.pop())
+/// Writes down that somebody looks at an export, unless they did a moment ago.
+pub(super) async fn note_look(app: &super::app::App, viewer: &Viewer, job: &Job) -> Result<(), Trouble> {
+    if app.exports.looks.is_row(viewer, job.number) {
+        let target = json!({ "export": job.number, "store": job.export.store });
+        app.access.record(viewer, Event::new(Action::ViewExport, target).of(1)).await?;
+        app.exports.looks.note(viewer, job.number);
+    }
+    Ok(())
 }
 
 fn entry(caller: &Caller, job: &Job) -> Entry {
@@ -136,6 +141,8 @@ fn entry(caller: &Caller, job: &Job) -> Entry {
         said: job.said.clone().unwrap_or_default(),
         messages: number(job.messages),
         files: number(job.files),
+        sums: job.sums_sha256.clone().unwrap_or_default(),
+        kept_until: job.kept_until(caller.app.config.web.keep_exports_days).map(|at| caller.clock.full(at)),
         conditions: conditions(&job.asked),
         progress: (job.state == State::Working)
             .then(|| caller.app.exports.task(job.number).and_then(|task| task.progress()))
@@ -175,24 +182,6 @@ fn conditions(asked: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The formats with what they are.
-const FORMATS: [(Format, &str, &str); 9] = [
-    (Format::Jsonl, "jsonl", "JSON Lines: everything that is known, for programs"),
-    (Format::Csv, "csv", "CSV: a table with a line for each message"),
-    (Format::Eml, "eml", "EML: a mail for each conversation and day"),
-    (Format::Mbox, "mbox", "mbox: these mails in one file"),
-    (Format::Html, "html", "HTML: pages to read in a browser"),
-    (Format::Pdf, "pdf", "PDF: pages to file, with a cover"),
-    (Format::Rsmf, "rsmf", "RSMF: for Relativity"),
-    (Format::Dat, "dat", "DAT: a Concordance load file with texts and natives"),
-    (Format::Xml, "xml", "XML: as Actiance’s products read it"),
-];
-
-/// The word for a format.
-pub(super) fn word(format: Format) -> &'static str {
-    FORMATS.iter().find(|(other, ..)| *other == format).map_or("", |(_, word, _)| word)
-}
-
 /// `GET /exports/new`.
 pub(super) async fn new(caller: Caller) -> Response {
     let result = form(&caller, &caller.params, None).await;
@@ -229,48 +218,12 @@ async fn form(caller: &Caller, params: &Params, mistake: Option<String>) -> Resu
 /// `POST /exports/new`.
 pub(super) async fn begin(posted: Posted) -> Response {
     let Posted { caller, form: filled } = &posted;
-    let result = match start(&caller.app, caller.viewer(), filled, &caller.clock).await {
+    let result = match start(&caller.app, caller.viewer(), filled, &caller.clock, Vec::new()).await {
         Ok(job) => Ok(see_other(&format!("/exports/{}", job.number))),
         Err(Trouble::Wrong(said)) => form(caller, filled, Some(said)).await,
         Err(other) => Err(other),
     };
     posted.caller.answer(result)
-}
-
-/// Has an export begun, for the page and for the API. That it was asked for is in the audit trail before.
-pub(super) async fn start(app: &super::app::App, viewer: &Viewer, params: &Params, clock: &Clock) -> Result<Job, Trouble> {
-    let store = params.get("store").unwrap_or_else(|| app.first_store()).to_owned();
-    let asked = find::target(&store, params);
-    app.access.require(viewer, Permission::Export, Action::Export, &asked).await?;
-    if !app.store_names().any(|name| name == store) {
-        return Err(Trouble::Missing(format!("There is no store “{store}”.")));
-    }
-    let query = find::asked(params, clock)?.query;
-    let wanted = params.get("format").unwrap_or("jsonl");
-    let Some((format, word, _)) = FORMATS.iter().find(|(_, word, _)| *word == wanted) else {
-        return Err(Trouble::Wrong(format!("There is no format “{wanted}”.")));
-    };
-    let Some(reason) = params.get("reason").filter(|reason| reason.len() <= MAX_REASON_BYTES).map(str::to_owned) else {
-        return Err(Trouble::Wrong(format!("An export needs a reason of up to {MAX_REASON_BYTES} bytes, such as a case or a matter.")));
-    };
-    let query = crate::retrieve::Query { after: None, by_relevance: false, order: Order::Ascending, ..query };
-    let export = Export {
-        query,
-        format: *format,
-        zone: clock.name().to_owned(),
-        reason: Some(reason.clone()),
-        with_xml: params.get("xml").is_some_and(|xml| xml != "false"),
-        ..Export::new(&store, viewer.name())
-    };
-    let mut target = asked.clone();
-    if let Some(target) = target.as_object_mut() {
-        target.insert("format".to_owned(), (*word).into());
-        target.extend(export.with_xml.then(|| ("xml".to_owned(), true.into())));
-    }
-    app.access.record(viewer, Event::new(Action::Export, target).because(Some(reason))).await?;
-    let job = app.exports.shelf.add(Job::new(export, asked, within(viewer)?, now()))?;
-    app.exports.start(app, job.number);
-    Ok(job)
 }
 
 /// `GET /exports/{id}`.
@@ -283,8 +236,11 @@ pub(super) const MISSING: &str = "There is no such export.";
 
 async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
     let target = json!({ "export": id });
-    caller.require(Permission::Export, Action::Export, target.clone()).await?;
-    let Some(job) = one(&caller.app, caller.viewer(), id)? else { return Err(caller.missing(Action::Export, target, MISSING).await) };
+    caller.require(Permission::Export, Action::ViewExport, target.clone()).await?;
+    let Some(job) = one(&caller.app, caller.viewer(), id).await? else {
+        return Err(caller.missing(Action::ViewExport, target, MISSING).await);
+    };
+    note_look(&caller.app, caller.viewer(), &job).await?;
     let is_here = caller.app.exports.task(job.number).is_some();
     page(&ExportPage {
         frame: caller.frame(Place::Exports, format!("Export {}", job.number)),
@@ -306,37 +262,48 @@ pub(super) async fn change(Path(id): Path<String>, posted: Posted) -> Response {
 async fn make_changed(posted: &Posted, id: &str) -> Result<Response, Trouble> {
     let Posted { caller, form } = posted;
     let change = form.get("change").unwrap_or_default();
+    let action = if change == "remove" { Action::ExportRemove } else { Action::Export };
     let target = json!({ "export": id, "change": change });
-    caller.require(Permission::Export, Action::Export, target.clone()).await?;
-    let Some(job) = one(&caller.app, caller.viewer(), id)? else { return Err(caller.missing(Action::Export, target, MISSING).await) };
+    caller.require(Permission::Export, action, target.clone()).await?;
+    let Some(job) = one(&caller.app, caller.viewer(), id).await? else { return Err(caller.missing(action, target, MISSING).await) };
     let exports = &caller.app.exports;
     let is_here = exports.task(job.number).is_some();
-    let own = |done: &str| see_other(&link(&format!("/exports/{}", job.number), &[("done", done)]));
     match change {
         "stop" if is_here => {
-            caller.record(Event::new(Action::Export, target)).await?;
+            caller.record(Event::new(action, target)).await?;
             exports.stop(job.number);
-            Ok(own("export-stopped"))
+            Ok(see_other(&link(&format!("/exports/{}", job.number), &[("done", "export-stopped")])))
         }
         "go-on" if !is_here && job.state != State::Released => {
-            caller.record(Event::new(Action::Export, target)).await?;
-            if job.state == State::Withheld {
-                exports.shelf.clear(job.number)?;
-            }
-            let number = job.number;
-            exports.shelf.save(&Job { state: State::Working, said: None, ended_at: None, ..job })?;
-            exports.start(&caller.app, number);
-            Ok(see_other(&link(&format!("/exports/{number}"), &[("done", "export-goes-on")])))
+            let held = hold(caller, job.number).await?;
+            caller.record(Event::new(action, target)).await?;
+            exports.on_shelf(move |shelf| go_on(shelf, &held)).await?;
+            exports.start(&caller.app, job.number);
+            Ok(see_other(&link(&format!("/exports/{}", job.number), &[("done", "export-goes-on")])))
         }
         "remove" if !is_here => {
-            caller.record(Event::new(Action::Export, target)).await?;
-            let (shelf, number) = (exports.shelf.clone(), job.number);
-            let removed = tokio::task::spawn_blocking(move || shelf.remove(number)).await;
-            removed.map_err(|error| Trouble::Broken(format!("an export can't be removed: {error}")))??;
+            let held = hold(caller, job.number).await?;
+            caller.record(Event::new(action, described(&job))).await?;
+            exports.on_shelf(move |shelf| shelf.remove(held)).await?;
             Ok(see_other("/exports?done=export-removed"))
         }
         _ => Err(Trouble::Wrong("That can’t be done with this export now. Load its page again.".to_owned())),
     }
+}
+
+/// Keeps other processes away from an export.
+async fn hold(caller: &Caller, number: u64) -> Result<Held, Trouble> {
+    let held = caller.app.exports.on_shelf(move |shelf| shelf.hold(number)).await?;
+    held.ok_or_else(|| Trouble::Missing(MISSING.to_owned()))
+}
+
+/// Has it go on, unless another process has finished it meanwhile; one that was withheld begins anew.
+fn go_on(shelf: &Shelf, held: &Held) -> Result<(), ExportError> {
+    let Some(job) = shelf.get(held.number())?.filter(|job| job.state != State::Released) else { return Ok(()) };
+    if job.state == State::Withheld {
+        shelf.clear(job.number)?;
+    }
+    shelf.save(&Job { state: State::Working, said: None, ended_at: None, ..job })
 }
 
 /// `GET /exports/{id}/download`.
@@ -349,21 +316,24 @@ pub(super) async fn download(caller: Caller, Path(id): Path<String>) -> Response
 pub(super) async fn fetch(app: &super::app::App, viewer: &Viewer, id: &str) -> Result<Response, Trouble> {
     let target = json!({ "export": id });
     app.access.require(viewer, Permission::Export, Action::ExportFetch, &target).await?;
-    let Some(job) = one(app, viewer, id)?.filter(|job| job.state == State::Released) else {
-        app.access.record(viewer, Event::new(Action::ExportFetch, target).ended(crate::access::Outcome::Denied)).await?;
+    let Some(job) = one(app, viewer, id).await?.filter(|job| job.state == State::Released) else {
+        app.access.record(viewer, Event::new(Action::ExportFetch, target).ended(Outcome::Denied)).await?;
         return Err(Trouble::Missing("There is no such export, or it is not released.".to_owned()));
     };
-    let target = json!({ "export": job.number, "store": job.export.store, "format": word(job.export.format) });
+    let target = json!({
+        "export": job.number, "store": job.export.store, "format": word(job.export.format), "sums_sha256": job.sums_sha256,
+    });
     let event = job.messages.into_iter().fold(Event::new(Action::ExportFetch, target), Event::of);
     app.access.record(viewer, event.because(job.export.reason.clone())).await?;
     let name = format!("attachment; filename=\"export-{}.zip\"", job.number);
-    Ok(([(CONTENT_TYPE, "application/zip".to_owned()), (CONTENT_DISPOSITION, name)], packed(app, job.number)).into_response())
+    Ok(([(CONTENT_TYPE, "application/zip".to_owned()), (CONTENT_DISPOSITION, name)], packed(app, &job)).into_response())
 }
 
 impl From<ExportError> for Trouble {
     fn from(error: ExportError) -> Self {
         match error {
             ExportError::Refused(said) => Self::Wrong(format!("The export can’t be made: {said}.")),
+            ExportError::Busy(_) => Self::Wrong("Another process is working on this export. Try again later.".to_owned()),
             other => Self::Broken(format!("exports: {other}")),
         }
     }

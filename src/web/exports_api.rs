@@ -9,12 +9,22 @@ use serde_json::{Value, json};
 use super::api::{answer, time};
 use super::caller::Bearer;
 use super::clock::Clock;
-use super::exports::{MISSING, fetch, one, seen, stage, start, word};
+use super::export_ask::{start, word};
+use super::exports::{MISSING, fetch, note_look, one, seen, stage};
+use super::find;
 use super::params::Params;
 use super::trouble::Trouble;
-use crate::access::{Action, Permission};
-use crate::export::job::Job;
+use crate::access::{Action, Event, Permission};
+use crate::export::job::{Job, Shelf};
 use crate::time::rfc3339;
+
+/// What can be given beside the conditions.
+const OWN_FIELDS: [&str; 5] = ["store", "format", "xml", "zone", "reason"];
+/// Fields of a search that an export has no use for.
+const OF_PAGES: [&str; 2] = ["order", "after"];
+/// The most characters of a name that is named back, and the most of these names.
+const MAX_NAME_CHARS: usize = 60;
+const MAX_NAMES: usize = 20;
 
 /// `GET /exports`.
 pub(super) async fn list(bearer: Bearer) -> Response {
@@ -22,8 +32,10 @@ pub(super) async fn list(bearer: Bearer) -> Response {
 }
 
 async fn all(bearer: &Bearer) -> Result<Value, Trouble> {
-    bearer.require(Permission::Export, Action::Export, &json!({ "exports": "all" })).await?;
-    let jobs = seen(&bearer.viewer, bearer.app.exports.shelf.list()?)?;
+    let target = json!({ "exports": "all" });
+    bearer.require(Permission::Export, Action::ViewExport, &target).await?;
+    let jobs = seen(&bearer.viewer, bearer.app.exports.on_shelf(Shelf::list).await?)?;
+    bearer.record(Event::new(Action::ViewExport, target).of(jobs.len() as u64)).await?;
     Ok(json!({ "exports": jobs.iter().map(|job| value(bearer, job)).collect::<Vec<_>>() }))
 }
 
@@ -34,18 +46,30 @@ pub(super) async fn begin(bearer: Bearer, body: Bytes) -> Response {
         return Trouble::Wrong("Give the fields as a form or in the address, not both.".to_owned()).json();
     }
     let params = if body.is_empty() { bearer.params.clone() } else { Params::parse(&body) };
-    let clock = match params.get("zone") {
-        None => Ok(Clock::default()),
-        Some(zone) => Clock::of(zone).ok_or_else(|| Trouble::Wrong(format!("There is no time zone “{zone}”."))),
-    };
-    let begun = match clock {
-        Ok(clock) => start(&bearer.app, &bearer.viewer, &params, &clock).await,
-        Err(trouble) => Err(trouble),
-    };
-    match begun {
+    let mut mistakes = unknown(&params);
+    let clock = params.get("zone").map_or_else(|| Some(Clock::default()), Clock::of).unwrap_or_else(|| {
+        mistakes.push(format!("There is no time zone “{}”.", params.text("zone")));
+        Clock::default()
+    });
+    if params.get("xml").is_some_and(|xml| xml != "true" && xml != "false") {
+        mistakes.push("“xml” is true or false.".to_owned());
+    }
+    match start(&bearer.app, &bearer.viewer, &params, &clock, mistakes).await {
         Ok(job) => (StatusCode::CREATED, answer(Ok(json!({ "export": value(&bearer, &job) })))).into_response(),
         Err(trouble) => trouble.json(),
     }
+}
+
+/// A sentence for each field that means nothing here: whoever misspells a condition must not get an export of everything.
+fn unknown(params: &Params) -> Vec<String> {
+    let is_known = |name: &str| OWN_FIELDS.contains(&name) || (find::FIELDS.contains(&name) && !OF_PAGES.contains(&name));
+    let mut names: Vec<&str> = params.pairs().map(|(name, _)| name).filter(|name| !is_known(name)).collect();
+    names.sort_unstable();
+    names.dedup();
+    let short = |name: &str| name.chars().take(MAX_NAME_CHARS).collect::<String>();
+    let mut told: Vec<String> = names.iter().take(MAX_NAMES).map(|name| format!("There is no field “{}”.", short(name))).collect();
+    told.extend((names.len() > MAX_NAMES).then(|| format!("There are {} more unknown fields.", names.len() - MAX_NAMES)));
+    told
 }
 
 /// `GET /exports/{id}`.
@@ -55,11 +79,12 @@ pub(super) async fn show(bearer: Bearer, Path(id): Path<String>) -> Response {
 
 async fn shown(bearer: &Bearer, id: &str) -> Result<Value, Trouble> {
     let target = json!({ "export": id });
-    bearer.require(Permission::Export, Action::Export, &target).await?;
-    match one(&bearer.app, &bearer.viewer, id)? {
-        Some(job) => Ok(json!({ "export": value(bearer, &job) })),
-        None => Err(bearer.missing(Action::Export, target, MISSING).await),
-    }
+    bearer.require(Permission::Export, Action::ViewExport, &target).await?;
+    let Some(job) = one(&bearer.app, &bearer.viewer, id).await? else {
+        return Err(bearer.missing(Action::ViewExport, target, MISSING).await);
+    };
+    note_look(&bearer.app, &bearer.viewer, &job).await?;
+    Ok(json!({ "export": value(bearer, &job) }))
 }
 
 /// `GET /exports/{id}/download`.
@@ -73,6 +98,7 @@ fn value(bearer: &Bearer, job: &Job) -> Value {
         "id": job.number, "store": job.export.store, "format": word(job.export.format), "xml": job.export.with_xml,
         "state": job.state.word(), "said": job.said, "by": job.export.by, "reason": job.export.reason, "time_zone": job.export.zone,
         "asked_at": rfc3339(job.asked_at), "ended_at": time(job.ended_at), "messages": job.messages, "files": job.files,
+        "sums_sha256": job.sums_sha256, "kept_until": time(job.kept_until(bearer.app.config.web.keep_exports_days)),
         "progress": progress.map(|progress| {
             json!({ "stage": stage(progress.stage), "messages": progress.messages, "total": progress.total })
         }),

@@ -73,9 +73,9 @@ pub(super) fn asked(params: &Params, clock: &Clock) -> Result<Asked, Trouble> {
         id: params.get("id").map(str::to_owned),
         kinds: kinds(params)?,
         directions: directions(params)?,
-        encrypted: params.all("has").any(|word| word == "encryption").then_some(true),
-        has_file: params.all("has").any(|word| word == "file"),
-        has_link: params.all("has").any(|word| word == "link"),
+        encrypted: has(params, "encryption")?.then_some(true),
+        has_file: has(params, "file")?,
+        has_link: has(params, "link")?,
         order: if params.get("order") == Some("oldest") { Order::Ascending } else { Order::Descending },
         by_relevance: order(params, words.is_some())?,
         after: params.get("after").map(str::parse).transpose().map_err(|error| Trouble::Wrong(format!("The place to go on {error}.")))?,
@@ -90,6 +90,18 @@ pub(super) fn asked(params: &Params, clock: &Clock) -> Result<Asked, Trouble> {
     }
     query.check().map_err(|mistake| Trouble::Wrong(format!("The search {mistake}.")))?;
     Ok(Asked { query, hits: words.map_or(Hits::None, Hits::Words) })
+}
+
+/// Every mistake in the conditions, field by field; where there is none, what does not go together.
+pub(super) fn mistakes(params: &Params, clock: &Clock) -> Vec<String> {
+    let wrong = |params: &Params| match asked(params, clock) {
+        Err(Trouble::Wrong(said)) => Some(said),
+        _ => None,
+    };
+    // That one wants another field beside it.
+    let fields = FIELDS.into_iter().filter(|field| *field != "order");
+    let alone: Vec<String> = fields.filter_map(|field| wrong(&params.only(field))).collect();
+    if alone.is_empty() { wrong(params).into_iter().collect() } else { alone }
 }
 
 /// What a search without a place, a time or an order is made of.
@@ -173,6 +185,14 @@ fn directions(params: &Params) -> Result<Vec<i16>, Trouble> {
     params.all("direction").map(|word| number(word).ok_or_else(|| Trouble::Wrong(format!("There is no direction “{word}”.")))).collect()
 }
 
+/// Whether only what has this is wanted.
+fn has(params: &Params, wanted: &str) -> Result<bool, Trouble> {
+    match params.all("has").find(|word| !["file", "link", "encryption"].contains(word)) {
+        Some(other) => Err(Trouble::Wrong(format!("There is no “{other}” that a message could have: file, link or encryption."))),
+        None => Ok(params.all("has").any(|word| word == wanted)),
+    }
+}
+
 fn limit(params: &Params) -> Result<usize, Trouble> {
     match params.get("limit").map(str::parse::<usize>) {
         None => Ok(PAGE_MESSAGES),
@@ -245,9 +265,19 @@ mod tests {
             "q=%22a",
             "q=%2C",
             "direction=up",
+            "has=files",
         ] {
             assert!(matches!(of(wrong), Err(Trouble::Wrong(_))), "{wrong}");
         }
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let of = |query: &str| mistakes(&Params::parse(query.as_bytes()), &Clock::default());
+        let found = of("who=a%40%40b&kind=x&from=then&to=now&direction=up&has=files&q=tea");
+        assert_eq!(found.len(), 5, "{found:?}");
+        assert_eq!(of("from=2026-11-22&to=2026-11-21").len(), 1, "what does not go together");
+        assert_eq!(of("q=tea&order=best"), Vec::<String>::new());
     }
 
     #[test]

@@ -15,6 +15,8 @@ mod caller;
 mod clock;
 mod conversation;
 mod desk;
+mod export_ask;
+mod export_keep;
 mod export_run;
 mod exports;
 mod exports_api;
@@ -74,8 +76,10 @@ pub fn conditions(text: &str) -> Result<Query, String> {
 /// When it can't begin. Once it has begun, it goes on whatever single requests meet.
 pub async fn serve(config: &Config, stop: watch::Receiver<bool>, ready: impl FnOnce(SocketAddr)) -> Result<(), WebError> {
     let app = app::App::open(config).await?;
-    app.exports.go_on(&app);
+    app.exports.go_on(&app).await;
+    let keeping = tokio::spawn(export_keep::keep(app.clone(), stop.clone()));
     let served = server::serve(&config.web, routes::router(app.clone()), stop, ready).await;
+    keeping.abort();
     app.exports.wind_up().await;
     served
 }

@@ -3,16 +3,31 @@
 use form_urlencoded::Serializer;
 
 /// The most values of one request.
-const MAX_VALUES: usize = 500;
+pub(super) const MAX_VALUES: usize = 500;
 
 /// Names with values, in their order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Params(Vec<(String, String)>);
+pub(super) struct Params(Vec<(String, String)>, IsCut);
+
+/// Whether there were more values than are read.
+type IsCut = bool;
 
 impl Params {
     /// Reads `a=b&c=d`. What is beyond the limit is left out.
     pub(super) fn parse(text: &[u8]) -> Self {
-        Self(form_urlencoded::parse(text).take(MAX_VALUES).map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
+        let mut values = form_urlencoded::parse(text).map(|(name, value)| (name.into_owned(), value.into_owned()));
+        let read = values.by_ref().take(MAX_VALUES).collect();
+        Self(read, values.next().is_some())
+    }
+
+    /// Whether something was left out.
+    pub(super) fn is_cut(&self) -> bool {
+        self.1
+    }
+
+    /// The values of this name alone.
+    pub(super) fn only(&self, name: &str) -> Self {
+        Self(self.0.iter().filter(|(other, _)| other == name).cloned().collect(), self.1)
     }
 
     /// The first value of this name, without white space around it; none if that leaves nothing.
@@ -73,6 +88,8 @@ mod tests {
         assert_eq!(params.words("who"), ["x@y", "z"]);
         assert_eq!(params.all("kind").collect::<Vec<_>>(), ["1", "3"]);
         assert_eq!(params.query(&["after", "who"], Some(("after", "&"))), "q=a+b&kind=1&kind=3&after=%26");
+        assert_eq!(params.only("kind").query(&[], None), "kind=1&kind=3");
+        assert!(!params.is_cut() && Params::parse("a=b&".repeat(MAX_VALUES + 1).as_bytes()).is_cut());
         assert_eq!(link("/a", &[("b", "c d"), ("e", "")]), "/a?b=c+d");
     }
 }

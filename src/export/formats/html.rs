@@ -188,7 +188,11 @@ pub(crate) fn cover_rows(export: &Export, total: u64, zone: &TimeZone) -> Result
         .into_iter()
         .flatten()
         .filter(|(_, value)| is_said(value))
-        .map(|(name, value)| format!("{name}: {value}"))
+        // They may be thousands; the manifest has them.
+        .map(|(name, value)| match value.as_array().filter(|_| name == "late") {
+            Some(late) => format!("{name}: {} messages", late.len()),
+            None => format!("{name}: {value}"),
+        })
         .collect();
     let mut rows = vec![("Archive", line(&export.store)), ("Messages", total.to_string()), ("Asked for", line(&asked.join("; ")))];
     rows.push(("By", line(&export.by)));

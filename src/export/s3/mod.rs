@@ -21,6 +21,7 @@ pub(crate) use self::bucket::{Bucket, Rule};
 use self::upload::{Notes, Parcel, Uploader};
 use super::daily::keep;
 use super::deliver::{ALL, Delivered, note, tell};
+use super::late::NUMBERS;
 use super::manifest::{MANIFEST, SUMS, hex};
 use super::{ExportError, Watch, series};
 use crate::config::{S3Config, S3Lock};
@@ -190,14 +191,14 @@ fn hash_of_list(path: &Path) -> Result<String, ExportError> {
     Ok(hex(&hasher.finalize()))
 }
 
-/// Leaves only the account of an export.
+/// Leaves only the account of an export, and the numbers from which the next one knows what was in it.
 fn thin(directory: &Path) -> Result<(), ExportError> {
     for entry in fs::read_dir(directory).map_err(ExportError::file(directory))? {
         let entry = entry.map_err(ExportError::file(directory))?;
         let path = entry.path();
         if path.is_dir() {
             fs::remove_dir_all(&path).map_err(ExportError::file(&path))?;
-        } else if entry.file_name() != MANIFEST && entry.file_name() != SUMS {
+        } else if ![MANIFEST, SUMS, NUMBERS].iter().any(|kept| entry.file_name() == *kept) {
             fs::remove_file(&path).map_err(ExportError::file(&path))?;
         }
     }

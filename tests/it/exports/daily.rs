@@ -144,6 +144,65 @@ fn each_message_is_in_one_daily_export() {
     assert_eq!(ids, (1..=15).collect::<Vec<_>>(), "{names:?}");
     let trail = archiver.must(&["audit", "list", "--action", "export-end", "--format", "jsonl"]);
     assert!(trail.contains("service:export") && trail.contains("\"schedule\":\"all\""), "{trail}");
+    for name in &names {
+        let path = series.join(name).display().to_string();
+        let said = archiver.must(&["export", "--verify", &path]);
+        assert!(said.contains("the audit trail has the same hash") && said.contains("5 messages"), "{said}");
+    }
+}
+
+/// What was changed shows, and shows by the audit trail where the lists were made to fit.
+#[test]
+fn an_export_that_was_changed_does_not_pass() {
+    let directory = Directory::new(None);
+    let (mut node, mut archiver) = archiver("");
+    archiver.start();
+    node.accept();
+    let lines: Vec<String> = (0..5).map(says).collect();
+    node.mirror(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+    archiver.wait_until_stored();
+    archiver.stop();
+    let out = directory.path().join("out");
+    let path = out.display().to_string();
+    let made = archiver.command(&["export", "--output-dir", &path, "--reason", "case 7"]);
+    let told = String::from_utf8_lossy(&made.stderr).into_owned();
+    let hash = told.split("SHA-256 of SHA256SUMS: ").nth(1).unwrap_or_else(|| panic!("{told}")).trim().to_owned();
+    let verify = || {
+        let output = archiver.command(&["export", "--verify", &path]);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, said) = verify();
+    assert!(code == Some(0) && said.contains(&hash) && said.contains("the audit trail has the same hash"), "{said}");
+    let trail = archiver.must(&["audit", "list", "--action", "export-end", "--format", "jsonl"]);
+    assert!(trail.contains(&hash) && trail.contains("\"count\":5"), "{trail}");
+    let begun = archiver.command(&["export", "--output-dir", &path]);
+    assert_eq!(begun.status.code(), Some(2), "it is there already");
+    let failed = archiver.must(&["audit", "list", "--action", "export-end", "--outcome", "failed", "--format", "jsonl"]);
+    assert!(failed.contains(&path), "{failed}");
+    std::fs::write(out.join("more"), "").expect("a file");
+    assert_eq!(verify().0, Some(3));
+    std::fs::remove_file(out.join("more")).expect("a file");
+    // Somebody who knows how it is made takes a message out and makes all lists anew.
+    let forge = "import hashlib, json, os, sys\n\
+        os.chdir(sys.argv[1])\n\
+        digest = lambda name: hashlib.sha256(open(name, 'rb').read()).hexdigest()\n\
+        old = digest('messages.jsonl')\n\
+        lines = open('messages.jsonl').readlines()\n\
+        size = os.path.getsize('messages.jsonl')\n\
+        open('messages.jsonl', 'w').writelines(lines[1:])\n\
+        text = open('manifest.json').read().replace(old, digest('messages.jsonl'))\n\
+        text = text.replace('\"bytes\":%d' % size, '\"bytes\":%d' % os.path.getsize('messages.jsonl'))\n\
+        for key in ('query_finds', 'written', 'messages'): text = text.replace('\"%s\": 5' % key, '\"%s\": 4' % key)\n\
+        open('manifest.json', 'w').write(text)\n\
+        names = [line.rstrip('\\n').split('  ')[1] for line in open('SHA256SUMS')]\n\
+        sums = ''.join('%s  %s\\n' % (digest(name), name) for name in names)\n\
+        open('SHA256SUMS', 'w').write(sums)\n";
+    let mut python = Command::new("python3");
+    python.args(["-c", forge, &path]);
+    run(python);
+    let (code, said) = verify();
+    assert_eq!((code, said.lines().count()), (Some(3), 3), "{said}");
+    assert!(said.contains("the audit trail tells of no export with this hash") && said.contains("4 messages"), "{said}");
 }
 
 #[test]
@@ -183,6 +242,8 @@ fn a_journal_is_sent_by_mail_and_nothing_of_it_twice() {
     assert_eq!(names.len(), 1, "{names:?}");
     let left = finished(&series.join(&names[0]));
     assert_eq!(left, ["SHA256SUMS", "manifest.json"], "the account stays here");
+    let said = archiver.must(&["export", "--verify", &series.join(&names[0]).display().to_string()]);
+    assert!(said.contains("3 more were delivered elsewhere") && said.contains("the audit trail has the same hash"), "{said}");
     next_day(&series);
     archiver.start();
     turn_is_over(&series);

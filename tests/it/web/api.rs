@@ -109,6 +109,33 @@ fn every_answer_is_as_described() {
     assert!(site.call("/messages?limit=500", &bearers[2]).json()["messages"].as_array().is_some_and(|messages| messages.len() > 20));
 }
 
+/// What begins an export takes what is described, in either place, and nothing else.
+#[test]
+fn an_export_is_asked_for_as_described() {
+    let site = Site::new();
+    let description = site.ask("GET", "/api/v1/openapi.json", "", "").json();
+    let post = &description["paths"]["/exports"]["post"];
+    let form = &post["requestBody"]["content"]["application/x-www-form-urlencoded"]["schema"];
+    assert_eq!(form["additionalProperties"], false);
+    let mut in_address: Vec<&str> = post["parameters"].as_array().expect("a list").iter().filter_map(|one| one["name"].as_str()).collect();
+    let mut in_form: Vec<&str> = form["properties"].as_object().expect("fields").keys().map(String::as_str).collect();
+    in_address.sort_unstable();
+    in_form.sort_unstable();
+    assert_eq!(in_address, in_form);
+    let bearer = format!("Authorization: Bearer {}\r\n", site.token("officer", NewToken::default()));
+    let empty: String = in_form.iter().map(|name| format!("{name}=&")).collect();
+    for (path, body) in
+        [("/api/v1/exports".to_owned(), format!("{empty}reason=x&id=0")), (format!("/api/v1/exports?{empty}reason=x&id=0"), String::new())]
+    {
+        let begun = site.ask("POST", &path, &bearer, &body);
+        let schema = &post["responses"][begun.status.to_string()]["content"]["application/json"]["schema"];
+        assert_eq!((begun.status, mismatch(&description, schema, &begun.json(), "answer")), (201, None), "{}", begun.body);
+    }
+    let refused = site.ask("POST", "/api/v1/exports", &bearer, "reason=x&order=oldest&after=1:2");
+    assert_eq!(refused.status, 400);
+    assert!(["order", "after"].iter().all(|name| refused.body.contains(&format!("“{name}”"))), "{}", refused.body);
+}
+
 #[test]
 fn a_token_does_no_more_than_it_was_given() {
     let site = Site::new();

@@ -33,6 +33,7 @@ pub(crate) struct Loaded {
     pub(crate) data: Arc<Vec<u8>>,
     pub(crate) font: Font,
     pub(crate) units_per_em: f32,
+    sha256: String,
 }
 
 /// How a character is drawn alone.
@@ -104,8 +105,8 @@ impl Fonts {
         let data = Arc::new(std::fs::read(path).ok()?);
         let found = drawn(number, &data, character)?;
         let font = Font::new(Arc::clone(&data).into(), 0)?;
-        let units_per_em = font.units_per_em();
-        self.loaded.insert(number, Loaded { data, font, units_per_em });
+        let (units_per_em, sha256) = (font.units_per_em(), hex(&Sha256::digest(data.as_slice())));
+        self.loaded.insert(number, Loaded { data, font, units_per_em, sha256 });
         Some(found)
     }
 
@@ -113,7 +114,7 @@ impl Fonts {
     pub(crate) fn used(&self) -> Vec<(String, String)> {
         let named = |(number, loaded): (&usize, &Loaded)| {
             let path = self.candidates.get(*number)?;
-            Some((path.display().to_string(), hex(&Sha256::digest(loaded.data.as_slice()))))
+            Some((path.display().to_string(), loaded.sha256.clone()))
         };
         self.loaded.iter().filter_map(named).collect()
     }

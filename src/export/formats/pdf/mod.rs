@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use krilla::Document;
 use krilla::metadata::Metadata;
 use krilla::page::PageSettings;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -52,6 +53,15 @@ pub(crate) struct Pdf {
     volumes: u64,
     pages: u64,
     volume: Volume,
+    /// The fonts of volumes that were written before it was gone on with, with their hashes.
+    earlier: Vec<UsedFont>,
+}
+
+/// A font as the checkpoint and the manifest name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct UsedFont {
+    file: String,
+    sha256: String,
 }
 
 /// The volume in hand.
@@ -72,6 +82,8 @@ impl Pdf {
         let plain = Fonts::new(&checkpoint.export.fonts)?;
         let bold = plain.bold();
         let cover = html::cover_rows(&checkpoint.export, checkpoint.total, &zone)?;
+        let fonts = checkpoint.format.get("fonts").cloned().unwrap_or_else(|| json!([]));
+        let earlier = serde_json::from_value(fonts).map_err(ExportError::format)?;
         let number = |name: &str| checkpoint.format.get(name).and_then(Value::as_u64).unwrap_or_default();
         Ok(Self {
             zone,
@@ -81,7 +93,17 @@ impl Pdf {
             volumes: number("volumes"),
             pages: number("pages"),
             volume: Volume::default(),
+            earlier,
         })
+    }
+
+    /// Every font that was used so far.
+    fn fonts(&self) -> Vec<UsedFont> {
+        let used = self.faces.plain.used().into_iter().chain(self.faces.bold.used());
+        let mut fonts: Vec<UsedFont> = used.map(|(file, sha256)| UsedFont { file, sha256 }).chain(self.earlier.iter().cloned()).collect();
+        fonts.sort_unstable();
+        fonts.dedup();
+        fonts
     }
 
     fn flush(&mut self, folder: &mut Folder) -> Result<(), ExportError> {
@@ -225,7 +247,7 @@ impl Writer for Pdf {
     }
 
     fn state(&self) -> Option<Value> {
-        (self.volume.messages == 0).then(|| json!({ "volumes": self.volumes, "pages": self.pages }))
+        (self.volume.messages == 0).then(|| self.detail())
     }
 
     fn read_back(&self, _folder: &Folder) -> Result<Option<u64>, ExportError> {
@@ -237,11 +259,7 @@ impl Writer for Pdf {
     }
 
     fn detail(&self) -> Value {
-        let mut fonts: Vec<(String, String)> = self.faces.plain.used().into_iter().chain(self.faces.bold.used()).collect();
-        fonts.sort_unstable();
-        fonts.dedup();
-        let fonts: Vec<Value> = fonts.into_iter().map(|(file, sha256)| json!({ "file": file, "sha256": sha256 })).collect();
-        json!({ "volumes": self.volumes, "pages": self.pages, "fonts": fonts })
+        json!({ "volumes": self.volumes, "pages": self.pages, "fonts": self.fonts() })
     }
 }
 

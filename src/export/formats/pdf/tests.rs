@@ -45,3 +45,20 @@ fn the_same_units_give_the_same_pages() {
     let one = made();
     assert!(one.starts_with(b"%PDF-") && one == made());
 }
+
+#[test]
+fn fonts_of_volumes_before_a_break_are_named() {
+    let of = |format: Value| {
+        let checkpoint = Checkpoint { format, ..Checkpoint::new(Export::new("main", "Ann"), 0, 3) };
+        Pdf::new(&checkpoint, TimeZone::UTC).unwrap()
+    };
+    let earlier = json!({ "file": "/usr/share/fonts/before.ttf", "sha256": "00" });
+    let pdf = of(json!({ "volumes": 1, "pages": 4, "fonts": [earlier] }));
+    let state = pdf.state().unwrap();
+    assert_eq!((&state["volumes"], &state["pages"]), (&json!(1), &json!(4)));
+    let fonts = state["fonts"].as_array().unwrap();
+    assert!(fonts.contains(&earlier) && fonts.len() > 1, "{state}");
+    assert_eq!(of(state.clone()).detail(), state);
+    let of_an_older_version = of(json!({ "volumes": 1, "pages": 4 }));
+    assert!(!of_an_older_version.detail()["fonts"].as_array().unwrap().is_empty());
+}
