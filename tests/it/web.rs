@@ -3,6 +3,7 @@
 mod api;
 mod content;
 mod exports;
+mod find;
 mod forms;
 mod matrix;
 mod site;
