@@ -9,7 +9,6 @@ use axum::extract::Path;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::app::App;
@@ -20,6 +19,7 @@ use super::desk::Desk;
 use super::exports_api;
 use super::find::{self, Asked};
 use super::rooms::kind;
+use super::routes::{Route, routed};
 use super::trouble::Trouble;
 use crate::access::{Account, Action, AuditRow, Event, Outcome, Permission, Scope};
 use crate::cli::render_json;
@@ -35,25 +35,30 @@ const DESCRIPTION: &str = include_str!("openapi.json");
 /// Rooms of an answer.
 const ROOMS: usize = 200;
 
-/// The routes below `/api/v1`.
+/// Every call, with its address below `/api/v1`.
+pub(super) fn calls() -> Vec<Route> {
+    vec![
+        Route::get("/openapi.json", description),
+        Route::get("/me", me),
+        Route::get("/messages", messages),
+        Route::get("/messages/{id}", message),
+        Route::get("/rooms", rooms),
+        Route::get("/stays", stays),
+        Route::get("/exports", exports_api::list),
+        Route::post("/exports", exports_api::begin),
+        Route::get("/exports/{id}", exports_api::show),
+        Route::get("/exports/{id}/download", exports_api::download),
+        Route::get("/status", status),
+        Route::get("/gaps", gap_list),
+        Route::get("/quarantine", quarantine_list),
+        Route::get("/accounts", accounts),
+        Route::get("/audit", audit),
+    ]
+}
+
+/// The router of the calls.
 pub(super) fn router() -> Router<App> {
-    Router::new()
-        .route("/openapi.json", get(description))
-        .route("/me", get(me))
-        .route("/messages", get(messages))
-        .route("/messages/{id}", get(message))
-        .route("/rooms", get(rooms))
-        .route("/stays", get(stays))
-        .route("/exports", get(exports_api::list).post(exports_api::begin))
-        .route("/exports/{id}", get(exports_api::show))
-        .route("/exports/{id}/download", get(exports_api::download))
-        .route("/status", get(status))
-        .route("/gaps", get(gap_list))
-        .route("/quarantine", get(quarantine_list))
-        .route("/accounts", get(accounts))
-        .route("/audit", get(audit))
-        .fallback(nothing)
-        .method_not_allowed_fallback(other_method)
+    routed(calls()).fallback(nothing).method_not_allowed_fallback(other_method)
 }
 
 async fn nothing() -> Response {
@@ -99,8 +104,12 @@ impl Bearer {
         }
     }
 
-    fn reason(&self) -> Option<String> {
-        self.params.get("reason").map(str::to_owned)
+    /// Why a program wants to read what people wrote.
+    fn reason(&self) -> Result<Option<String>, Trouble> {
+        match self.params.get("reason") {
+            None if self.app.config.web.require_reason => Err(Trouble::ReasonWanted { path: String::new(), fields: Vec::new() }),
+            reason => Ok(reason.map(str::to_owned)),
+        }
     }
 }
 
@@ -124,7 +133,7 @@ async fn search(bearer: &Bearer) -> Result<Value, Trouble> {
     let Asked { query, .. } = find::asked(&bearer.params, &Clock::default())?;
     let page = desk.search(&query).await?;
     let messages = page.messages.iter().map(value).collect::<Result<Vec<_>, _>>()?;
-    bearer.record(Event::new(Action::Search, target).because(bearer.reason()).of(messages.len() as u64)).await?;
+    bearer.record(Event::new(Action::Search, target).because(bearer.reason()?).of(messages.len() as u64)).await?;
     Ok(json!({ "messages": messages, "next": page.next.map(|next| next.to_string()) }))
 }
 
@@ -150,7 +159,7 @@ async fn one_message(bearer: &Bearer, id: &str) -> Result<Value, Trouble> {
     let Some(found) = found else { return Err(bearer.missing(action, target, "There is no such message.").await) };
     let amendments = desk.amendments(&found.conversation, std::slice::from_ref(&found)).await?;
     let shown = json!({ "message": value(&found)?, "amendments": amendments.iter().map(value).collect::<Result<Vec<_>, _>>()? });
-    bearer.record(Event::new(action, target).because(bearer.reason()).of(1)).await?;
+    bearer.record(Event::new(action, target).because(bearer.reason()?).of(1)).await?;
     Ok(shown)
 }
 
@@ -164,7 +173,7 @@ async fn room_list(bearer: &Bearer) -> Result<Value, Trouble> {
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
     let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
     let found = desk.rooms(bearer.params.exact("after"), ROOMS).await?;
-    bearer.record(Event::new(Action::ViewRoom, target).of(found.rooms.len() as u64)).await?;
+    bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.rooms.len() as u64)).await?;
     let room = |room: &Room| json!({ "jid": room.name, "kind": kind(room.kind), "first_seen_at": time(room.first_seen_at) });
     Ok(json!({ "rooms": found.rooms.iter().map(room).collect::<Vec<_>>(), "next": found.next }))
 }
@@ -185,7 +194,7 @@ async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
     let from = clock.read("from", bearer.params.get("from"), false)?;
     let to = clock.read("to", bearer.params.get("to"), true)?;
     let found = desk.stays(&room, from, to).await?;
-    bearer.record(Event::new(Action::ViewRoom, target).of(found.len() as u64)).await?;
+    bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.len() as u64)).await?;
     let stay = |stay: &Stay| {
         json!({
             "nick": stay.nick, "jid": stay.jid, "resource": stay.resource,
@@ -210,7 +219,10 @@ async fn look(bearer: &Bearer) -> Result<Value, Trouble> {
     let (mut status, why_not) = look.map_err(|error| Trouble::Broken(format!("the status: {error}")))?;
     let part =
         |status: &mut Value, key: &str| status.get_mut(key).map(Value::take).filter(|value| !value.is_null()).unwrap_or_else(|| json!([]));
-    let [nodes, stores, alarms] = ["nodes", "stores", "alarms"].map(|key| part(&mut status, key));
+    let [nodes, stores, mut alarms] = ["nodes", "stores", "alarms"].map(|key| part(&mut status, key));
+    if !bearer.viewer.may(Permission::ViewContent) {
+        super::overview::hide_people(&mut alarms);
+    }
     bearer.record(Event::new(Action::ViewOverview, json!({ "conversations": false }))).await?;
     let word = |key: &str| status.get(key).and_then(Value::as_str);
     Ok(json!({
@@ -269,7 +281,8 @@ async fn list_quarantine(bearer: &Bearer) -> Result<Value, Trouble> {
         .flatten();
     let record = |entry: &Entry| {
         json!({
-            "id": entry.id, "node": entry.node, "received_at": rfc3339(entry.received_at), "reason": entry.reason,
+            "id": entry.id, "node": entry.node, "received_at": rfc3339(entry.received_at),
+            "reason": super::quarantine::reason(&bearer.viewer, &entry.reason),
             "bytes": entry.record_bytes,
         })
     };

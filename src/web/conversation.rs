@@ -36,6 +36,7 @@ struct ConversationPage {
     frame: Frame,
     name: String,
     store: String,
+    reason: String,
     room: Option<String>,
     date: String,
     lines: Vec<Line>,
@@ -54,6 +55,7 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     let (store, name) = (store(caller), caller.params.text("name"));
     let target = json!({ "store": store, "conversation": name });
     caller.require(Permission::ViewContent, Action::ViewConversation, target.clone()).await?;
+    let reason = caller.reason()?;
     let desk = Desk::open(&caller.app, caller.viewer(), &store).await?;
     if !desk.sees_conversation(&name).await? {
         return Err(caller.missing(Action::ViewConversation, target, "There is no such conversation.").await);
@@ -67,7 +69,7 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     let ends = (part.messages.first(), part.messages.last());
     let shown =
         json!({ "store": store, "conversation": name, "first": ends.0.map(|found| found.id), "last": ends.1.map(|found| found.id) });
-    caller.record(Event::new(Action::ViewConversation, shown).of((part.messages.len() + amendments.len()) as u64)).await?;
+    caller.record(Event::new(Action::ViewConversation, shown).because(reason).of((part.messages.len() + amendments.len()) as u64)).await?;
     let links = links(caller, &store);
     let loom = Loom { clock: &caller.clock, links: &links, hits: &Hits::None, sought };
     page(&ConversationPage {
@@ -78,13 +80,14 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         older: part.before.map(|cursor| beside(&links, &name, "before", cursor)),
         newer: part.after.map(|cursor| beside(&links, &name, "after", cursor)),
         newest: part.after.map(|_| links.conversation(&name, None)),
+        reason: links.reason,
         store: links.store,
         name,
     })
 }
 
 fn beside(links: &Links, name: &str, way: &str, cursor: Cursor) -> String {
-    link("/conversation", &[("store", &links.store), ("name", name), (way, &cursor.to_string())])
+    link("/conversation", &[("store", &links.store), ("name", name), (way, &cursor.to_string()), ("reason", &links.reason)])
 }
 
 /// The part that is asked for; none if it is one around a message that is not there.

@@ -7,6 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
+use super::clock::{Clock, Shown};
 use super::trouble::Trouble;
 use crate::access::{Permission, Session, Viewer};
 
@@ -57,6 +58,8 @@ pub(super) struct Frame {
     /// For the forms of the page.
     pub(super) csrf: String,
     pub(super) zone: String,
+    /// When the page was made.
+    pub(super) made: Shown,
     /// Something that was just done.
     pub(super) notice: Option<String>,
 }
@@ -79,7 +82,7 @@ pub(super) fn home(viewer: &Viewer) -> &'static str {
 }
 
 impl Frame {
-    pub(super) fn of(session: &Session, zone: &str) -> Self {
+    pub(super) fn of(session: &Session, clock: &Clock) -> Self {
         let viewer = &session.viewer;
         let allowed = MENU.iter().filter(|(_, permission, ..)| viewer.may(*permission));
         Self {
@@ -89,7 +92,8 @@ impl Frame {
             roles: viewer.roles().to_string(),
             // Without a token no form is taken.
             csrf: session.csrf_token().unwrap_or_default(),
-            zone: zone.to_owned(),
+            zone: clock.name().to_owned(),
+            made: clock.full(crate::time::now()),
             notice: None,
         }
     }

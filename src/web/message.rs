@@ -77,6 +77,7 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
     let action = if is_xml_asked { Action::ViewXml } else { Action::ViewMessage };
     let target = json!({ "store": store, "message": id });
     caller.require(Permission::ViewContent, action, target.clone()).await?;
+    let reason = caller.reason()?;
     let desk = Desk::open(&caller.app, caller.viewer(), &store).await?;
     let found = match id.parse() {
         Ok(id) => desk.message(id, is_xml_asked).await?,
@@ -89,7 +90,7 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
         Some(room) => desk.stays(room, Some(found.sent_at), found.sent_at.checked_add(1)).await?,
         None => Vec::new(),
     };
-    caller.record(Event::new(action, target).of(1)).await?;
+    caller.record(Event::new(action, target).because(reason).of(1)).await?;
     let links = links(caller, &store);
     let loom = Loom { clock: &caller.clock, links: &links, hits: &Hits::None, sought: None };
     page(&MessagePage {
@@ -105,7 +106,7 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
         room: found.room().map(|room| links.room(room)),
         occupants: stays.iter().map(|stay| occupant(caller, stay)).collect(),
         xml: found.xml().map(|xml| text::whole(&xml)),
-        xml_href: link(&format!("/message/{}", found.id), &[("store", &links.store), ("xml", "1")]) + "#xml",
+        xml_href: link(&format!("/message/{}", found.id), &[("store", &links.store), ("xml", "1"), ("reason", &links.reason)]) + "#xml",
         is_xml_asked,
     })
 }

@@ -70,6 +70,12 @@ pub fn conditions(text: &str) -> Result<Query, String> {
     find::conditions(text)
 }
 
+/// Every method of every address that the console answers, as it stands in the router: `("POST", "/gaps/{id}/close")`.
+pub fn routes() -> Vec<(&'static str, String)> {
+    let pages = routes::pages().into_iter().map(|route| (route.method, route.path.to_owned()));
+    pages.chain(api::calls().into_iter().map(|call| (call.method, format!("{}{}", routes::API_PATH, call.path)))).collect()
+}
+
 /// Serves the console until `stop` becomes true, or its sender is gone. `ready` is told where it listens.
 ///
 /// # Errors

@@ -3,9 +3,10 @@
 use askama::Template;
 use axum::response::Response;
 
-use super::caller::Caller;
+use super::caller::{Caller, REASON_WANTED};
 use super::clock::Shown;
 use super::desk::Desk;
+use super::exports;
 use super::find::{self, Asked, Hits};
 use super::frame::{Frame, Place, page};
 use super::params::Params;
@@ -77,6 +78,8 @@ struct SearchPage {
     export: Option<String>,
     /// How many there are on all pages.
     count: Option<String>,
+    /// What was asked for, for paper, where forms are left out.
+    asked: Vec<(String, String)>,
 }
 
 impl Form {
@@ -117,7 +120,7 @@ pub(super) fn store(caller: &Caller) -> String {
 /// Links within a store.
 pub(super) fn links(caller: &Caller, store: &str) -> Links {
     let several = caller.app.store_names().nth(1).is_some();
-    Links { store: if several { store.to_owned() } else { String::new() } }
+    Links { store: if several { store.to_owned() } else { String::new() }, reason: caller.params.text("reason") }
 }
 
 /// `GET /search`.
@@ -142,7 +145,9 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         first: None,
         export: None,
         count: None,
+        asked: exports::conditions(&target),
     };
+    shown.asked.extend(caller.asked(&[("order", "Order"), ("reason", "Reason")]));
     if !is_asked {
         return page(&shown);
     }
@@ -154,11 +159,17 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         }
         Err(other) => return Err(other),
     };
+    let reason = match caller.reason() {
+        Ok(reason) => reason,
+        Err(_asks_for_one) => {
+            (shown.mistake, shown.is_asked, shown.form.has_more) = (Some(REASON_WANTED.to_owned()), false, true);
+            return page(&shown);
+        }
+    };
     let found = desk.search(&query).await?;
     if query.after.is_none() {
         shown.count = Some(counted(desk.count(&query).await?));
     }
-    let reason = caller.params.get("reason").map(str::to_owned);
     caller.record(Event::new(Action::Search, target).because(reason).of(found.messages.len() as u64)).await?;
     let links = links(caller, &store);
     shown.hits = found.messages.iter().map(|message| hit(caller, &links, &hits, message)).collect();

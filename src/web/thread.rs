@@ -25,22 +25,24 @@ const QUOTE_CHARS: usize = 120;
 pub(super) struct Links {
     /// Named in links if there are several.
     pub(super) store: String,
+    /// Why all of this is looked at: each page that is reached from here is for the same reason.
+    pub(super) reason: String,
 }
 
 impl Links {
     pub(super) fn message(&self, id: i64) -> String {
-        link(&format!("/message/{id}"), &[("store", &self.store)])
+        link(&format!("/message/{id}"), &[("store", &self.store), ("reason", &self.reason)])
     }
 
     /// A conversation, opened at a message.
     pub(super) fn conversation(&self, name: &str, at: Option<i64>) -> String {
         let id = at.map(|id| id.to_string()).unwrap_or_default();
         let place = if id.is_empty() { String::new() } else { format!("#m{id}") };
-        link("/conversation", &[("store", &self.store), ("name", name), ("at", &id)]) + &place
+        link("/conversation", &[("store", &self.store), ("name", name), ("at", &id), ("reason", &self.reason)]) + &place
     }
 
     pub(super) fn room(&self, name: &str) -> String {
-        link("/room", &[("store", &self.store), ("name", name)])
+        link("/room", &[("store", &self.store), ("name", name), ("reason", &self.reason)])
     }
 }
 

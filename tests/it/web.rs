@@ -3,7 +3,10 @@
 mod api;
 mod content;
 mod exports;
+mod factor;
 mod forms;
 mod matrix;
+mod scopes;
+mod sights;
 mod site;
 mod walk;

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use xmpp_archiver::access::{Access, NewAccount, NewToken, Role, Roles, Scope, Settings, Viewer};
+use xmpp_archiver::access::{Access, NewAccount, NewToken, Role, Roles, Settings, Viewer};
 use xmpp_archiver::alarm::Alarms;
 use xmpp_archiver::config::Config;
 use xmpp_archiver::demo::corpus::draft::Draft;
@@ -18,6 +18,7 @@ use xmpp_archiver::demo::corpus::stage::Stage;
 use xmpp_archiver::demo::corpus::{COMPONENT, Corpus, HOST, ROOMS};
 use xmpp_archiver::time::{SECOND, now};
 
+use super::scopes;
 use crate::support::archiver::{Archiver, StoreKind};
 use crate::support::played::Played;
 use crate::support::process::PATIENCE;
@@ -94,11 +95,16 @@ pub(super) struct Visitor {
 
 impl Site {
     pub(super) fn new() -> Site {
+        Self::with("")
+    }
+
+    /// With more in the settings of the console.
+    pub(super) fn with(more: &str) -> Site {
         let mut node = Played::new("node", COMPONENT, HOST, ROOMS, "ejabberd");
         let mut archiver = Archiver::for_played(StoreKind::Sqlite, "", &[&node]);
         let key = archiver.spool().with_file_name("access.key");
         let exports = archiver.spool().with_file_name("exports");
-        let web = format!("\n[web]\nlisten = '127.0.0.1:0'\nkey_file = '{}'\nexports = '{}'\n", key.display(), exports.display());
+        let web = format!("\n[web]\nlisten = '127.0.0.1:0'\nkey_file = '{}'\nexports = '{}'\n{more}", key.display(), exports.display());
         archiver.set_settings(&format!("{}{web}", archiver.settings()));
         archiver.must(&["migrate", "up"]);
         archiver.start();
@@ -112,7 +118,7 @@ impl Site {
         let runtime = Runtime::new().expect("a runtime");
         let config = Config::load(Some(&archiver.spool().with_file_name("archiver.toml"))).expect("a configuration");
         let access = Access::open(Settings::from_config(&config, Alarms::default()).expect("settings")).expect("access");
-        runtime.block_on(people(&access));
+        runtime.block_on(people(&access, &messages));
         let (stop, stopped) = watch::channel(false);
         let (ready, open) = oneshot::channel();
         let served = runtime.spawn(async move {
@@ -153,7 +159,7 @@ impl Site {
         let _cut_off = socket.write_all(request.as_bytes());
         let mut bytes = Vec::new();
         let _cut_off = socket.read_to_end(&mut bytes);
-        parse(&String::from_utf8(bytes).expect("text"))
+        parse(&String::from_utf8_lossy(&bytes))
     }
 
     /// Signs in by the form.
@@ -205,10 +211,7 @@ impl Visitor {
 
 /// Whether the reviewer may see a message, by what the command line says of it.
 pub(super) fn is_within(message: &Value) -> bool {
-    let is = |value: &Value| value == WITHIN;
-    let got = message["deliveries"].as_array().expect("copies").iter().any(|copy| is(&copy["recipient"]));
-    let ends = message["room"].is_null() && message["conversation"].as_str().expect("a name").split(' ').any(|end| end == WITHIN);
-    is(&message["sender"]) || is(&message["recipient"]) || got || ends
+    scopes::holds(&scopes::scope("reviewer", &[]), message)
 }
 
 pub(super) fn form(fields: &[(&str, &str)]) -> String {
@@ -229,14 +232,18 @@ fn parse(text: &str) -> Answer {
     Answer { status, headers, body: body.to_owned() }
 }
 
-async fn people(access: &Access) {
+/// An account of each role, and a reviewer with a scope of each sort.
+async fn people(access: &Access, messages: &[Value]) {
     let console = Viewer::console("tester");
-    for role in Role::ALL {
-        let scope = Scope { who: [WITHIN.to_owned()].into(), ..Scope::default() };
+    let member = [scopes::MEMBER.to_owned()].into();
+    access.set_group(&console, scopes::GROUP, member, None).await.expect("a group");
+    let of_role = Role::ALL.into_iter().map(|role| (role.word(), role));
+    for (name, role) in of_role.chain(scopes::REVIEWERS.into_iter().skip(1).map(|name| (name, Role::Reviewer))) {
         let account = NewAccount {
-            name: role.word().to_owned(),
+            name: name.to_owned(),
+            display_name: if role == Role::Officer { SCRIPT.to_owned() } else { String::new() },
             roles: Roles::of([role]),
-            scope: (role == Role::Reviewer).then_some(scope),
+            scope: (role == Role::Reviewer).then(|| scopes::scope(name, messages)),
             password: Some(SecretString::from(PASSWORD.to_owned())),
             ..NewAccount::default()
         };
@@ -260,6 +267,11 @@ fn hostile() -> Vec<String> {
     stage.joins("anna/desk", "salon", "Anna");
     stage.joins("eve/x", "salon", NICK);
     stage.says_in("eve/x", "salon", SCRIPT);
+    // A room of which Anna knows nothing.
+    stage.arrives("ben/bench", true);
+    stage.joins("eve/x", "attic", "Eve");
+    stage.joins("ben/bench", "attic", "Ben");
+    stage.says_in("ben/bench", "attic", "The ladder is behind the chimney");
     let (lines, _) = stage.finish();
     lines.into_iter().map(|line| line.xml).filter(|xml| !xml.contains("zoe@")).collect()
 }
