@@ -12,6 +12,7 @@ use super::clock::{self, Clock, Shown};
 use super::find;
 use super::frame::{Frame, Place, page};
 use super::params::Params;
+use super::qr::Picture;
 use super::scopes::{self, RoleChoice, ScopeForm};
 use super::trouble::{Trouble, see_other};
 use crate::access::{Action, NewToken, Recovery, Roles, Scope, SessionInfo, Token, TotpOffer, Way};
@@ -74,6 +75,7 @@ struct TotpPage {
 
 /// A second factor that is offered.
 struct Offer {
+    picture: Option<Picture>,
     url: String,
     secret: String,
     sealed: String,
@@ -81,7 +83,8 @@ struct Offer {
 
 impl From<TotpOffer> for Offer {
     fn from(offer: TotpOffer) -> Self {
-        Self { url: offer.url.expose_secret().to_owned(), secret: offer.secret.expose_secret().to_owned(), sealed: offer.sealed }
+        let url = offer.url.expose_secret().to_owned();
+        Self { picture: Picture::of(&url), url, secret: offer.secret.expose_secret().to_owned(), sealed: offer.sealed }
     }
 }
 

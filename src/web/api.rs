@@ -169,10 +169,11 @@ async fn rooms(bearer: Bearer) -> Response {
 
 async fn room_list(bearer: &Bearer) -> Result<Value, Trouble> {
     let store = bearer.store();
-    let target = json!({ "store": store, "rooms": "all" });
+    let part = bearer.params.text("part");
+    let target = json!({ "store": store, "rooms": if part.is_empty() { "all" } else { part.as_str() } });
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
     let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
-    let found = desk.rooms(bearer.params.exact("after"), ROOMS).await?;
+    let found = desk.rooms(&part, bearer.params.exact("after"), ROOMS).await?;
     bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.rooms.len() as u64)).await?;
     let room = |room: &Room| json!({ "jid": room.name, "kind": kind(room.kind), "first_seen_at": time(room.first_seen_at) });
     Ok(json!({ "rooms": found.rooms.iter().map(room).collect::<Vec<_>>(), "next": found.next }))

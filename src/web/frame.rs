@@ -35,6 +35,7 @@ pub(super) enum Place {
     Quarantine,
     Accounts,
     Audit,
+    Verification,
     Account,
 }
 
@@ -64,7 +65,7 @@ pub(super) struct Frame {
     pub(super) notice: Option<String>,
 }
 
-const MENU: [(Place, Permission, &str, &str); 8] = [
+const MENU: [(Place, Permission, &str, &str); 9] = [
     (Place::Overview, Permission::ViewHealth, "/overview", "Overview"),
     (Place::Search, Permission::ViewContent, "/search", "Search"),
     (Place::Rooms, Permission::ViewContent, "/rooms", "Rooms"),
@@ -73,6 +74,7 @@ const MENU: [(Place, Permission, &str, &str); 8] = [
     (Place::Quarantine, Permission::SeeQuarantineCounts, "/quarantine", "Quarantine"),
     (Place::Accounts, Permission::ManageAccounts, "/accounts", "Accounts"),
     (Place::Audit, Permission::ViewAudit, "/audit", "Audit trail"),
+    (Place::Verification, Permission::Verify, "/verification", "Verification"),
 ];
 
 /// The first page of what somebody may.

@@ -29,6 +29,7 @@ mod message;
 mod overview;
 mod params;
 mod plot;
+mod qr;
 mod quarantine;
 mod rooms;
 mod routes;
@@ -39,6 +40,7 @@ mod signin;
 mod text;
 mod thread;
 mod trouble;
+mod verification;
 
 use std::net::SocketAddr;
 

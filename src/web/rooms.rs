@@ -33,6 +33,9 @@ struct Entry {
 #[template(path = "rooms.html")]
 struct RoomsPage {
     frame: Frame,
+    store: String,
+    reason: String,
+    part: String,
     rooms: Vec<Entry>,
     next: Option<String>,
 }
@@ -71,11 +74,12 @@ pub(super) async fn list(caller: Caller) -> Response {
 
 async fn make_list(caller: &Caller) -> Result<Response, Trouble> {
     let store = store(caller);
-    let target = json!({ "store": store, "rooms": "all" });
+    let part = caller.params.text("part");
+    let target = json!({ "store": store, "rooms": if part.is_empty() { "all" } else { part.as_str() } });
     caller.require(Permission::ViewContent, Action::ViewRoom, target.clone()).await?;
     let reason = caller.reason()?;
     let desk = Desk::open(&caller.app, caller.viewer(), &store).await?;
-    let found = desk.rooms(caller.params.exact("after"), PAGE).await?;
+    let found = desk.rooms(&part, caller.params.exact("after"), PAGE).await?;
     caller.record(Event::new(Action::ViewRoom, target).because(reason).of(found.rooms.len() as u64)).await?;
     let links = links(caller, &store);
     let entry = |room: &Room| Entry {
@@ -88,7 +92,10 @@ async fn make_list(caller: &Caller) -> Result<Response, Trouble> {
     page(&RoomsPage {
         frame: caller.frame(Place::Rooms, "Rooms"),
         rooms: found.rooms.iter().map(entry).collect(),
-        next: found.next.map(|next| link("/rooms", &[("store", &links.store), ("after", &next), ("reason", &links.reason)])),
+        store: links.store.clone(),
+        reason: links.reason.clone(),
+        part: part.clone(),
+        next: found.next.map(|next| link("/rooms", &[("store", &links.store), ("part", &part), ("after", &next), ("reason", &links.reason)])),
     })
 }
 

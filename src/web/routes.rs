@@ -14,7 +14,7 @@ use super::caller::Caller;
 use super::frame::{ICON, STYLE, STYLE_PATH, home};
 use super::guard::{self, Guard};
 use super::trouble::{Trouble, see_other};
-use super::{account, accounts, api, audit, conversation, exports, gaps, groups, message, overview, quarantine, rooms, search, signin};
+use super::{account, accounts, api, audit, conversation, exports, gaps, groups, message, overview, quarantine, rooms, search, signin, verification};
 use crate::access::oidc::RETURN_PATH;
 
 /// The most bytes of a request's body, whatever it is for.
@@ -76,6 +76,7 @@ pub(super) fn pages() -> Vec<Route> {
         Route::post("/accounts/group", groups::change),
         Route::get("/audit", audit::list),
         Route::get("/audit/export", audit::export),
+        Route::get("/verification", verification::show),
         Route::get("/account", account::show),
         Route::post("/account/zone", account::zone),
         Route::get("/account/password", account::password),

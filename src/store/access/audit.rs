@@ -1,6 +1,6 @@
 //! The audit trail: rows are added and read.
 
-use diesel::dsl::max;
+use diesel::dsl::{count_star, max};
 use diesel::prelude::*;
 
 use super::rows::EntryRow;
@@ -155,6 +155,15 @@ pub async fn page(connection: &mut Connection, wanted: &Wanted) -> Result<Vec<En
         }
     };
     rows.map_err(|error| StoreError::of(&error))
+}
+
+/// How many rows there are, and the number of the last one.
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn extent(connection: &mut Connection) -> Result<(i64, i64), StoreError> {
+    let found: QueryResult<(i64, Option<i64>)> = run!(connection, first, audit::table.select((count_star(), max(audit::id))));
+    found.map(|(rows, last)| (rows, last.unwrap_or(0))).map_err(|error| StoreError::of(&error))
 }
 
 /// Whether the database itself refuses to change a row. Changes nothing either way. Not within a transaction: PostgreSQL would spoil it.

@@ -7,7 +7,7 @@ use xmpp_archiver::time::{SECOND, now};
 use super::site::{Answer, PASSWORD, Site, Visitor};
 
 /// The code of so many seconds from now.
-fn code(secret: &str, later: i64) -> String {
+pub(super) fn code(secret: &str, later: i64) -> String {
     let key = Secret::try_from_base32(secret).expect("base32");
     let generator = Builder::new().with_secret(key).build().expect("a generator");
     generator.generate((now() / SECOND + later) as u64).to_string()
@@ -52,7 +52,7 @@ fn a_second_factor_is_set_up_with_the_password_and_asked_for_from_then_on() {
     assert!(wrong.body.contains("role=\"alert\"") && secrets(&wrong).is_empty(), "{}", wrong.body);
     let offered = set(&[("password", PASSWORD)]);
     let (secret, sealed) = (secrets(&offered)[0].clone(), offered.field("sealed"));
-    assert!(offered.body.contains("otpauth://totp/"), "{}", offered.body);
+    assert!(offered.body.contains("otpauth://totp/") && offered.body.contains("<svg class=\"code\""), "{}", offered.body);
     let mistyped = set(&[("sealed", &sealed), ("code", "no code")]);
     assert_eq!((mistyped.body.contains("role=\"alert\""), secrets(&mistyped)[0].as_str()), (true, secret.as_str()), "the same offer again");
     assert!(

@@ -232,3 +232,42 @@ fn the_page_of_an_export_in_work_looks_again_by_itself() {
     assert_eq!(site.get("/exports/2", &officer).header("refresh"), "", "it has ended");
     assert_eq!(site.get("/exports", &Visitor::default()).header("refresh"), "");
 }
+
+#[test]
+fn an_auditor_verifies_the_archive() {
+    let mut site = Site::new();
+    // What the console shows is as of a commit: nothing may be on its way.
+    site.archiver.stop();
+    let auditor = site.sign_in("auditor");
+    let state = |page: &str, label: &str| {
+        let rest = page.split(&format!("<dt>{label}</dt><dd>")).nth(1).unwrap_or_else(|| panic!("no {label}: {page}"));
+        rest.split("</dd>").next().expect("an end").split('>').nth(1).and_then(|rest| rest.split('<').next()).unwrap_or_default().to_owned()
+    };
+    let alone = |sql: &str| site.archiver.store.query(&format!("PRAGMA busy_timeout = 30000; {sql}"));
+    alone("DELETE FROM quarantine; UPDATE gaps SET state = 5");
+    let page = site.get("/verification?days=30", &auditor).body;
+    assert_eq!(state(&page, "What does not add up"), "nothing", "{page}");
+    assert_eq!(state(&page, "Open gaps"), "none", "{page}");
+    assert!(page.contains("numbered without a gap") && state(&page, "The database refuses to change them") == "yes", "{page}");
+    set_aside(&site, 2, "something", "it was counted nowhere");
+    alone("DELETE FROM deliveries WHERE message_id = 1");
+    let page = site.get("/verification", &auditor).body;
+    assert!(page.contains("0 records were set aside, 1 are in the table quarantine") && page.contains("are in the table deliveries"), "{page}");
+    let told: Vec<(String, Option<u64>)> = rows(&site, "verify").into_iter().map(|row| (row.actor, row.count)).collect();
+    assert_eq!(told, [0, 2].map(|problems| ("auditor".to_owned(), Some(problems))));
+}
+
+#[test]
+fn rooms_are_found_by_a_part_of_their_name() {
+    let site = Site::new();
+    let token = site.token("officer", NewToken::default());
+    let rooms = |query: &str| -> Vec<String> {
+        let rooms = site.call(&format!("/rooms{query}"), &token).json();
+        rooms["rooms"].as_array().expect("rooms").iter().filter_map(|room| room["jid"].as_str().map(str::to_owned)).collect()
+    };
+    assert!(rooms("").len() > 3);
+    assert_eq!(rooms("?part=WORK"), ["workshop@rooms.lindqvist.example"]);
+    let page = site.get("/rooms?part=attic", &site.sign_in("officer")).body;
+    assert!(page.contains("attic@rooms") && !page.contains("workshop@rooms") && page.contains("value=\"attic\""), "{page}");
+    assert_eq!(rows(&site, "view-room").last().expect("a row").target["rooms"], "attic");
+}

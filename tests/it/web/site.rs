@@ -13,9 +13,9 @@ use tokio::task::JoinHandle;
 use xmpp_archiver::access::{Access, NewAccount, NewToken, Role, Roles, Settings, Viewer};
 use xmpp_archiver::alarm::Alarms;
 use xmpp_archiver::config::Config;
-use xmpp_archiver::demo::corpus::draft::Draft;
+use xmpp_archiver::demo::corpus::draft::{Draft, escaped};
 use xmpp_archiver::demo::corpus::stage::Stage;
-use xmpp_archiver::demo::corpus::{COMPONENT, Corpus, HOST, ROOMS};
+use xmpp_archiver::demo::corpus::{COMPONENT, Corpus, HOST, Kind, ROOMS};
 use xmpp_archiver::time::{SECOND, now};
 
 use super::scopes;
@@ -267,6 +267,7 @@ fn hostile() -> Vec<String> {
     stage.joins("anna/desk", "salon", "Anna");
     stage.joins("eve/x", "salon", NICK);
     stage.says_in("eve/x", "salon", SCRIPT);
+    elsewhere_than_in_words(&mut stage);
     // A room of which Anna knows nothing.
     stage.arrives("ben/bench", true);
     stage.joins("eve/x", "attic", "Eve");
@@ -274,4 +275,26 @@ fn hostile() -> Vec<String> {
     stage.says_in("ben/bench", "attic", "The ladder is behind the chimney");
     let (lines, _) = stage.finish();
     lines.into_iter().map(|line| line.xml).filter(|xml| !xml.contains("zoe@")).collect()
+}
+
+/// The same in names and addresses of files, reactions, what is taken back, invitations, and the name of a room.
+fn elsewhere_than_in_words(stage: &mut Stage) {
+    let plain = escaped(SCRIPT).replace('\'', "&apos;").replace('"', "&quot;");
+    let said = stage.says("eve/x", "anna", "What comes now has a name alert(1)");
+    let oob = format!("<x xmlns='jabber:x:oob'><url>https://evil.example/{plain}</url><desc>{plain}</desc></x>");
+    stage.sends("eve/x", "anna", &Draft::text("https://evil.example/").with(&oob).kind(Kind::File));
+    let shared = format!(
+        "<file-sharing xmlns='urn:xmpp:sfs:0'><file xmlns='urn:xmpp:file:metadata:0'><name>{plain}</name><size>5</size></file><sources>\
+         <url-data xmlns='http://jabber.org/protocol/url-data' target='https://evil.example/{plain}'/></sources></file-sharing>"
+    );
+    stage.sends("eve/x", "anna", &Draft::text("a file").with(&shared).kind(Kind::File));
+    let reactions = format!("<reactions xmlns='urn:xmpp:reactions:0' id='{}'><reaction>{plain}</reaction></reactions>", said.id);
+    stage.sends("eve/x", "anna", &Draft::element(Kind::Reaction, reactions));
+    let retract = format!("<retract xmlns='urn:xmpp:message-retract:1' id='{}'><reason>{plain}</reason></retract>", said.id);
+    stage.sends("eve/x", "anna", &Draft::text(SCRIPT).with(&retract).kind(Kind::Retraction));
+    stage.invites("eve/x", "salon", "anna", &plain, &plain);
+    // XEP-0106 writes characters so that no JID may have; pages write them as people mean them.
+    let room = r"\3cscript\3ealert(1)\3c\2fscript\3e";
+    stage.joins("eve/x", room, "Eve");
+    stage.says_in("eve/x", room, "In a room with a name alert(1)");
 }
