@@ -60,13 +60,7 @@ impl Role {
             Self::Reviewer => matches!(permission, P::ViewContent),
             Self::Officer => matches!(
                 permission,
-                P::ViewHealth
-                    | P::ViewGaps
-                    | P::CloseGap
-                    | P::SeeQuarantineCounts
-                    | P::SeeQuarantineContent
-                    | P::ViewContent
-                    | P::Export
+                P::ViewHealth | P::ViewGaps | P::CloseGap | P::SeeQuarantineCounts | P::SeeQuarantineContent | P::ViewContent | P::Export
             ),
             Self::Auditor => matches!(permission, P::ViewGaps | P::SeeQuarantineCounts | P::ViewAudit | P::Verify),
             Self::Administrator => matches!(permission, P::ManageAccounts),

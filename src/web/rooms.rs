@@ -95,7 +95,9 @@ async fn make_list(caller: &Caller) -> Result<Response, Trouble> {
         store: links.store.clone(),
         reason: links.reason.clone(),
         part: part.clone(),
-        next: found.next.map(|next| link("/rooms", &[("store", &links.store), ("part", &part), ("after", &next), ("reason", &links.reason)])),
+        next: found
+            .next
+            .map(|next| link("/rooms", &[("store", &links.store), ("part", &part), ("after", &next), ("reason", &links.reason)])),
     })
 }
 

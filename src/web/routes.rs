@@ -14,7 +14,9 @@ use super::caller::Caller;
 use super::frame::{ICON, STYLE, STYLE_PATH, home};
 use super::guard::{self, Guard};
 use super::trouble::{Trouble, see_other};
-use super::{account, accounts, api, audit, conversation, exports, gaps, groups, message, overview, quarantine, rooms, search, signin, verification};
+use super::{
+    account, accounts, api, audit, conversation, exports, gaps, groups, message, overview, quarantine, rooms, search, signin, verification,
+};
 use crate::access::oidc::RETURN_PATH;
 
 /// The most bytes of a request's body, whatever it is for.

@@ -77,8 +77,7 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
 }
 
 async fn store(caller: &Caller, name: &str, first: i32, last: i32) -> Result<Store, Trouble> {
-    let mut shown =
-        Store { name: name.to_owned(), days: 0, received: 0, archived: 0, problems: Vec::new(), open_gaps: 0, is_away: false };
+    let mut shown = Store { name: name.to_owned(), days: 0, received: 0, archived: 0, problems: Vec::new(), open_gaps: 0, is_away: false };
     let looked = caller.app.with_store(name, async move |mut connection| {
         let since = tallies::counted_since(&mut connection).await?;
         let found = tallies::days(&mut connection, first, last, since).await?;

@@ -382,7 +382,7 @@ fn the_trail_is_searched_by_those_who_may() {
         let target = json!({ "text": ["100% Überzeugt", "a_b!", "the year \"end\\"] });
         stage
             .access
-            .record(&stage.console, Event::new(Action::Search, target).of(3).because(Some("Case 7, the GRÖSSE of ДОГОВОР".to_owned())))
+            .record(&stage.console, Event::new(Action::Search, target).of(3).because(Some("Case 7, the GRÖNLAND of ДОГОВОР".to_owned())))
             .await
             .unwrap();
         stage.wait(10);
@@ -411,7 +411,7 @@ fn the_trail_is_searched_by_those_who_may() {
         }
         // Of other scripts, PostgreSQL knows the small letters as far as its locale does.
         let knows = !matches!(stage.store.endpoint().backend, Backend::Postgres(_));
-        for wanted in ["größe", "договор", "ÜBERZEUGT"] {
+        for wanted in ["grönland", "договор", "ÜBERZEUGT"] {
             assert!(!knows || !found(text(wanted)).await.is_empty(), "{wanted}");
         }
         assert_eq!(found(AuditFilter { actor: Some("aud".to_owned()), ..AuditFilter::default() }).await, ["verify", "sign-in"]);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use xmpp_archiver::access::Scope;
-use xmpp_archiver::time::{SECOND, now, parse_stamp, rfc3339};
+use xmpp_archiver::time::{parse_stamp, rfc3339};
 
 use super::site::WITHIN;
 
@@ -32,8 +32,9 @@ pub(super) fn scope(account: &str, messages: &[Value]) -> Scope {
         "of-time" => {
             let mut times: Vec<&str> = messages.iter().filter_map(|message| message["sent_at"].as_str()).collect();
             times.sort_unstable();
-            // The week was an hour ago, what is hostile a quarter of an hour.
-            Scope { who: set(HERE), from: parse_stamp(times[times.len() / 3]), to: Some(now() - 1_800 * SECOND), ..Scope::default() }
+            // What is hostile came last.
+            let third = |number: usize| parse_stamp(times[number * times.len() / 3]);
+            Scope { who: set(HERE), from: third(1), to: third(2), ..Scope::default() }
         }
         other => panic!("{other} is no reviewer"),
     }

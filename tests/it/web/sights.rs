@@ -252,7 +252,10 @@ fn an_auditor_verifies_the_archive() {
     set_aside(&site, 2, "something", "it was counted nowhere");
     alone("DELETE FROM deliveries WHERE message_id = 1");
     let page = site.get("/verification", &auditor).body;
-    assert!(page.contains("0 records were set aside, 1 are in the table quarantine") && page.contains("are in the table deliveries"), "{page}");
+    assert!(
+        page.contains("0 records were set aside, 1 are in the table quarantine") && page.contains("are in the table deliveries"),
+        "{page}"
+    );
     let told: Vec<(String, Option<u64>)> = rows(&site, "verify").into_iter().map(|row| (row.actor, row.count)).collect();
     assert_eq!(told, [0, 2].map(|problems| ("auditor".to_owned(), Some(problems))));
 }

@@ -18,7 +18,13 @@ fn pages(site: &Site, role: Role) -> Vec<(&'static str, String)> {
         Role::Operator => {
             own_pages(&[("overview", "/overview"), ("gaps", "/gaps?state=all"), ("quarantine", "/quarantine"), ("denied", "/search")])
         }
-        Role::Auditor => own_pages(&[("audit", "/audit"), ("verification", "/verification"), ("gaps", "/gaps"), ("quarantine", "/quarantine"), ("denied", "/search")]),
+        Role::Auditor => own_pages(&[
+            ("audit", "/audit"),
+            ("verification", "/verification"),
+            ("gaps", "/gaps"),
+            ("quarantine", "/quarantine"),
+            ("denied", "/search"),
+        ]),
         Role::Administrator => own_pages(&[
             ("accounts", "/accounts"),
             ("account-new", "/accounts/new"),
@@ -116,7 +122,8 @@ fn every_answer_to_a_form_is_well_in_a_browser() {
     let administrator = site.sign_in("administrator");
     let csrf = site.get("/accounts/new", &administrator).csrf();
     for name in ["kim", "lee"] {
-        let made = site.post("/accounts/new", &administrator, &[("csrf", &csrf), ("name", name), ("password", PASSWORD), ("role", "officer")]);
+        let made =
+            site.post("/accounts/new", &administrator, &[("csrf", &csrf), ("name", name), ("password", PASSWORD), ("role", "officer")]);
         assert_eq!(made.status, 303, "{}", made.body);
     }
     let origin = format!("http://{}", site.address);
