@@ -15,7 +15,7 @@ pub use super::export_args::{ExportArgs, ExportFormat};
 use super::history_args::{BackfillArgs, ImportArgs};
 use super::index_args::IndexArgs;
 pub use super::quarantine_args::{QuarantineAction, QuarantineArgs};
-pub use super::search_args::{Direction, Filter, Has, Kind, SearchArgs, ShowArgs, Sort};
+pub use super::search_args::{Filter, SearchArgs, ShowArgs, Sort};
 use super::when::{When, Zone};
 use crate::config::domain;
 
@@ -457,9 +457,10 @@ mod tests {
     }
 
     #[test]
-    fn kinds_have_the_numbers_of_the_schema() {
-        assert_eq!(Kind::Message.code(), 1);
-        assert_eq!(Kind::ChatState.code(), 12);
-        assert_eq!(Kind::Unreadable.code(), 99);
+    fn words_become_the_numbers_of_the_schema() {
+        let arguments = parse("search --kind edit --kind unreadable --kind encrypted --direction unknown --has attachment --has encryption");
+        let Ok(Command::Search(search)) = arguments else { panic!("{arguments:?}") };
+        let Filter { kind, direction, has, .. } = search.filter;
+        assert_eq!((kind, direction, has), (vec![3, 99, -1], vec![0], vec![1, 3]));
     }
 }

@@ -12,7 +12,7 @@ use super::args::ExportArgs;
 use super::connect::block_on;
 use super::output::{Output, tell};
 use super::production;
-use super::reading::{described, open, pages, query, tell_more};
+use super::reading::{described, know, open, pages, query, tell_more};
 use super::render::{Render, export_renderer};
 use super::{Failure, access, verifying};
 use crate::access::{Action, Event};
@@ -37,6 +37,7 @@ pub fn execute(config: Config, args: ExportArgs) -> Result<(), Failure> {
     let target = args.output.as_deref().map(Target::new).transpose()?;
     block_on(async {
         let archive = open(&config, args.store.as_deref()).await?;
+        know(&config, &archive, &query).await?;
         access::note(&config, Event::new(Action::Export, described(&query, &args.filter.text, args.store.as_deref()))).await;
         let mut output = Output::file_or_stdout(target.as_ref().map(|target| target.partial.as_path()))?;
         let (count, next) = write(&archive, query, limit, render.as_mut(), &mut output).await?;

@@ -36,7 +36,7 @@ pub struct ExportArgs {
     #[arg(
         long,
         requires = "output_dir",
-        conflicts_with_all = ["text", "substring", "participant", "any_participant", "sender", "recipient", "room", "id", "kind", "direction", "node", "has", "encrypted", "all", "from", "to", "format", "xml", "zone_name", "by", "reason", "font"]
+        conflicts_with_all = ["text", "substring", "participant", "any_participant", "sender", "recipient", "every_recipient", "room", "conversation", "id", "kind", "direction", "node", "has", "encrypted", "all", "from", "to", "format", "xml", "zone_name", "by", "reason", "font"]
     )]
     pub resume: bool,
     /// Add to the series of exports in --output-dir what is new since the last one, each message exactly once; begins a series, too
@@ -48,7 +48,7 @@ pub struct ExportArgs {
     #[arg(
         long,
         value_name = "DIR",
-        conflicts_with_all = ["text", "substring", "participant", "any_participant", "sender", "recipient", "room", "id", "kind", "direction", "node", "has", "encrypted", "all", "from", "to", "format", "xml", "zone_name", "by", "reason", "font", "output", "output_dir", "limit", "after", "order", "resume", "series", "store"]
+        conflicts_with_all = ["text", "substring", "participant", "any_participant", "sender", "recipient", "every_recipient", "room", "conversation", "id", "kind", "direction", "node", "has", "encrypted", "all", "from", "to", "format", "xml", "zone_name", "by", "reason", "font", "output", "output_dir", "limit", "after", "order", "resume", "series", "store"]
     )]
     pub verify: Option<PathBuf>,
     /// The time zone of days and of the times that people read, such as Europe/Berlin; that of --time, if not given

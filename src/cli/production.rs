@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::args::ExportArgs;
 use super::connect::block_on;
 use super::output::tell;
-use super::reading::{described, failure, open, query};
+use super::reading::{described, failure, know, open, query};
 use super::when::Zone;
 use super::{Failure, access};
 use crate::access::{Action, Event, Outcome};
@@ -37,6 +37,9 @@ pub(super) fn execute(config: &Config, args: &ExportArgs, directory: &Path) -> R
     };
     let produced = block_on(async {
         let archive = open(config, args.store.as_deref()).await?;
+        if let Some(export) = &export {
+            know(config, &archive, &export.query).await?;
+        }
         let target = target(args, export.as_ref(), directory);
         access::note(config, Event::new(Action::Export, target.clone()).because(args.reason.clone())).await;
         let flag = Arc::clone(&is_stopped);

@@ -3,11 +3,12 @@
 use jiff::Zoned;
 use serde_json::{Value, json};
 
-use super::args::{Filter, Has, Order, PageArgs, TimeArgs};
+use super::args::{Filter, Order, PageArgs, TimeArgs};
 use super::output::tell;
 use super::{Failure, connect};
 use crate::config::Config;
 use crate::message::address::Address;
+use crate::retrieve::vocabulary::{HAS_ENCRYPTION, HAS_FILE, HAS_LINK};
 use crate::retrieve::{self, Archive, Cursor, Found, Pattern, People, Query, Side};
 use crate::store::{Endpoint, StoreError};
 use crate::time::rfc3339;
@@ -17,6 +18,15 @@ use crate::words::Text;
 pub(super) async fn open(config: &Config, store: Option<&str>) -> Result<Archive, Failure> {
     let store = config.store(store)?;
     Archive::open(&Endpoint::from_config(store), store.pool).await.map_err(|error| connect::failure(store, &error))
+}
+
+/// Refuses nodes of which neither the configuration nor the store knows: whoever misspells one would find nothing, and not see why.
+pub(super) async fn know(config: &Config, archive: &Archive, query: &Query) -> Result<(), Failure> {
+    let strange: Vec<String> = query.nodes.iter().filter(|name| config.nodes.iter().all(|node| node.name != **name)).cloned().collect();
+    match archive.unknown_nodes(&strange).await.map_err(failure)?.first() {
+        Some(name) => Err(Failure::Usage(format!("--node {name:?}: there is no such node"))),
+        None => Ok(()),
+    }
 }
 
 /// What a store says, by what the caller can do about it.
@@ -38,13 +48,14 @@ pub(super) fn query(filter: &Filter, time: &TimeArgs, page: &PageArgs) -> Result
         words,
         people: people(filter),
         rooms: filter.room.iter().map(|room| Address::parse(room.as_str()).bare).collect(),
+        conversation: filter.conversation.clone(),
         id: filter.id.clone(),
-        kinds: filter.kind.iter().map(|kind| kind.code()).collect(),
-        directions: filter.direction.iter().map(|direction| *direction as i16).collect(),
+        kinds: filter.kind.clone(),
+        directions: filter.direction.clone(),
         nodes: filter.node.clone(),
-        encrypted: filter.encrypted.then_some(true),
-        has_file: filter.has.contains(&Has::File),
-        has_link: filter.has.contains(&Has::Link),
+        encrypted: (filter.encrypted || filter.has.contains(&HAS_ENCRYPTION)).then_some(true),
+        has_file: filter.has.contains(&HAS_FILE),
+        has_link: filter.has.contains(&HAS_LINK),
         all: filter.all,
         ..Query::default()
     };
@@ -64,7 +75,8 @@ fn words(typed: &[String]) -> Result<Option<Text>, Failure> {
 }
 
 fn people(filter: &Filter) -> Vec<People> {
-    let mut people: Vec<People> = filter.participant.iter().map(|one| People { side: Side::Any, any: vec![one.clone()] }).collect();
+    let each = |side, all: &[Pattern]| all.iter().map(|one| People { side, any: vec![one.clone()] }).collect::<Vec<_>>();
+    let mut people = [each(Side::Any, &filter.participant), each(Side::Recipient, &filter.every_recipient)].concat();
     for (side, any) in [(Side::Any, &filter.any_participant), (Side::Sender, &filter.sender), (Side::Recipient, &filter.recipient)] {
         if !any.is_empty() {
             people.push(People { side, any: any.clone() });
@@ -106,6 +118,7 @@ pub(super) fn described(query: &Query, typed: &[String], store: Option<&str>) ->
         "rooms": query.rooms,
         "nodes": query.nodes,
         "directions": query.directions,
+        "all": query.all.then_some(true),
         "encrypted": query.encrypted,
         "file": query.has_file.then_some(true),
         "link": query.has_link.then_some(true),

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::args::{MessageFormat, SearchArgs, Sort};
 use super::connect::block_on;
 use super::output::{Output, print, tell};
-use super::reading::{described, failure, open, pages, query, tell_more};
+use super::reading::{described, failure, know, open, pages, query, tell_more};
 use super::render::renderer;
 use super::render_json;
 use super::transcript::Transcript;
@@ -28,6 +28,7 @@ pub fn execute(config: Config, args: SearchArgs) -> Result<(), Failure> {
     let limit = args.limit.get();
     block_on(async {
         let archive = open(&config, args.store.as_deref()).await?;
+        know(&config, &archive, &query).await?;
         access::note(&config, Event::new(Action::Search, described(&query, &args.filter.text, args.store.as_deref()))).await;
         if args.count {
             let count = archive.count(&query, EXACT_COUNT).await.map_err(failure)?;

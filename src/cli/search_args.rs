@@ -2,11 +2,13 @@
 
 use std::num::NonZeroU64;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use jid::BareJid;
 
 use super::args::{MessageFormat, PageArgs, TimeArgs, bare_jid};
-use crate::retrieve::{ENCRYPTED_KIND, Pattern};
+use crate::retrieve::Pattern;
+use crate::retrieve::vocabulary::{DIRECTIONS, HAS, KINDS, Word, number};
 
 /// The conditions of `search` and `export`.
 #[derive(Args, Debug, Default)]
@@ -29,25 +31,31 @@ pub struct Filter {
     /// Who was to get it or got it; several: any of them
     #[arg(long, value_name = "WHO", value_parser = Pattern::parse)]
     pub recipient: Vec<Pattern>,
+    /// Who was to get it or got it; several: all of them
+    #[arg(long, value_name = "WHO", value_parser = Pattern::parse)]
+    pub every_recipient: Vec<Pattern>,
     /// The room in which it was said; several: any of them
     #[arg(long, value_name = "JID", value_parser = bare_jid)]
     pub room: Vec<BareJid>,
+    /// The conversation by its whole name, as `search` shows it
+    #[arg(long, value_name = "NAME")]
+    pub conversation: Option<String>,
     /// The archive's id of the message, or one of its stanza ids
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub id: Option<String>,
     /// What kind of record it is; several: any of them
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub kind: Vec<Kind>,
+    #[arg(long, value_name = "KIND", value_parser = word(&KINDS))]
+    pub kind: Vec<i16>,
     /// Which way it went; several: any of them
-    #[arg(long, value_enum, value_name = "WAY")]
-    pub direction: Vec<Direction>,
+    #[arg(long, value_name = "WAY", value_parser = word(&DIRECTIONS))]
+    pub direction: Vec<i16>,
     /// The node that mirrored it first; several: any of them
     #[arg(long, value_name = "NAME")]
     pub node: Vec<String>,
     /// What it has; several: all of them
-    #[arg(long, value_enum, value_name = "WHAT")]
-    pub has: Vec<Has>,
-    /// Only what is encrypted end to end
+    #[arg(long, value_name = "WHAT", value_parser = word(&HAS))]
+    pub has: Vec<i16>,
+    /// Only what is encrypted end to end; the same as --has encryption
     #[arg(long)]
     pub encrypted: bool,
     /// Include receipts, markers and chat states
@@ -138,72 +146,35 @@ pub enum Sort {
     Relevance,
 }
 
-/// Which way a message went; the numbers are those of `messages.direction`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[repr(i16)]
-pub enum Direction {
-    /// From elsewhere to a user here
-    Incoming = 1,
-    /// From a user here to elsewhere
-    Outgoing = 2,
-    /// Between users here
-    Internal = 3,
-    /// Not known
-    Unknown = 0,
+/// A word of a list, as the number that it stands for.
+fn word(list: &'static [Word]) -> impl TypedValueParser<Value = i16> {
+    let values = list.iter().map(|word| PossibleValue::new(word.word).aliases(word.aliases).help(word.about));
+    PossibleValuesParser::new(values).try_map(move |text| number(list, &text).ok_or("is no such word"))
 }
 
-/// What a message can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Has {
-    /// A file that was shared
-    #[value(alias = "attachment")]
-    File,
-    /// A link in its text
-    Link,
-}
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
 
-/// The kinds of record; the numbers are those of `messages.kind`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[repr(i16)]
-pub enum Kind {
-    /// A message with a body
-    Message = 1,
-    /// A room's subject
-    Subject = 2,
-    /// A correction (XEP-0308)
-    #[value(alias = "edit")]
-    Correction = 3,
-    /// A retraction (XEP-0424)
-    Retraction = 4,
-    /// A retraction by a moderator (XEP-0425)
-    Moderation = 5,
-    /// A reaction (XEP-0444)
-    Reaction = 6,
-    /// An invitation to a room
-    Invitation = 7,
-    /// A declined invitation
-    InvitationDeclined = 8,
-    /// The start or end of a call (XEP-0353)
-    Call = 9,
-    /// A delivery receipt (XEP-0184)
-    Receipt = 10,
-    /// A read marker (XEP-0333)
-    Marker = 11,
-    /// "Is typing" and the like (XEP-0085)
-    ChatState = 12,
-    /// A link to a file (XEP-0066, XEP-0447)
-    File = 13,
-    /// A reply (XEP-0461)
-    Reply = 14,
-    /// What could not be read, kept as received
-    Unreadable = 99,
-    /// Whatever is encrypted, of any kind
-    Encrypted = ENCRYPTED_KIND,
-}
+    use crate::cli::args::Arguments;
+    use crate::retrieve::vocabulary::CONDITIONS;
 
-impl Kind {
-    /// The number in `messages.kind`.
-    pub fn code(self) -> i16 {
-        self as i16
+    /// What the command line has beside the conditions of the table: a short form of one, and what is about pages, files and the store.
+    const OWN: [&str; 11] = ["encrypted", "time", "order", "after", "sort", "count", "context", "limit", "format", "xml", "store"];
+
+    #[test]
+    fn every_condition_is_an_option() {
+        let command = Arguments::command();
+        for name in ["search", "export"] {
+            let command = command.find_subcommand(name).unwrap();
+            let options: Vec<String> = command.get_arguments().map(|option| option.get_long().unwrap_or(option.get_id().as_str()).to_owned()).collect();
+            for condition in CONDITIONS {
+                assert!(options.iter().any(|option| option == condition.option), "{name} lacks {}", condition.option);
+            }
+            if name == "search" {
+                let is_known = |option: &str| OWN.contains(&option) || CONDITIONS.iter().any(|condition| condition.option == option);
+                assert_eq!(options.into_iter().find(|option| !is_known(option)), None, "an option that the others lack");
+            }
+        }
     }
 }

@@ -62,7 +62,7 @@ impl Transcript {
             self.day = day;
         }
         let clock = time(found.sent_at, self.zone, "%T");
-        let what = match (is_amendment(found), found.refers_to, found.kind == Kind::Reply as i16) {
+        let what = match (is_amendment(found), found.refers_to, [Kind::Reply as i16, Kind::File as i16].contains(&found.kind)) {
             (true, Some(id), _) => format!("{} of #{id}: ", found.kind_name()),
             (true, None, _) => format!("{} of a message that is not here: ", found.kind_name()),
             (false, Some(id), true) => format!("(in reply to #{id}) "),

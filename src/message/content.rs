@@ -91,6 +91,9 @@ pub mod flags {
     pub const PRIVATE_IN_ROOM: i32 = 256;
     /// The `origin-id` (XEP-0359) is the same as the `id` attribute and is not stored twice.
     pub const ORIGIN_ID_IS_ID: i32 = 512;
+    /// A file is attached, or a link to one that was shared, whatever kind it is of; `detail` tells which. Records of the kind `file` that were
+    /// stored before this was noted lack it.
+    pub const FILE: i32 = 1024;
 }
 
 /// What one message says.
@@ -133,6 +136,7 @@ pub fn read(message: Element<'_, '_>) -> Option<Content> {
         found.detail.get_or_insert_with(|| json!({})).as_object_mut().map(|detail| detail.insert("encryption".into(), json!(scheme)));
     }
     let digest = digest(message, &found, encrypted.is_some());
+    bits |= found.complete(message, body.as_deref());
     let said = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
     Some(Content {
         kind: found.kind,
@@ -146,6 +150,15 @@ pub fn read(message: Element<'_, '_>) -> Option<Content> {
         invitee: found.invitee,
         digest,
     })
+}
+
+/// The name of a file, in what [`Content::detail`] tells of one.
+pub fn file_name(detail: &str) -> Option<String> {
+    if !detail.contains("\"name\":\"") {
+        return None;
+    }
+    let about: Value = serde_json::from_str(detail).ok()?;
+    about.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 /// Whether [`read`] would find anything, for less work.
@@ -168,6 +181,23 @@ impl Found {
 
     fn to(kind: Kind, id: Option<&str>) -> Self {
         Self { refers_to_id: id.map(str::to_owned), ..Self::new(kind) }
+    }
+
+    /// Adds what stands beside that which gives the kind: the file of a correction, the message that a file answers. The digest does without, so
+    /// that copies of what was stored before these were looked for are known again.
+    fn complete(&mut self, message: Element<'_, '_>, body: Option<&str>) -> i32 {
+        match self.kind {
+            Kind::File => {
+                self.refers_to_id = message.child("reply", REPLY_NS).and_then(|reply| reply.attribute("id")).map(str::to_owned);
+                flags::FILE
+            }
+            Kind::Correction => {
+                let Some(Value::Object(about)) = file(message, body).and_then(|found| found.detail) else { return 0 };
+                self.detail.get_or_insert_with(|| json!({})).as_object_mut().map(|detail| detail.extend(about));
+                flags::FILE
+            }
+            _ => 0,
+        }
     }
 }
 
@@ -289,7 +319,7 @@ fn source_url(sharing: Element<'_, '_>) -> Option<String> {
 }
 
 fn reply(message: Element<'_, '_>, body: Option<&str>, encrypted: bool) -> Option<Found> {
-    let reply = message.child("reply", "urn:xmpp:reply:0").filter(|_| body.is_some() || encrypted)?;
+    let reply = message.child("reply", REPLY_NS).filter(|_| body.is_some() || encrypted)?;
     Some(Found::to(Kind::Reply, reply.attribute("id")))
 }
 
@@ -331,6 +361,7 @@ fn hints(message: Element<'_, '_>) -> i32 {
     message.children().map(bit).fold(0, |all, bit| all | bit)
 }
 
+const REPLY_NS: &str = "urn:xmpp:reply:0";
 const MUC_USER_NS: &str = "http://jabber.org/protocol/muc#user";
 /// What stands in the place of a room's password wherever an invitation is displayed.
 pub const REDACTED: &str = "[redacted]";
@@ -446,6 +477,31 @@ mod tests {
         check("><received xmlns='urn:xmpp:receipts' id='a'/>", Kind::Receipt, None, Some("a"));
         check("><displayed xmlns='urn:xmpp:chat-markers:0' id='a'/>", Kind::Marker, None, Some("a"));
         check("><composing xmlns='http://jabber.org/protocol/chatstates'/>", Kind::ChatState, None, None);
+    }
+
+    #[test]
+    fn a_file_is_known_whatever_it_stands_beside() {
+        let oob = "<x xmlns='jabber:x:oob'><url>https://x/y</url></x>";
+        let shared = "<file-sharing xmlns='urn:xmpp:sfs:0'><file xmlns='urn:xmpp:file:metadata:0'><name>Grüße \"1\".pdf</name></file></file-sharing>";
+        let body = "<body>https://x/y</body>";
+        let reply = "<reply xmlns='urn:xmpp:reply:0' id='a'/>";
+        let replace = "<replace xmlns='urn:xmpp:message-correct:0' id='b'/>";
+        let of = |parts: [&str; 4]| content(&format!(">{}", parts.concat())).unwrap();
+        for (parts, kind, refers_to) in [
+            ([oob, body, "", ""], Kind::File, None),
+            ([oob, body, reply, ""], Kind::File, Some("a")),
+            ([oob, body, replace, ""], Kind::Correction, Some("b")),
+            ([oob, body, replace, reply], Kind::Correction, Some("b")),
+        ] {
+            let read = of(parts);
+            assert_eq!((read.kind, read.refers_to_id.as_deref(), read.flags & flags::FILE), (kind, refers_to, flags::FILE), "{parts:?}");
+            assert!(read.detail.unwrap().contains("https://x/y"));
+        }
+        assert_eq!(of([body, reply, "", ""]).flags & flags::FILE, 0);
+        assert_eq!(file_name(&of([shared, body, replace, ""]).detail.unwrap()).as_deref(), Some("Grüße \"1\".pdf"));
+        // Copies that were stored when nobody looked for it are the same message.
+        assert_eq!(of([oob, body, reply, ""]).digest, of([oob, body, "", ""]).digest);
+        assert_eq!(of([oob, body, replace, ""]).digest, of([body, replace, "", ""]).digest);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod content;
+pub mod links;
 pub mod rooms;
 
 use crate::mirror::{Copy, Method, SID_NS, Source};

@@ -10,8 +10,8 @@ use super::engine::row_fits;
 use super::query::Query;
 use super::row::{NumberRow, Placed, TextRow};
 use super::slices::Slice;
-use super::sql::{Bind, Dialect, Statement, bound, within};
-use super::{Archive, text};
+use super::sql::{self, Bind, Dialect, Statement, bound, within};
+use super::Archive;
 use crate::gap::{Reason, State};
 use crate::store::StoreError;
 use crate::time::Micros;
@@ -151,14 +151,14 @@ impl Archive {
     /// Looks at each text where the database only leaves out what can't hold the words.
     async fn each_of(&self, query: &Query, scope: &Scope, each: EachNumber<'_>) -> Result<(), StoreError> {
         let with_texts = is_told_by_texts(scope);
-        let columns = if with_texts { "m.id, m.sent_at, m.subject, m.body" } else { "m.id AS number" };
+        let columns = if with_texts { sql::text_columns() } else { "m.id AS number".to_owned() };
         let mut after = 0;
         loop {
             // Of two lower bounds SQLite may take the wrong one, and begin each page at the first message.
             let bounds = Scope { newer_than: scope.newer_than.max(Some(after)), ..scope.clone() };
             let behind = match scope.late.is_empty() {
-                true => conditions(select(self.dialect(), columns), &bounds),
-                false => conditions(select(self.dialect(), columns), scope).sql(" AND m.id > ").bind(Bind::Big(after)),
+                true => conditions(select(self.dialect(), &columns), &bounds),
+                false => conditions(select(self.dialect(), &columns), scope).sql(" AND m.id > ").bind(Bind::Big(after)),
             };
             let statement = within(behind, "m", slice(query), None, query.order).sql(" ORDER BY m.id").limit(COUNT_ROWS);
             let numbers: Vec<(i64, bool)> = match with_texts {
@@ -186,7 +186,7 @@ impl Archive {
 
 /// Whether only a look at the texts tells what a query finds.
 fn is_told_by_texts(scope: &Scope) -> bool {
-    scope.text.is_some() || scope.words.iter().any(|word| text::is_vague(word))
+    scope.text.is_some() || !scope.words.is_empty() || scope.has_link
 }
 
 fn slice(query: &Query) -> Slice {

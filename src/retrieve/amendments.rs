@@ -4,19 +4,25 @@
 //! numbers, and then the amendments of each page by their numbers.
 
 use diesel::QueryableByName;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Integer, SmallInt};
 
 use super::Archive;
 use super::conditions::{Scope, conditions};
 use super::found::Found;
 use super::row::MessageRow;
 use super::sql::{self, Columns, Statement, bound};
-use crate::message::content::Kind;
+use crate::message::content::{Kind, flags};
 use crate::store::StoreError;
-use crate::time::Micros;
+use crate::time::{Micros, SECOND};
 
 /// Kinds that do something to an earlier message.
 pub const AMENDMENTS: [i16; 4] = [Kind::Correction as i16, Kind::Retraction as i16, Kind::Moderation as i16, Kind::Reaction as i16];
+/// Those that make another version of it, or take it back.
+pub(super) const CHANGES: [i16; 3] = [Kind::Correction as i16, Kind::Retraction as i16, Kind::Moderation as i16];
+/// The most changes of the messages of one page.
+const MAX_CHANGES: usize = 5_000;
+/// How far a change may seem to come before its message.
+const CLOCKS_DIFFER: Micros = 86_400 * SECOND;
 /// Pairs read at a time.
 const PAIRS: usize = 50_000;
 /// The most messages read by their numbers at a time.
@@ -33,7 +39,59 @@ pub struct Amends {
     pub id: i64,
 }
 
+/// What was done to a message, without what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, QueryableByName)]
+pub struct Change {
+    /// Number of the correction, retraction or moderation.
+    #[diesel(sql_type = BigInt)]
+    pub id: i64,
+    /// Number of the message.
+    #[diesel(sql_type = BigInt)]
+    pub refers_to: i64,
+    /// Number of its kind.
+    #[diesel(sql_type = SmallInt)]
+    pub kind: i16,
+    /// Bits of [`flags`].
+    #[diesel(sql_type = Integer)]
+    pub flags: i32,
+}
+
+impl Change {
+    /// Whether it counts: it is by whoever may.
+    pub fn holds(&self) -> bool {
+        self.flags & flags::AUTHOR_MISMATCH == 0
+    }
+
+    /// Whether it is another version of the message, and does not take it back.
+    pub fn is_correction(&self) -> bool {
+        self.kind == Kind::Correction as i16
+    }
+}
+
 impl Archive {
+    /// What was done to messages of any conversations, or to those that they change: corrections, retractions, moderations, at most
+    /// [`MAX_CHANGES`].
+    ///
+    /// # Errors
+    /// When the store can't be reached or is not migrated.
+    pub async fn changes_of(&self, messages: &[Found]) -> Result<Vec<Change>, StoreError> {
+        let Some(first) = messages.iter().map(|message| message.sent_at).min() else { return Ok(Vec::new()) };
+        let ids: Vec<i64> = messages.iter().map(|message| message.id).collect();
+        let roots = messages.iter().filter(|message| AMENDMENTS.contains(&message.kind)).filter_map(|message| message.refers_to);
+        let scope = Scope {
+            kinds: CHANGES.to_vec(),
+            refers_to: ids.iter().copied().chain(roots).collect(),
+            fence: self.fence().await?,
+            ..Scope::default()
+        };
+        // No index leads from a message to its changes, but they are in its conversation and not long before it, whatever the clocks say.
+        let select = "SELECT m.id, m.refers_to, m.kind, m.flags FROM messages m WHERE m.conversation_id IN \
+             (SELECT x.conversation_id FROM messages x WHERE x.id IN ";
+        let statement = conditions(Statement::new(self.dialect(), select).numbers(&ids).sql(") AND "), &scope);
+        let in_time = bound(statement, " AND m.sent_at >= ", first.checked_sub(CLOCKS_DIFFER));
+        self.pool.load(in_time.sql(" ORDER BY m.id").limit(MAX_CHANGES)).await
+    }
+
     /// All amendments of a conversation that were sent in a range of time, up to the message numbered `newest`, by what they are about.
     /// Stops after `most`.
     ///

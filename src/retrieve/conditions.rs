@@ -4,9 +4,13 @@ use super::people::Side;
 use super::query::{ENCRYPTED_KIND, Order, SILENT_KINDS};
 use super::sql::{Bind, Dialect, Statement, bound};
 use super::text;
-use crate::message::content::{Kind, flags};
+use crate::message::content::flags;
+use crate::message::links;
 use crate::time::Micros;
 use crate::words::Text;
+
+/// Whether a message has a file.
+pub(crate) const FILES: &str = "(m.kind = 13 OR (m.flags & 1024) <> 0)";
 
 /// A query with every name resolved to its number.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +100,9 @@ pub(crate) fn conditions(mut statement: Statement, scope: &Scope) -> Statement {
     }
     for word in &scope.words {
         let pattern = text::pattern(word);
-        statement = statement.sql(" AND (").like("m.body", pattern.clone()).sql(" OR ").like("m.subject", pattern).sql(")");
+        let texts = statement.sql(" AND (").like("m.body", pattern.clone()).sql(" OR ").like("m.subject", pattern);
+        // What else stands there is left out where the text is looked at.
+        statement = texts.sql(" OR ").like("m.detail", text::pattern_in_json(word)).sql(")");
     }
     match &scope.fence {
         Some(fence) => within_fence(statement, fence),
@@ -132,13 +138,16 @@ fn content(mut statement: Statement, scope: &Scope) -> Statement {
         statement = statement.sql(&format!(" AND (m.flags & {}) {equal} 0", flags::ENCRYPTED));
     }
     if scope.has_file {
-        statement = statement.sql(&format!(" AND m.kind = {}", Kind::File as i16));
+        statement = statement.sql(" AND ").sql(FILES);
     }
     if scope.has_link {
-        let like = |statement: Statement, scheme: &str| statement.like("m.body", format!("%{scheme}://_%"));
-        statement = like(statement.sql(" AND ("), "http").sql(" OR ");
-        statement = like(statement, "https").sql(" OR ");
-        statement = like(statement, "ftp").sql(")");
+        // Whether one of these is a link, and not the end of a word, is seen in the text.
+        let columns = ["m.body", "m.subject"];
+        let wanted = columns.iter().flat_map(|column| links::SCHEMES.map(|scheme| (column, scheme)));
+        for (index, (column, scheme)) in wanted.enumerate() {
+            statement = statement.sql(if index == 0 { " AND (" } else { " OR " }).like(column, format!("%{scheme}_%"));
+        }
+        statement = statement.sql(")");
     }
     statement
 }

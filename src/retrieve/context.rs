@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::amendments::CHANGES;
 use super::query::{Order, Query};
 use super::{Archive, Delivery, Found, Page, Stay};
 use crate::message::content::Kind;
@@ -113,7 +114,7 @@ impl Archive {
         Ok(Some(Receipts { deliveries: message.deliveries, said }))
     }
 
-    /// Who was in the room when a message was said; nobody where that was no room, or the room may not be seen.
+    /// Who was in the room when a message was said, as [`Archive::stays`] tells it; nobody where that was no room.
     ///
     /// # Errors
     /// As [`Archive::search`].
@@ -130,9 +131,6 @@ impl Archive {
         Ok(self.search(&query).await?.messages)
     }
 }
-
-/// What makes another version of a message.
-const CHANGES: [i16; 3] = [Kind::Correction as i16, Kind::Retraction as i16, Kind::Moderation as i16];
 
 fn is_change(found: &Found) -> bool {
     CHANGES.contains(&found.kind)

@@ -19,6 +19,7 @@ use super::slices::Slice;
 use super::sources::{self, MAX_WALKED, Source};
 use super::sql::{self, Columns};
 use super::{Archive, MAX_PAGE, Page, text};
+use crate::message::links;
 use crate::store::StoreError;
 use crate::words::Words;
 
@@ -41,7 +42,7 @@ const MAX_LATE: usize = 10_000;
 /// What the index has not reached is read by number as long as it is no more than this.
 const MAX_TAIL: i64 = 50_000;
 /// The newest messages that fit are put in order of how well they do, up to this many.
-const RANKED: usize = 2_000;
+pub const RANKED: usize = 2_000;
 
 /// How the index can help.
 struct Plan {
@@ -152,9 +153,10 @@ impl Archive {
         let newest = Query { after: None, order: Order::Descending, ..query.clone() };
         let scope = Scope { as_of: Some(scope.as_of.map_or(as_of, |newest| newest.min(as_of))), order: Order::Descending, ..scope.clone() };
         let mut rows: Vec<TextRow> = self.collect(&newest, &scope, RANKED).await?;
+        let is_cut = rows.len() > RANKED;
         rows.truncate(RANKED);
         let rank = |row: &TextRow| {
-            let score = wanted.score(&Words::of(row.texts().into_iter().flatten()));
+            let score = wanted.score(&Words::of(row.texts().iter().map(AsRef::as_ref)));
             Cursor { rank: Some(super::Rank { score, as_of }), ..row.cursor() }
         };
         let key = |place: &Cursor| std::cmp::Reverse((place.rank.map(|rank| rank.score), place.sent_at, place.id));
@@ -167,7 +169,7 @@ impl Archive {
         let found: Vec<MessageRow> = self.pool.load(sql::messages_of(Columns::All, self.dialect(), &scope, &ids)).await?;
         let mut found: BTreeMap<i64, MessageRow> = found.into_iter().map(|row| (row.cursor().id, row)).collect();
         let messages = ids.iter().filter_map(|id| found.remove(id)).map(MessageRow::into_found).collect();
-        Ok(Page { messages, next })
+        Ok(Page { messages, next, is_cut })
     }
 
     /// How the index can help; none where the messages' own indexes do, or where there is none.
@@ -351,7 +353,7 @@ impl Archive {
     async fn scan<R: Row>(&self, query: &Query, scope: &Scope, limit: usize) -> Result<Vec<R>, StoreError> {
         let mut after = query.after.map(|after| Cursor { rank: None, ..after });
         let mut rows: Vec<R> = Vec::new();
-        let is_vague = scope.text.is_some() || scope.words.iter().any(|word| text::is_vague(word));
+        let is_vague = scope.text.is_some() || scope.has_link || scope.words.iter().any(|word| text::is_vague(word));
         for slice in self.slices(query, scope).await? {
             loop {
                 let missing = limit + 1 - rows.len();
@@ -377,8 +379,15 @@ fn is_walked(people: &super::conditions::PeopleSet) -> bool {
     people.set.likes.is_empty() && people.set.ids.len() <= MAX_WALKED.min(MAX_PAGE)
 }
 
-/// Whether a row has the words that are searched for.
+/// Whether a row has what only its texts tell: the words that are searched for, and links.
 pub(super) fn row_fits(row: &impl Placed, scope: &Scope) -> bool {
-    scope.words.iter().all(|word| text::holds(word, row.texts()))
-        && scope.text.as_ref().is_none_or(|text| text.holds(&Words::of(row.texts().into_iter().flatten())))
+    if scope.has_link && !row.written().into_iter().flatten().any(links::holds) {
+        return false;
+    }
+    if scope.words.is_empty() && scope.text.is_none() {
+        return true;
+    }
+    let texts = row.texts();
+    let all = || texts.iter().map(AsRef::as_ref);
+    scope.words.iter().all(|word| text::holds(word, all())) && scope.text.as_ref().is_none_or(|text| text.holds(&Words::of(all())))
 }

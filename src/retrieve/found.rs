@@ -2,7 +2,7 @@
 
 use super::query::Cursor;
 use super::{names, redact};
-use crate::message::content::flags;
+use crate::message::content::{Kind, file_name, flags};
 use crate::store::codec::{self, Columns};
 use crate::time::Micros;
 
@@ -158,6 +158,16 @@ impl Found {
     /// Whether its content is encrypted.
     pub fn is_encrypted(&self) -> bool {
         self.has(flags::ENCRYPTED)
+    }
+
+    /// Whether a file is attached, or a link to one that was shared.
+    pub fn has_file(&self) -> bool {
+        self.kind == Kind::File as i16 || self.has(flags::FILE)
+    }
+
+    /// The name of that file, where it has one.
+    pub fn file_name(&self) -> Option<String> {
+        self.detail.as_deref().filter(|_| self.has_file()).and_then(file_name)
     }
 
     /// The room in which it was said.

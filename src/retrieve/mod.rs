@@ -26,11 +26,13 @@ mod sql;
 #[cfg(test)]
 mod tests;
 mod text;
+pub mod vocabulary;
 
 use std::collections::HashMap;
 
 pub use account::{EachNumber, GapFound, Share};
-pub use amendments::{AMENDMENTS, Amends, MAX_NUMBERS};
+pub use amendments::{AMENDMENTS, Amends, Change, MAX_NUMBERS};
+pub use engine::RANKED as MAX_RANKED;
 pub use context::{Context, MAX_AROUND, Receipts, Versions};
 pub use count::{Count, EXACT_COUNT};
 #[cfg(test)]
@@ -42,6 +44,7 @@ pub use query::{
     Cursor, CursorError, ENCRYPTED_KIND, MAX_LATE, MAX_NAMED, MAX_PAGE, MAX_PARTICIPANTS, MAX_WORD_BYTES, MAX_WORDS, Order, Query, Rank,
 };
 pub use restriction::{Reach, Restriction};
+pub(crate) use text::spans as parts;
 
 use self::conditions::{Id, Scope};
 use self::pool::Pool;
@@ -86,6 +89,8 @@ pub struct Page {
     pub messages: Vec<Found>,
     /// Where to go on, if there are more.
     pub next: Option<Cursor>,
+    /// Whether more fit than are put in order where what fits best comes first: then only the newest [`MAX_RANKED`] are.
+    pub is_cut: bool,
 }
 
 impl Archive {
@@ -140,17 +145,31 @@ impl Archive {
         }
     }
 
-    /// Who was in a room at any time of a range, the first [`MAX_STAYS`].
+    /// Who was in a room at any time of a range, the first [`MAX_STAYS`]. Whoever may see people and not the room is told of these people alone.
     ///
     /// # Errors
     /// As [`Archive::search`].
     pub async fn stays(&self, room: &str, from: Option<Micros>, before: Option<Micros>) -> Result<Vec<Stay>, StoreError> {
-        if !self.may_see_room(room).await? {
+        let people = match &self.restriction.reach {
+            Reach::Only { people, rooms } if !rooms.iter().any(|one| one == room) => Some(self.set(people).await?),
+            Reach::Everybody | Reach::Only { .. } => None,
+        };
+        let Some(room) = self.jid(room).await? else { return Ok(Vec::new()) };
+        let slice = Slice { from, before }.and(Slice { from: self.restriction.from, before: self.restriction.to });
+        let rows: Vec<StayRow> = self.pool.load(sql::stays(self.dialect(), room, people.as_ref(), slice, MAX_STAYS)).await?;
+        Ok(rows.into_iter().map(StayRow::into_stay).collect())
+    }
+
+    /// Those of these names that no node of the store ever had.
+    ///
+    /// # Errors
+    /// As [`Archive::search`].
+    pub async fn unknown_nodes(&self, names: &[String]) -> Result<Vec<String>, StoreError> {
+        if names.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(room) = self.jid(room).await? else { return Ok(Vec::new()) };
-        let rows: Vec<StayRow> = self.pool.load(sql::stays(self.dialect(), room, Slice { from, before }, MAX_STAYS)).await?;
-        Ok(rows.into_iter().map(StayRow::into_stay).collect())
+        let known: Vec<NameRow> = self.pool.load(sql::nodes(self.dialect())).await?;
+        Ok(names.iter().filter(|name| known.iter().all(|node| node.name != **name)).cloned().collect())
     }
 
     /// Whether there is a conversation of this name.
@@ -240,5 +259,5 @@ fn cut(mut rows: Vec<MessageRow>, limit: usize) -> Page {
     let has_more = rows.len() > limit;
     rows.truncate(limit);
     let next = rows.last().map(row::Placed::cursor).filter(|_| has_more);
-    Page { messages: rows.into_iter().map(MessageRow::into_found).collect(), next }
+    Page { messages: rows.into_iter().map(MessageRow::into_found).collect(), next, is_cut: false }
 }

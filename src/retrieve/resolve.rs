@@ -108,7 +108,7 @@ impl Archive {
     }
 
     /// MySQL compares without spaces at the end, hence the second look.
-    async fn set(&self, patterns: &[Pattern]) -> Result<JidSet, StoreError> {
+    pub(super) async fn set(&self, patterns: &[Pattern]) -> Result<JidSet, StoreError> {
         let mut set = JidSet::default();
         let jids: Vec<&str> = patterns.iter().filter_map(Pattern::jid).collect();
         if !jids.is_empty() {
@@ -158,13 +158,5 @@ impl Archive {
         let scope = Scope { conversations: vec![conversation], all: true, fence: self.fence().await?, ..Scope::default() };
         let rows: Vec<NumberRow> = self.pool.load(sql::any(self.dialect(), &scope)).await?;
         Ok(!rows.is_empty())
-    }
-
-    /// Who came and went in a room may be seen by whoever may see the room whole, not by whoever may see somebody who spoke there.
-    pub(super) async fn may_see_room(&self, room: &str) -> Result<bool, StoreError> {
-        match &self.restriction.reach {
-            Reach::Everybody => Ok(true),
-            Reach::Only { rooms, .. } => Ok(rooms.iter().any(|one| one == room)),
-        }
     }
 }

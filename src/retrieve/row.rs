@@ -1,10 +1,13 @@
 //! Rows as the statements of `sql` give them, the same on the three databases.
 
+use std::borrow::Cow;
+
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, SmallInt, Text};
 
 use super::found::{Bounce, Delivery, Found, Stay};
 use super::query::Cursor;
+use crate::message::content::file_name;
 
 /// One number.
 #[derive(Debug, QueryableByName)]
@@ -41,8 +44,15 @@ impl PlaceRow {
 pub(crate) trait Placed {
     /// Where it stands in the order of time.
     fn cursor(&self) -> Cursor;
-    /// What may hold a word that is searched for.
-    fn texts(&self) -> [Option<&str>; 2];
+    /// What somebody wrote.
+    fn written(&self) -> [Option<&str>; 2];
+    /// What is told of it, as JSON.
+    fn detail(&self) -> Option<&str>;
+    /// What may hold a word that is searched for: what somebody wrote, and the name of a file.
+    fn texts(&self) -> Vec<Cow<'_, str>> {
+        let name = self.detail().and_then(file_name).map(Cow::Owned);
+        self.written().into_iter().flatten().map(Cow::Borrowed).chain(name).collect()
+    }
 }
 
 /// The texts of a message.
@@ -56,6 +66,9 @@ pub(crate) struct TextRow {
     body: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     subject: Option<String>,
+    /// Of files alone.
+    #[diesel(sql_type = Nullable<Text>)]
+    detail: Option<String>,
 }
 
 impl Placed for TextRow {
@@ -63,8 +76,12 @@ impl Placed for TextRow {
         Cursor::new(self.sent_at, self.id)
     }
 
-    fn texts(&self) -> [Option<&str>; 2] {
+    fn written(&self) -> [Option<&str>; 2] {
         [self.body.as_deref(), self.subject.as_deref()]
+    }
+
+    fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 }
 
@@ -132,8 +149,12 @@ impl Placed for MessageRow {
         Cursor::new(self.sent_at, self.id)
     }
 
-    fn texts(&self) -> [Option<&str>; 2] {
+    fn written(&self) -> [Option<&str>; 2] {
         [self.body.as_deref(), self.subject.as_deref()]
+    }
+
+    fn detail(&self) -> Option<&str> {
+        self.detail.as_deref()
     }
 }
 

@@ -3,7 +3,7 @@
 //! The three dialects differ in how a value's place is written, in comparing without case, and in how to get the best out of
 //! their indexes. All of that stands here.
 
-use super::conditions::{Scope, conditions};
+use super::conditions::{FILES, JidSet, Scope, conditions};
 use super::query::{Cursor, Order};
 use super::slices::Slice;
 use super::text;
@@ -163,7 +163,7 @@ pub(crate) fn any(dialect: Dialect, scope: &Scope) -> Statement {
 
 fn read(columns: Columns, dialect: Dialect, scope: &Scope, hint: &str, which: impl FnOnce(Statement) -> Statement) -> Statement {
     if columns == Columns::Texts {
-        return which(Statement::new(dialect, &format!("SELECT m.id, m.sent_at, m.body, m.subject FROM messages m{hint} WHERE ")));
+        return which(Statement::new(dialect, &format!("SELECT {} FROM messages m{hint} WHERE ", text_columns())));
     }
     let columns = MESSAGE_COLUMNS.replace("m.type", "m.type AS type_");
     let (xml, outer_xml) = if scope.with_xml { (", m.xml", "m.xml") } else { ("", "NULL AS xml") };
@@ -177,6 +177,11 @@ fn read(columns: Columns, dialect: Dialect, scope: &Scope, hint: &str, which: im
         ") m LEFT JOIN conversation_names c ON c.id = m.conversation_id LEFT JOIN jids s ON s.id = m.sender_id \
          LEFT JOIN jids r ON r.id = m.recipient_id LEFT JOIN nodes n ON n.id = m.node_id ORDER BY {order}"
     ))
+}
+
+/// The place of a message and its texts, as a [`TextRow`](super::row::TextRow) takes them.
+pub(crate) fn text_columns() -> String {
+    format!("m.id, m.sent_at, m.body, m.subject, CASE WHEN {FILES} THEN m.detail END AS detail")
 }
 
 fn placed(statement: Statement, order: Order, slice: Slice, after: Option<Cursor>, limit: usize) -> Statement {
@@ -311,8 +316,8 @@ fn of_messages(statement: Statement, ids: &[i64]) -> Statement {
     statement.list(ids.iter().copied().map(Bind::Big))
 }
 
-/// Who was in a room in a range of time: a row for each stay, as the view `occupancies` tells them, but in microseconds.
-pub(crate) fn stays(dialect: Dialect, room: i32, slice: Slice, limit: usize) -> Statement {
+/// Who was in a room in a range of time, of some people or of all: a row for each stay, as the view `occupancies` tells them, but in microseconds.
+pub(crate) fn stays(dialect: Dialect, room: i32, people: Option<&JidSet>, slice: Slice, limit: usize) -> Statement {
     let mut statement = Statement::new(
         dialect,
         "SELECT e.nick, j.jid, e.resource, e.at AS joined_at, e.next_at AS left_at FROM (SELECT o.nick, o.jid_id, o.resource, o.event, o.at, \
@@ -320,6 +325,9 @@ pub(crate) fn stays(dialect: Dialect, room: i32, slice: Slice, limit: usize) -> 
          FROM occupancy_events o WHERE o.room_id = ",
     );
     statement = statement.bind(Bind::Int(room)).sql(") e LEFT JOIN jids j ON j.id = e.jid_id WHERE e.event = 1");
+    if let Some(people) = people {
+        statement = statement.sql(" AND e.jid_id ").among(people);
+    }
     statement = bound(statement, " AND e.at < ", slice.before);
     if let Some(from) = slice.from {
         statement = statement.sql(" AND (e.next_at IS NULL OR e.next_at > ").bind(Bind::Big(from)).sql(")");
@@ -329,7 +337,7 @@ pub(crate) fn stays(dialect: Dialect, room: i32, slice: Slice, limit: usize) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::conditions::{Id, JidSet, PeopleSet};
+    use super::super::conditions::{Id, PeopleSet};
     use super::super::people::Side;
     use super::*;
 

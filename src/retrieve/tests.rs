@@ -227,9 +227,39 @@ async fn rooms(archive: &Archive) {
     );
     let early = archive.stays("room@muc.a.example", Some(START + 200), Some(START + 300)).await.unwrap();
     assert_eq!(early.iter().map(|stay| stay.nick.as_str()).collect::<Vec<_>>(), ["Ca", "gh", "Bo"]);
+    of_a_part(archive).await;
     assert_eq!(archive.conversations_of("zed@remote.example").await.unwrap().len(), 2);
     assert!(archive.has_conversation("room@muc.a.example").await.unwrap());
     assert!(!archive.has_conversation("room@muc.a.example ").await.unwrap());
+}
+
+/// Whoever may see a person and not the room is told of that person's stays, whoever may see neither of nobody's.
+async fn of_a_part(archive: &Archive) {
+    let jid = |jid: &str| Pattern::Jid(jid.to_owned());
+    let room = "room@muc.a.example".to_owned();
+    for (people, rooms, (from, to), expected) in [
+        (vec![jid("bob@a.example")], vec![], (None, None), vec!["Bo", "Bo", "Bo", "Bo"]),
+        (vec![jid("bob@a.example")], vec![], (Some(START + 200), Some(START + 300)), vec!["Bo"]),
+        (vec![Pattern::Wildcard("c*@a.example".to_owned())], vec![], (None, None), vec!["Ca"]),
+        (vec![jid("nobody@a.example")], vec![], (None, None), vec![]),
+        (vec![], vec!["other@muc.a.example".to_owned()], (None, None), vec![]),
+        (vec![], vec![room.clone()], (None, Some(START + 165)), vec!["Bo", "Ca", "gh"]),
+    ] {
+        let restriction = Restriction { reach: Reach::Only { people, rooms }, from, to };
+        let stays = archive.restricted(restriction.clone()).stays(&room, None, None).await.unwrap();
+        assert_eq!(stays.iter().map(|stay| stay.nick.as_str()).collect::<Vec<_>>(), expected, "{restriction:?}");
+    }
+}
+
+async fn changes(archive: &Archive) {
+    let first = archive.message(1, false).await.unwrap().unwrap();
+    let found = archive.changes_of(std::slice::from_ref(&first)).await.unwrap();
+    assert_eq!(found.iter().map(|change| (change.id, change.is_correction(), change.holds())).collect::<Vec<_>>(), [(18, true, false)]);
+    let reach = Reach::Only { people: vec![], rooms: vec!["room@muc.a.example".to_owned()] };
+    let nothing = archive.restricted(Restriction { reach, ..Restriction::default() }).changes_of(&[first]).await.unwrap();
+    assert!(nothing.is_empty() && archive.changes_of(&[]).await.unwrap().is_empty());
+    let names = ["none".to_owned()];
+    assert_eq!(archive.unknown_nodes(&names).await.unwrap(), names);
 }
 
 async fn answers(archive: &Archive) {
@@ -241,6 +271,7 @@ async fn answers(archive: &Archive) {
     counts(archive).await;
     what_is_known_of_a_message(archive).await;
     rooms(archive).await;
+    changes(archive).await;
 }
 
 /// The same answers without an index, with half of one, and with a whole one.

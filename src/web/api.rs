@@ -15,17 +15,18 @@ use super::app::App;
 use super::audit::filter;
 use super::caller::Bearer;
 use super::clock::Clock;
-use super::desk::Desk;
+use super::desk::{Desk, knows};
 use super::exports_api;
-use super::find::{self, Asked};
+use super::find;
 use super::rooms::kind;
 use super::routes::{Route, routed};
+use super::search::note_total;
 use super::trouble::Trouble;
 use crate::access::{Account, Action, AuditRow, Event, Outcome, Permission, Scope};
 use crate::cli::render_json;
 use crate::gap::State;
 use crate::message::address::Address;
-use crate::retrieve::{Found, Room, Stay};
+use crate::retrieve::{Change, Found, Room, Stay, names};
 use crate::store::gaps::{self, Filter, Gap};
 use crate::store::quarantine::{self, Entry};
 use crate::time::{Micros, rfc3339};
@@ -34,6 +35,11 @@ use crate::time::{Micros, rfc3339};
 const DESCRIPTION: &str = include_str!("openapi.json");
 /// Rooms of an answer.
 const ROOMS: usize = 200;
+/// What a search takes beside the conditions.
+const BESIDE: [&str; 8] = ["store", "order", "after", "limit", "reason", "zone", "count", "context"];
+/// The most messages that are shown before and after each that is found, and the most of a page that shows them.
+const MAX_CONTEXT: usize = 20;
+const MAX_WITH_CONTEXT: usize = 50;
 
 /// Every call, with its address below `/api/v1`.
 pub(super) fn calls() -> Vec<Route> {
@@ -104,6 +110,23 @@ impl Bearer {
         }
     }
 
+    /// The zone in which times are read that have none.
+    pub(super) fn clock(&self) -> Result<Clock, Trouble> {
+        match self.params.get("zone") {
+            None => Ok(Clock::default()),
+            Some(zone) => Clock::of(zone).ok_or_else(|| Trouble::Wrong(format!("There is no time zone “{}”.", super::text::name(zone)))),
+        }
+    }
+
+    /// A parameter that is true or false.
+    fn is_true(&self, name: &str) -> Result<bool, Trouble> {
+        match self.params.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Trouble::Wrong(format!("“{name}” is true or false."))),
+        }
+    }
+
     /// Why a program wants to read what people wrote.
     fn reason(&self) -> Result<Option<String>, Trouble> {
         match self.params.get("reason") {
@@ -127,14 +150,62 @@ async fn messages(bearer: Bearer) -> Response {
 
 async fn search(bearer: &Bearer) -> Result<Value, Trouble> {
     let store = bearer.store();
-    let target = find::target(&store, &bearer.params);
+    let clock = bearer.clock();
+    let asked = find::asked(&bearer.params, clock.as_ref().unwrap_or(&Clock::default()), &BESIDE);
+    let query = asked.as_ref().ok().map(|asked| &asked.query);
+    let mut target = find::target(&store, &bearer.params, clock.as_ref().unwrap_or(&Clock::default()), query);
     bearer.require(Permission::ViewContent, Action::Search, &target).await?;
+    clock?;
+    let query = asked?.query;
+    let around = around(bearer, query.limit)?;
+    let is_counted = bearer.is_true("count")?;
+    knows(&bearer.app, &store, &query).await?;
     let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
-    let Asked { query, .. } = find::asked(&bearer.params, &Clock::default())?;
     let page = desk.search(&query).await?;
-    let messages = page.messages.iter().map(value).collect::<Result<Vec<_>, _>>()?;
-    bearer.record(Event::new(Action::Search, target).because(bearer.reason()?).of(messages.len() as u64)).await?;
-    Ok(json!({ "messages": messages, "next": page.next.map(|next| next.to_string()) }))
+    let mut answer = json!({
+        "messages": values(&page.messages)?, "next": page.next.map(|next| next.to_string()), "is_cut": page.is_cut,
+        "changes": desk.changes(&page.messages).await?.iter().map(change).collect::<Vec<_>>(),
+    });
+    let mut shown = page.messages.len();
+    if is_counted {
+        let count = desk.count(&query).await?;
+        note_total(&mut target, count);
+        answer["count"] = json!({ "messages": count.messages, "is_exact": count.is_exact });
+    }
+    if let Some(around) = around {
+        let mut contexts = Vec::new();
+        for message in &page.messages {
+            let Some(context) = desk.around(message, around).await? else { continue };
+            shown += context.before.len() + context.after.len();
+            contexts.push(json!({ "id": message.id, "before": values(&context.before)?, "after": values(&context.after)? }));
+        }
+        if let Some(target) = target.as_object_mut() {
+            target.insert("context".to_owned(), around.into());
+        }
+        answer["contexts"] = contexts.into();
+    }
+    bearer.record(Event::new(Action::Search, target).because(bearer.reason()?).of(shown as u64)).await?;
+    Ok(answer)
+}
+
+/// How many messages around each are wanted.
+fn around(bearer: &Bearer, limit: usize) -> Result<Option<usize>, Trouble> {
+    let Some(typed) = bearer.params.get("context") else { return Ok(None) };
+    match typed.parse() {
+        Ok(around) if (1..=MAX_CONTEXT).contains(&around) && limit <= MAX_WITH_CONTEXT => Ok(Some(around)),
+        Ok(around) if (1..=MAX_CONTEXT).contains(&around) => {
+            Err(Trouble::Wrong(format!("With a context a page has at most {MAX_WITH_CONTEXT} messages.")))
+        }
+        _ => Err(Trouble::Wrong(format!("The context must be a number from 1 to {MAX_CONTEXT}."))),
+    }
+}
+
+fn change(change: &Change) -> Value {
+    json!({ "id": change.id, "refers_to": change.refers_to, "kind": names::kind(change.kind), "author_mismatch": !change.holds() })
+}
+
+fn values(messages: &[Found]) -> Result<Vec<Value>, Trouble> {
+    messages.iter().map(value).collect()
 }
 
 fn value(found: &Found) -> Result<Value, Trouble> {
@@ -146,8 +217,9 @@ async fn message(bearer: Bearer, Path(id): Path<String>) -> Response {
 }
 
 async fn one_message(bearer: &Bearer, id: &str) -> Result<Value, Trouble> {
+    find::only(&bearer.params, &["store", "xml", "reason"])?;
     let store = bearer.store();
-    let with_xml = bearer.params.get("xml") == Some("true");
+    let with_xml = bearer.is_true("xml")?;
     let action = if with_xml { Action::ViewXml } else { Action::ViewMessage };
     let target = json!({ "store": store, "message": id });
     bearer.require(Permission::ViewContent, action, &target).await?;
@@ -158,7 +230,12 @@ async fn one_message(bearer: &Bearer, id: &str) -> Result<Value, Trouble> {
     };
     let Some(found) = found else { return Err(bearer.missing(action, target, "There is no such message.").await) };
     let amendments = desk.amendments(&found.conversation, std::slice::from_ref(&found)).await?;
-    let shown = json!({ "message": value(&found)?, "amendments": amendments.iter().map(value).collect::<Result<Vec<_>, _>>()? });
+    let receipts = desk.receipts(&found).await?;
+    let occupants = desk.occupants(&found).await?;
+    let shown = json!({
+        "message": value(&found)?, "amendments": values(&amendments)?, "receipts": values(&receipts)?,
+        "occupants": occupants.iter().map(stay).collect::<Vec<_>>(),
+    });
     bearer.record(Event::new(action, target).because(bearer.reason()?).of(1)).await?;
     Ok(shown)
 }
@@ -184,6 +261,7 @@ async fn stays(bearer: Bearer) -> Response {
 }
 
 async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
+    find::only(&bearer.params, &["store", "room", "from", "to", "zone"])?;
     let (store, room) = (bearer.store(), Address::parse(&bearer.params.text("room")).bare);
     let target = json!({ "store": store, "room": room });
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
@@ -191,18 +269,19 @@ async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
     if room.is_empty() || room.contains(' ') || !desk.sees_conversation(&room).await? {
         return Err(bearer.missing(Action::ViewRoom, target, "There is no such room.").await);
     }
-    let clock = Clock::default();
+    let clock = bearer.clock()?;
     let from = clock.read("from", bearer.params.get("from"), false)?;
     let to = clock.read("to", bearer.params.get("to"), true)?;
     let found = desk.stays(&room, from, to).await?;
     bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.len() as u64)).await?;
-    let stay = |stay: &Stay| {
-        json!({
-            "nick": stay.nick, "jid": stay.jid, "resource": stay.resource,
-            "joined_at": rfc3339(stay.joined_at), "left_at": time(stay.left_at),
-        })
-    };
     Ok(json!({ "stays": found.iter().map(stay).collect::<Vec<_>>() }))
+}
+
+fn stay(stay: &Stay) -> Value {
+    json!({
+        "nick": stay.nick, "jid": stay.jid, "resource": stay.resource,
+        "joined_at": rfc3339(stay.joined_at), "left_at": time(stay.left_at),
+    })
 }
 
 pub(super) fn time(at: Option<Micros>) -> Option<String> {
@@ -323,7 +402,7 @@ async fn audit(bearer: Bearer) -> Response {
 
 async fn list_audit(bearer: &Bearer) -> Result<Value, Trouble> {
     bearer.require(Permission::ViewAudit, Action::ViewAudit, &Value::Null).await?;
-    let filter = filter(&bearer.params, &Clock::default())?;
+    let filter = filter(&bearer.params, &bearer.clock()?)?;
     let found = bearer.app.access.audit(&bearer.viewer, &filter).await?;
     let next = (found.len() >= filter.limit as usize).then(|| found.last().map(|row| row.id.to_string())).flatten();
     Ok(json!({ "rows": found.iter().map(row).collect::<Vec<_>>(), "next": next }))

@@ -8,7 +8,6 @@ use super::caller::Caller;
 use super::desk::Desk;
 use super::find::Hits;
 use super::frame::{Frame, Place, page};
-use super::params::link;
 use super::search::{links, store};
 use super::text;
 use super::thread::{Line, Links, Loom};
@@ -35,8 +34,7 @@ struct Part {
 struct ConversationPage {
     frame: Frame,
     name: String,
-    store: String,
-    reason: String,
+    links: Links,
     room: Option<String>,
     date: String,
     lines: Vec<Line>,
@@ -71,7 +69,8 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         json!({ "store": store, "conversation": name, "first": ends.0.map(|found| found.id), "last": ends.1.map(|found| found.id) });
     caller.record(Event::new(Action::ViewConversation, shown).because(reason).of((part.messages.len() + amendments.len()) as u64)).await?;
     let links = links(caller, &store);
-    let loom = Loom { clock: &caller.clock, links: &links, hits: &Hits::None, sought };
+    let hits = Hits::of(&caller.params);
+    let loom = Loom { clock: &caller.clock, links: &links, hits: &hits, sought };
     page(&ConversationPage {
         frame: caller.frame(Place::Search, text::conversation(&name)),
         lines: loom.lines(&part.messages, &amendments),
@@ -80,14 +79,13 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         older: part.before.map(|cursor| beside(&links, &name, "before", cursor)),
         newer: part.after.map(|cursor| beside(&links, &name, "after", cursor)),
         newest: part.after.map(|_| links.conversation(&name, None)),
-        reason: links.reason,
-        store: links.store,
+        links,
         name,
     })
 }
 
 fn beside(links: &Links, name: &str, way: &str, cursor: Cursor) -> String {
-    link("/conversation", &[("store", &links.store), ("name", name), (way, &cursor.to_string()), ("reason", &links.reason)])
+    links.marking("/conversation", &[("name", name), (way, &cursor.to_string())])
 }
 
 /// The part that is asked for; none if it is one around a message that is not there.

@@ -7,7 +7,7 @@ use super::app::App;
 use super::trouble::Trouble;
 use crate::access::{Limits, Permission, Reach, Viewer};
 use crate::message::content::Kind;
-use crate::retrieve::{self, Archive, Busy, Count, EXACT_COUNT, Found, Order, Page, Pattern, Query, Restriction, Room, Stay};
+use crate::retrieve::{self, Archive, Busy, Change, Context, Count, EXACT_COUNT, Found, Order, Page, Pattern, Query, Restriction, Room, Stay};
 use crate::time::Micros;
 
 /// The most rooms that are looked at for one page of those that may be seen.
@@ -55,6 +55,27 @@ impl Desk {
                 page.messages.retain(|found| sees(limits, found));
                 Ok(page)
             }
+        }
+    }
+
+    /// A message that may be seen with so many around it on each side.
+    pub(super) async fn around(&self, message: &Found, messages: usize) -> Result<Option<Context>, Trouble> {
+        let mut found = match &self.reach {
+            Reach::Nothing => None,
+            Reach::Everything | Reach::Within(_) => self.archive.around(message.id, messages).await?,
+        };
+        if let (Reach::Within(limits), Some(context)) = (&self.reach, &mut found) {
+            context.before.retain(|found| sees(limits, found));
+            context.after.retain(|found| sees(limits, found));
+        }
+        Ok(found)
+    }
+
+    /// What became of messages, of any conversations.
+    pub(super) async fn changes(&self, messages: &[Found]) -> Result<Vec<Change>, Trouble> {
+        match &self.reach {
+            Reach::Nothing => Ok(Vec::new()),
+            Reach::Everything | Reach::Within(_) => Ok(self.archive.changes_of(messages).await?),
         }
     }
 
@@ -154,12 +175,20 @@ impl Desk {
             Reach::Nothing => Ok(Vec::new()),
             Reach::Everything => Ok(self.archive.stays(room, from, to).await?),
             Reach::Within(limits) => {
-                let mut stays = self.archive.stays(room, from.max(limits.from), earlier(to, limits.to)).await?;
-                if !limits.rooms.iter().any(|other| other == room) {
-                    stays.retain(|stay| stay.jid.as_deref().is_some_and(|jid| is_one_of(limits, jid)));
-                }
+                let mut stays = self.archive.stays(room, from, to).await?;
+                // The second look, as for messages.
+                let is_whole = limits.rooms.iter().any(|other| other == room);
+                stays.retain(|stay| is_whole || stay.jid.as_deref().is_some_and(|jid| is_one_of(limits, jid)));
                 Ok(stays)
             }
+        }
+    }
+
+    /// Who was in the room when a message was said; nobody where that was no room.
+    pub(super) async fn occupants(&self, message: &Found) -> Result<Vec<Stay>, Trouble> {
+        match message.room() {
+            Some(room) => self.stays(room, Some(message.sent_at), message.sent_at.checked_add(1)).await,
+            None => Ok(Vec::new()),
         }
     }
 
@@ -169,6 +198,19 @@ impl Desk {
             Reach::Everything => Ok(self.archive.busiest(rooms, since, limit).await?),
             Reach::Within(_) | Reach::Nothing => Ok(Vec::new()),
         }
+    }
+}
+
+/// Refuses nodes of which neither the configuration nor the store knows: whoever misspells one would find nothing, and not see why.
+pub(super) async fn knows(app: &App, store: &str, query: &Query) -> Result<(), Trouble> {
+    let strange: Vec<String> =
+        query.nodes.iter().filter(|name| app.config.nodes.iter().all(|node| node.name != **name)).cloned().collect();
+    if strange.is_empty() {
+        return Ok(());
+    }
+    match app.archive(store).await?.unknown_nodes(&strange).await?.first() {
+        Some(name) => Err(Trouble::Wrong(format!("There is no node “{}”.", super::text::name(name)))),
+        None => Ok(()),
     }
 }
 
@@ -187,13 +229,6 @@ pub(super) fn restriction(reach: &Reach) -> Restriction {
             let people = limits.jids.iter().cloned().map(Pattern::Jid).chain(limits.domains.iter().map(domain)).collect();
             Restriction { reach: only(people, limits.rooms.clone()), from: limits.from, to: limits.to }
         }
-    }
-}
-
-fn earlier(one: Option<Micros>, other: Option<Micros>) -> Option<Micros> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }
 

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::app::App;
 use super::clock::Clock;
-use super::desk::restriction;
+use super::desk::{knows, restriction};
 use super::find;
-use super::params::{MAX_VALUES, Params};
+use super::params::Params;
 use super::trouble::Trouble;
 use crate::access::{Action, Event, Permission, Reach, Viewer};
 use crate::export::job::{Held, Job, Shelf};
@@ -43,11 +43,8 @@ pub(super) fn within(viewer: &Viewer) -> Result<Option<Restriction>, Trouble> {
 }
 
 /// What is wrong with what was asked for; `mistakes` were found before.
-fn check(params: &Params, clock: &Clock, mut mistakes: Vec<String>) -> Result<Asked, Trouble> {
-    if params.is_cut() {
-        mistakes.push(format!("There are more than {MAX_VALUES} values."));
-    }
-    mistakes.extend(find::mistakes(params, clock));
+fn check(params: &Params, read: Result<find::Asked, Vec<String>>, mut mistakes: Vec<String>) -> Result<Asked, Trouble> {
+    let query = read.map(|asked| asked.query).map_err(|more| mistakes.extend(more));
     let wanted = params.get("format").unwrap_or("jsonl");
     let format = FORMATS.iter().find(|(_, word, _)| *word == wanted).map(|(format, ..)| *format);
     if format.is_none() {
@@ -57,8 +54,8 @@ fn check(params: &Params, clock: &Clock, mut mistakes: Vec<String>) -> Result<As
     if reason.is_none() {
         mistakes.push(format!("An export needs a reason of up to {MAX_REASON_BYTES} bytes, such as a case or a matter."));
     }
-    match (format, reason) {
-        (Some(format), Some(reason)) if mistakes.is_empty() => Ok(Asked { query: find::asked(params, clock)?.query, format, reason }),
+    match (query, format, reason) {
+        (Ok(query), Some(format), Some(reason)) if mistakes.is_empty() => Ok(Asked { query, format, reason }),
         _ => Err(Trouble::Wrong(mistakes.join(" "))),
     }
 }
@@ -70,16 +67,25 @@ struct Asked {
     reason: String,
 }
 
-/// Has an export begun, for the page and for the API, which has found these mistakes before. That it was asked for is in the audit trail, under
-/// its number, before.
-pub(super) async fn start(app: &App, viewer: &Viewer, params: &Params, clock: &Clock, mistakes: Vec<String>) -> Result<Job, Trouble> {
+/// Has an export begun, for the page and for the API, which has found these mistakes before and takes the fields `beside` conditions. That it was
+/// asked for is in the audit trail, under its number, before.
+pub(super) async fn start(
+    app: &App,
+    viewer: &Viewer,
+    params: &Params,
+    clock: &Clock,
+    beside: &[&str],
+    mistakes: Vec<String>,
+) -> Result<Job, Trouble> {
     let store = params.get("store").unwrap_or_else(|| app.first_store()).to_owned();
-    let target = find::target(&store, params);
+    let read = find::read(params, clock, beside);
+    let target = find::target(&store, params, clock, read.as_ref().ok().map(|asked| &asked.query));
     app.access.require(viewer, Permission::Export, Action::Export, &target).await?;
-    let asked = check(params, clock, mistakes)?;
+    let asked = check(params, read, mistakes)?;
     if !app.store_names().any(|name| name == store) {
         return Err(Trouble::Missing(format!("There is no store “{store}”.")));
     }
+    knows(app, &store, &asked.query).await?;
     let query = Query { after: None, by_relevance: false, order: Order::Ascending, ..asked.query };
     let export = Export {
         query,

@@ -25,7 +25,7 @@ use crate::export::job::{Held, Job, Shelf, State};
 use crate::export::{ExportError, Progress, Stage};
 
 /// What a form for an export has beside the fields of a search.
-const OWN_FIELDS: [&str; 6] = ["csrf", "reason", "format", "xml", "done", "go"];
+const OWN_FIELDS: [&str; 10] = ["csrf", "reason", "format", "xml", "done", "go", "store", "order", "after", "limit"];
 
 /// The page of an export in work is loaded anew after so many seconds.
 const LOOK_AGAIN_SECONDS: &str = "5";
@@ -176,13 +176,12 @@ pub(super) fn conditions(asked: &Value) -> Vec<(String, String)> {
         Value::Array(values) => values.iter().filter_map(Value::as_str).map(text::name).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     };
-    let label = |name: &str| find::LABELS.iter().find(|(field, _)| *field == name).map_or(name, |(_, label)| label).to_owned();
     asked
         .as_object()
         .into_iter()
         .flatten()
         .filter(|(name, _)| !["store", "order", "after"].contains(&name.as_str()))
-        .map(|(name, value)| (label(name), said(value)))
+        .map(|(name, value)| (find::label(name).to_owned(), said(value)))
         .collect()
 }
 
@@ -195,16 +194,17 @@ pub(super) async fn new(caller: Caller) -> Response {
 /// The form, filled in with the conditions of a search.
 async fn form(caller: &Caller, params: &Params, mistake: Option<String>) -> Result<Response, Trouble> {
     let store = params.get("store").unwrap_or_else(|| caller.app.first_store()).to_owned();
-    let target = find::target(&store, params);
+    let read = find::asked(params, &caller.clock, &OWN_FIELDS);
+    let target = find::target(&store, params, &caller.clock, read.as_ref().ok().map(|asked| &asked.query));
     caller.require(Permission::Export, Action::Export, target.clone()).await?;
-    let (count, mistake) = match find::asked(params, &caller.clock) {
+    let (count, mistake) = match read {
         Ok(asked) => (counted(Desk::open(&caller.app, caller.viewer(), &store).await?.count(&asked.query).await?), mistake),
         Err(Trouble::Wrong(said)) => (String::new(), Some(said)),
         Err(other) => return Err(other),
     };
     caller.record(Event::new(Action::Count, target.clone())).await?;
     let chosen = params.get("format").unwrap_or("jsonl");
-    let fields = params.pairs().filter(|(name, _)| !OWN_FIELDS.contains(name) && *name != "store" && *name != "after" && *name != "order");
+    let fields = params.pairs().filter(|(name, value)| !value.is_empty() && !OWN_FIELDS.contains(name));
     page(&NewPage {
         frame: caller.frame(Place::Exports, "Begin an export"),
         mistake,
@@ -214,7 +214,7 @@ async fn form(caller: &Caller, params: &Params, mistake: Option<String>) -> Resu
         formats: FORMATS.iter().map(|(_, word, label)| (*word, *label, *word == chosen)).collect(),
         reason: params.text("reason"),
         with_xml: params.get("xml").is_some(),
-        search: format!("/search?{}", params.query(&[&OWN_FIELDS[..], &["after"]].concat(), None)),
+        search: format!("/search?{}", params.query(&["csrf", "format", "xml", "done", "go", "after"], None)),
         store,
     })
 }
@@ -222,7 +222,7 @@ async fn form(caller: &Caller, params: &Params, mistake: Option<String>) -> Resu
 /// `POST /exports/new`.
 pub(super) async fn begin(posted: Posted) -> Response {
     let Posted { caller, form: filled } = &posted;
-    let result = match start(&caller.app, caller.viewer(), filled, &caller.clock, Vec::new()).await {
+    let result = match start(&caller.app, caller.viewer(), filled, &caller.clock, &OWN_FIELDS, Vec::new()).await {
         Ok(job) => Ok(see_other(&format!("/exports/{}", job.number))),
         Err(Trouble::Wrong(said)) => form(caller, filled, Some(said)).await,
         Err(other) => Err(other),

@@ -11,7 +11,6 @@ use super::caller::Bearer;
 use super::clock::Clock;
 use super::export_ask::{start, word};
 use super::exports::{MISSING, fetch, note_look, one, seen, stage};
-use super::find;
 use super::params::Params;
 use super::trouble::Trouble;
 use crate::access::{Action, Event, Permission};
@@ -20,11 +19,6 @@ use crate::time::rfc3339;
 
 /// What can be given beside the conditions.
 const OWN_FIELDS: [&str; 5] = ["store", "format", "xml", "zone", "reason"];
-/// Fields of a search that an export has no use for.
-const OF_PAGES: [&str; 2] = ["order", "after"];
-/// The most characters of a name that is named back, and the most of these names.
-const MAX_NAME_CHARS: usize = 60;
-const MAX_NAMES: usize = 20;
 
 /// `GET /exports`.
 pub(super) async fn list(bearer: Bearer) -> Response {
@@ -46,7 +40,7 @@ pub(super) async fn begin(bearer: Bearer, body: Bytes) -> Response {
         return Trouble::Wrong("Give the fields as a form or in the address, not both.".to_owned()).json();
     }
     let params = if body.is_empty() { bearer.params.clone() } else { Params::parse(&body) };
-    let mut mistakes = unknown(&params);
+    let mut mistakes = Vec::new();
     let clock = params.get("zone").map_or_else(|| Some(Clock::default()), Clock::of).unwrap_or_else(|| {
         mistakes.push(format!("There is no time zone “{}”.", params.text("zone")));
         Clock::default()
@@ -54,22 +48,10 @@ pub(super) async fn begin(bearer: Bearer, body: Bytes) -> Response {
     if params.get("xml").is_some_and(|xml| xml != "true" && xml != "false") {
         mistakes.push("“xml” is true or false.".to_owned());
     }
-    match start(&bearer.app, &bearer.viewer, &params, &clock, mistakes).await {
+    match start(&bearer.app, &bearer.viewer, &params, &clock, &OWN_FIELDS, mistakes).await {
         Ok(job) => (StatusCode::CREATED, answer(Ok(json!({ "export": value(&bearer, &job) })))).into_response(),
         Err(trouble) => trouble.json(),
     }
-}
-
-/// A sentence for each field that means nothing here: whoever misspells a condition must not get an export of everything.
-fn unknown(params: &Params) -> Vec<String> {
-    let is_known = |name: &str| OWN_FIELDS.contains(&name) || (find::FIELDS.contains(&name) && !OF_PAGES.contains(&name));
-    let mut names: Vec<&str> = params.pairs().map(|(name, _)| name).filter(|name| !is_known(name)).collect();
-    names.sort_unstable();
-    names.dedup();
-    let short = |name: &str| name.chars().take(MAX_NAME_CHARS).collect::<String>();
-    let mut told: Vec<String> = names.iter().take(MAX_NAMES).map(|name| format!("There is no field “{}”.", short(name))).collect();
-    told.extend((names.len() > MAX_NAMES).then(|| format!("There are {} more unknown fields.", names.len() - MAX_NAMES)));
-    told
 }
 
 /// `GET /exports/{id}`.

@@ -10,7 +10,6 @@ use super::clock::Shown;
 use super::desk::Desk;
 use super::find::Hits;
 use super::frame::{Frame, Place, page};
-use super::params::link;
 use super::search::{links, store};
 use super::text;
 use super::thread::{self, Line, Loom, Who};
@@ -86,13 +85,11 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
     let Some(found) = found else { return Err(caller.missing(action, target, "There is no such message.").await) };
     let amendments = desk.amendments(&found.conversation, std::slice::from_ref(&found)).await?;
     let receipts = desk.receipts(&found).await?;
-    let stays = match found.room() {
-        Some(room) => desk.stays(room, Some(found.sent_at), found.sent_at.checked_add(1)).await?,
-        None => Vec::new(),
-    };
+    let stays = desk.occupants(&found).await?;
     caller.record(Event::new(action, target).because(reason).of(1)).await?;
     let links = links(caller, &store);
-    let loom = Loom { clock: &caller.clock, links: &links, hits: &Hits::None, sought: None };
+    let hits = Hits::of(&caller.params);
+    let loom = Loom { clock: &caller.clock, links: &links, hits: &hits, sought: None };
     page(&MessagePage {
         frame: caller.frame(Place::Search, format!("Message {}", found.id)),
         line: loom.lines(std::slice::from_ref(&found), &amendments).into_iter().next(),
@@ -106,7 +103,7 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
         room: found.room().map(|room| links.room(room)),
         occupants: stays.iter().map(|stay| occupant(caller, stay)).collect(),
         xml: found.xml().map(|xml| text::whole(&xml)),
-        xml_href: link(&format!("/message/{}", found.id), &[("store", &links.store), ("xml", "1"), ("reason", &links.reason)]) + "#xml",
+        xml_href: links.marking(&format!("/message/{}", found.id), &[("xml", "1")]) + "#xml",
         is_xml_asked,
     })
 }

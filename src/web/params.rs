@@ -25,9 +25,14 @@ impl Params {
         self.1
     }
 
-    /// The values of this name alone.
-    pub(super) fn only(&self, name: &str) -> Self {
-        Self(self.0.iter().filter(|(other, _)| other == name).cloned().collect(), self.1)
+    /// The values of these names alone.
+    pub(super) fn only_these(&self, names: &[&str]) -> Self {
+        Self(self.0.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect(), false)
+    }
+
+    /// The same without names that have no value.
+    pub(super) fn without_empty(&self) -> Self {
+        Self(self.0.iter().filter(|(_, value)| !value.trim().is_empty()).cloned().collect(), self.1)
     }
 
     /// The first value of this name, without white space around it; none if that leaves nothing.
@@ -88,7 +93,8 @@ mod tests {
         assert_eq!(params.words("who"), ["x@y", "z"]);
         assert_eq!(params.all("kind").collect::<Vec<_>>(), ["1", "3"]);
         assert_eq!(params.query(&["after", "who"], Some(("after", "&"))), "q=a+b&kind=1&kind=3&after=%26");
-        assert_eq!(params.only("kind").query(&[], None), "kind=1&kind=3");
+        assert_eq!(params.only_these(&["kind", "none"]).query(&[], None), "kind=1&kind=3");
+        assert_eq!(params.without_empty().words("who"), ["x@y", "z"]);
         assert!(!params.is_cut() && Params::parse("a=b&".repeat(MAX_VALUES + 1).as_bytes()).is_cut());
         assert_eq!(link("/a", &[("b", "c d"), ("e", "")]), "/a?b=c+d");
     }

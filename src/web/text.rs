@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::find::Hits;
 use crate::message::address::unescape;
+use crate::message::links;
 
 /// Longer texts are folded.
 const FOLD_CHARS: usize = 3_000;
@@ -18,8 +19,6 @@ const SNIPPET_CHARS: usize = 320;
 const BEFORE_HIT: usize = 80;
 /// The most hits that are marked in one text.
 const MAX_HITS: usize = 500;
-/// How links begin.
-const SCHEMES: [&str; 7] = ["https://", "http://", "xmpp:", "aesgcm://", "mailto:", "geo:", "ftp://"];
 
 /// How a piece is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,24 +123,15 @@ fn plain(characters: &[char], pieces: &mut Vec<Piece>) {
     let mut done = 0;
     let mut at = 0;
     while at < characters.len() {
-        let is_start = at == 0 || characters.get(at - 1).is_some_and(|before| !before.is_alphanumeric());
-        let rest = characters.get(at..).unwrap_or_default();
-        if !(is_start && begins_link(rest)) {
+        let Some(end) = links::end(characters, at) else {
             at += 1;
             continue;
-        }
-        let end = at + rest.iter().position(|c| c.is_whitespace() || "<>\"".contains(*c)).unwrap_or(rest.len());
+        };
         push(characters.get(done..at).unwrap_or_default(), Style::Plain, pieces);
         push(characters.get(at..end).unwrap_or_default(), Style::Target, pieces);
         (done, at) = (end, end);
     }
     push(characters.get(done..).unwrap_or_default(), Style::Plain, pieces);
-}
-
-fn begins_link(characters: &[char]) -> bool {
-    SCHEMES.iter().any(|scheme| {
-        characters.len() > scheme.len() && scheme.chars().zip(characters).all(|(wanted, found)| wanted == found.to_ascii_lowercase())
-    })
 }
 
 fn push(characters: &[char], style: Style, pieces: &mut Vec<Piece>) {

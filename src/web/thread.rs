@@ -13,7 +13,7 @@ use super::find::Hits;
 use super::params::link;
 use super::text::{self, Body};
 use crate::message::content::{Kind, flags};
-use crate::retrieve::{Found, names};
+use crate::retrieve::{Change, Found, names};
 
 /// A correction of a correction leads to the message in at most so many steps.
 const MAX_STEPS: usize = 100;
@@ -27,18 +27,28 @@ pub(super) struct Links {
     pub(super) store: String,
     /// Why all of this is looked at: each page that is reached from here is for the same reason.
     pub(super) reason: String,
+    /// What was searched for, and is marked where they lead.
+    pub(super) marked: String,
+    /// Whether these are parts of words.
+    pub(super) is_substring: String,
 }
 
 impl Links {
     pub(super) fn message(&self, id: i64) -> String {
-        link(&format!("/message/{id}"), &[("store", &self.store), ("reason", &self.reason)])
+        self.marking(&format!("/message/{id}"), &[])
     }
 
     /// A conversation, opened at a message.
     pub(super) fn conversation(&self, name: &str, at: Option<i64>) -> String {
         let id = at.map(|id| id.to_string()).unwrap_or_default();
         let place = if id.is_empty() { String::new() } else { format!("#m{id}") };
-        link("/conversation", &[("store", &self.store), ("name", name), ("at", &id), ("reason", &self.reason)]) + &place
+        self.marking("/conversation", &[("name", name), ("at", &id)]) + &place
+    }
+
+    /// A link to a page that marks what was searched for.
+    pub(super) fn marking(&self, path: &str, values: &[(&str, &str)]) -> String {
+        let own = [("store", self.store.as_str()), ("q", &self.marked), ("substring", &self.is_substring), ("reason", &self.reason)];
+        link(path, &own.into_iter().chain(values.iter().copied()).collect::<Vec<_>>())
     }
 
     pub(super) fn room(&self, name: &str) -> String {
@@ -63,6 +73,7 @@ pub(super) struct Version {
     /// Where it is not who wrote the message.
     pub(super) by: Option<Who>,
     pub(super) body: Body,
+    pub(super) file: Option<FileLink>,
     pub(super) href: String,
     /// Something that a reader must know beside the words.
     pub(super) marks: Vec<Mark>,
@@ -189,9 +200,9 @@ impl Loom<'_> {
             } else {
                 text::name(found.subject.as_deref().unwrap_or_default())
             },
-            body: self.body(last.copied().unwrap_or(found)),
-            marks: marks(found),
-            file: file(found),
+            body: self.body(last.copied().unwrap_or(found), answered(found, by_id)),
+            marks: marks_beside(found),
+            file: file(last.copied().unwrap_or(found)),
             quote: self.quote(found, by_id),
             versions: self.versions(found, &changes),
             is_edited: last.is_some(),
@@ -202,11 +213,13 @@ impl Loom<'_> {
         }
     }
 
-    fn body(&self, found: &Found) -> Body {
+    /// What a message says, without the quote of the one that it answers.
+    fn body(&self, found: &Found, answered: Option<&Found>) -> Body {
+        let quoted = answered.and_then(|answered| answered.body.as_deref());
         match says_something(found) {
             // The body of a file that is shared is often its address alone, which stands below.
             true if file(found).is_some_and(|file| found.body.as_deref().map(str::trim) == Some(file.target.as_str())) => Body::default(),
-            true => Body::of(found.body.as_deref().unwrap_or_default(), self.hits),
+            true => Body::of(without_quote(found.body.as_deref().unwrap_or_default(), quoted.unwrap_or_default()), self.hits),
             false => Body::default(),
         }
     }
@@ -220,7 +233,8 @@ impl Loom<'_> {
             label: "Written",
             at: self.clock.full(found.sent_at),
             by: None,
-            body: self.body(found),
+            body: self.body(found, None),
+            file: file(found),
             href: self.links.message(found.id),
             marks: Vec::new(),
         };
@@ -233,17 +247,18 @@ impl Loom<'_> {
             at: self.clock.full(change.sent_at),
             by: Some(who(change)).filter(|who| change.sender != found.sender || *who != self::who(found)),
             body: match change.kind == Kind::Correction as i16 {
-                true => self.body(change),
+                true => self.body(change, None),
                 false => Body::of(&part(&detail(change), "reason"), &Hits::None),
             },
+            file: file(change),
             href: self.links.message(change.id),
-            marks: marks(change),
+            marks: marks_beside(change),
         };
         std::iter::once(original).chain(changes.iter().map(change)).collect()
     }
 
     fn quote(&self, found: &Found, by_id: &HashMap<i64, &Found>) -> Option<Quote> {
-        let is_reference = found.kind == Kind::Reply as i16 || is_amendment(found);
+        let is_reference = is_answer(found) || is_amendment(found);
         let id = found.refers_to.filter(|_| is_reference)?;
         let known = by_id.get(&id);
         let text = known.and_then(|message| message.body.as_deref()).unwrap_or_default();
@@ -263,6 +278,31 @@ impl Loom<'_> {
         let because = bounce.text.as_deref().map(|said| format!(": {}", text::name(said))).unwrap_or_default();
         format!("{} from {by} at {}{because}", text::name(&bounce.condition), self.clock.full(bounce.at).text)
     }
+}
+
+/// Whether it answers a message; a file may, too.
+fn is_answer(found: &Found) -> bool {
+    found.kind == Kind::Reply as i16 || found.kind == Kind::File as i16
+}
+
+/// The message that one answers, if it is on the page.
+fn answered<'f>(found: &Found, by_id: &HashMap<i64, &'f Found>) -> Option<&'f Found> {
+    found.refers_to.filter(|_| is_answer(found)).and_then(|id| by_id.get(&id).copied())
+}
+
+/// A reply without the quote that it begins with for programs that know no replies (XEP-0461 §3), where that is what the other message says, which
+/// is shown above it. What the sender declares to be a quote does not count: nobody may hide what they wrote from whoever reads it here.
+fn without_quote<'t>(body: &'t str, answered: &str) -> &'t str {
+    let mut rest = body;
+    let mut quote = Vec::new();
+    while let Some(line) = rest.strip_prefix('>') {
+        let (line, after) = line.split_once('\n').unwrap_or((line, ""));
+        quote.extend(line.split_whitespace());
+        rest = after;
+    }
+    let said = answered.split_whitespace().collect::<Vec<_>>().join(" ");
+    let is_said = !quote.is_empty() && said.contains(&quote.join(" "));
+    if is_said && !rest.trim().is_empty() { rest.trim_start_matches(['\r', '\n']) } else { body }
 }
 
 pub(super) fn is_amendment(found: &Found) -> bool {
@@ -372,7 +412,7 @@ fn signs(detail: &Value) -> Vec<String> {
 }
 
 fn file(found: &Found) -> Option<FileLink> {
-    if found.kind != Kind::File as i16 {
+    if !found.has_file() {
         return None;
     }
     let detail = detail(found);
@@ -397,6 +437,29 @@ pub(super) fn bytes(count: u64) -> String {
     }
 }
 
+/// That a message, or the one that it changes, was corrected or retracted later.
+pub(super) fn changed(found: &Found, changes: &[Change]) -> Vec<Mark> {
+    let root = found.refers_to.filter(|_| is_amendment(found));
+    let of_it = || changes.iter().filter(|change| change.holds() && change.id != found.id);
+    let is_corrected = of_it().any(|change| change.is_correction() && change.refers_to == found.id);
+    let is_retracted = of_it().any(|change| !change.is_correction() && (change.refers_to == found.id || Some(change.refers_to) == root));
+    let all = [
+        (is_corrected, "edited", "It was corrected later. This is the version that was found."),
+        (is_retracted, "retracted", "It was retracted later. It stays in the archive."),
+    ];
+    all.into_iter().filter(|(holds, ..)| *holds).map(|(_, label, title)| Mark { label, title }).collect()
+}
+
+/// The marks of a message where a text is shown only if it says something itself.
+fn marks_beside(found: &Found) -> Vec<Mark> {
+    let mut marks = marks(found);
+    marks.retain(|mark| mark.label != FALLBACK || says_something(found));
+    marks
+}
+
+/// The mark of a text that stands in for something.
+const FALLBACK: &str = "fallback text";
+
 /// What a reader must know beside the words.
 pub(super) fn marks(found: &Found) -> Vec<Mark> {
     let several = found.possibly_several() > 1;
@@ -404,7 +467,7 @@ pub(super) fn marks(found: &Found) -> Vec<Mark> {
         (found.is_encrypted(), "encrypted", "Encrypted end to end: what was said can’t be read here. The original stanza is kept."),
         (found.kind_name() == "unreadable", "unreadable", "The stanza can’t be read as a message and is kept as it was received."),
         (found.has(flags::PRIVATE_IN_ROOM), "private", "A private message within a room."),
-        (found.has(flags::FALLBACK_BODY), "fallback text", "The text stands in for something that older programs can’t show."),
+        (found.has(flags::FALLBACK_BODY), FALLBACK, "The text stands in for something that older programs can’t show."),
         (
             found.has(flags::AUTHOR_MISMATCH),
             "not by the author",
@@ -461,6 +524,49 @@ mod tests {
         assert_eq!(plain(&lines[1].body), "next");
         let quote = lines[2].quote.as_ref().unwrap();
         assert_eq!((quote.href.as_str(), quote.text.as_str()), ("#m2", "next"));
+    }
+
+    #[test]
+    fn a_quote_is_shown_once() {
+        let reply = |body: &str| lines(&[message(1, Kind::Message, None, "at six\nin the harbour"), message(2, Kind::Reply, Some(1), body)], &[]);
+        for (body, shown) in [
+            ("> at six\n> in the harbour\nfine", "fine"),
+            (">at six\n\nfine", "fine"),
+            ("fine", "fine"),
+            ("> at seven\nfine", "> at seven\nfine"),
+            ("> at six", "> at six"),
+        ] {
+            let lines = reply(body);
+            assert_eq!((plain(&lines[1].body).as_str(), lines[1].quote.is_some()), (shown, true), "{body}");
+        }
+        let file = Found { flags: flags::FILE, detail: Some(r#"{"url":"https://x/y"}"#.to_owned()), ..message(3, Kind::File, Some(1), "https://x/y") };
+        let with_file = lines(&[message(1, Kind::Message, None, "where?"), file], &[]);
+        assert_eq!(with_file[1].quote.as_ref().map(|quote| quote.text.as_str()), Some("where?"), "a file that answers");
+        assert!(with_file[1].file.is_some() && with_file[1].body.is_empty());
+    }
+
+    #[test]
+    fn a_correction_has_the_file_that_it_brings() {
+        let with = |id, kind, refers_to, url: &str| {
+            let detail = Some(format!(r#"{{"url":"{url}"}}"#));
+            Found { flags: flags::FILE, detail, ..message(id, kind, refers_to, url) }
+        };
+        let lines = lines(&[with(1, Kind::File, None, "https://x/1"), with(2, Kind::Correction, Some(1), "https://x/2")], &[]);
+        assert_eq!(lines[0].file.as_ref().map(|file| file.target.as_str()), Some("https://x/2"));
+        let versions: Vec<_> = lines[0].versions.iter().filter_map(|version| version.file.as_ref()).map(|file| file.target.as_str()).collect();
+        assert_eq!(versions, ["https://x/1", "https://x/2"]);
+    }
+
+    #[test]
+    fn a_retraction_shows_no_text_and_no_mark_of_one() {
+        let retraction = Found { flags: flags::FALLBACK_BODY, ..message(2, Kind::Retraction, Some(9), "tried to retract") };
+        assert!(lines(&[retraction], &[])[0].marks.is_empty());
+        let changes = [Change { id: 2, refers_to: 1, kind: Kind::Retraction as i16, flags: 0 }];
+        let told = |found: &Found, changes: &[Change]| changed(found, changes).iter().map(|mark| mark.label).collect::<Vec<_>>();
+        assert_eq!(told(&message(1, Kind::Message, None, "a"), &changes), ["retracted"]);
+        assert_eq!(told(&message(3, Kind::Correction, Some(1), "a"), &changes), ["retracted"]);
+        assert_eq!(told(&message(1, Kind::Message, None, "a"), &[Change { flags: flags::AUTHOR_MISMATCH, ..changes[0] }]), Vec::<&str>::new());
+        assert_eq!(told(&message(1, Kind::Message, None, "a"), &[Change { kind: Kind::Correction as i16, ..changes[0] }]), ["edited"]);
     }
 
     #[test]

@@ -23,5 +23,5 @@ pub use segment::{MAX_WORD_CHARS, tokens};
 pub(crate) use text::Candidates;
 pub use text::{Spans, Text, Words};
 
-/// The version of what a word is. An index that another version wrote is not asked.
-pub const VERSION: i32 = 1;
+/// The version of what a word is, and of where words are taken from. An index that another version wrote is not asked.
+pub const VERSION: i32 = 2;

@@ -28,7 +28,7 @@ async fn ids(archive: &Archive, query: &Query) -> Vec<i64> {
     let mut query = query.clone();
     let mut all = Vec::new();
     loop {
-        let Page { messages, next } = archive.search(&query).await.unwrap_or_else(|error| panic!("{query:?}: {error}"));
+        let Page { messages, next, .. } = archive.search(&query).await.unwrap_or_else(|error| panic!("{query:?}: {error}"));
         assert!(messages.len() <= query.limit, "{query:?}");
         all.extend(messages.iter().map(|message| message.id));
         query.after = next;

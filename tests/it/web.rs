@@ -4,6 +4,7 @@ mod api;
 mod content;
 mod exports;
 mod factor;
+mod find;
 mod forms;
 mod matrix;
 mod scopes;

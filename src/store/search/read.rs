@@ -30,6 +30,9 @@ pub(super) struct Message {
     pub(super) body: Option<String>,
     #[diesel(sql_type = Nullable<Text>)]
     pub(super) subject: Option<String>,
+    /// Of files alone.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) detail: Option<String>,
 }
 
 /// A message that has to be looked at again.
@@ -96,7 +99,8 @@ pub(super) async fn messages(connection: &mut Connection, from: i64, most: i64, 
     let mut found = Found { next, ..Found::default() };
     for range in ranges {
         let sql = format!(
-            "SELECT m.id, m.sent_at, m.sender_id, m.recipient_id, c.first_id, c.second_id, m.body, m.subject \
+            "SELECT m.id, m.sent_at, m.sender_id, m.recipient_id, c.first_id, c.second_id, m.body, m.subject, \
+             CASE WHEN m.kind = 13 OR (m.flags & 1024) <> 0 THEN m.detail END AS detail \
              FROM messages m LEFT JOIN conversation_names c ON c.id = m.conversation_id WHERE m.id {range} ORDER BY m.id"
         );
         let messages: Vec<Message> = run!(connection, load, diesel::sql_query(sql))?;
@@ -113,7 +117,8 @@ pub(super) async fn messages(connection: &mut Connection, from: i64, most: i64, 
 /// Where the batch ends, and whether anything lies before that.
 async fn end(connection: &mut Connection, from: i64, most: i64) -> QueryResult<(i64, bool)> {
     let sql = format!(
-        "SELECT m.id, CAST(COALESCE(OCTET_LENGTH(m.body), 0) + COALESCE(OCTET_LENGTH(m.subject), 0) AS {}) AS bytes \
+        "SELECT m.id, CAST(COALESCE(OCTET_LENGTH(m.body), 0) + COALESCE(OCTET_LENGTH(m.subject), 0) + \
+         COALESCE(OCTET_LENGTH(m.detail), 0) AS {}) AS bytes \
          FROM messages m WHERE m.id >= {from} ORDER BY m.id LIMIT {most}",
         if matches!(connection, Connection::Mysql(_)) { "SIGNED" } else { "BIGINT" }
     );

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::OVERFLOW;
 use super::read::{Found, Message};
+use crate::message::content::file_name;
 use crate::store::Connection;
 use crate::words::{Words, plain};
 
@@ -47,7 +48,8 @@ pub(super) fn statements(connection: &Connection, found: &Found, first: i64) -> 
 
 /// The different words of a message with spaces between them; none where it has none.
 fn words(connection: &Connection, message: &Message) -> Option<String> {
-    let words = Words::of([message.body.as_deref(), message.subject.as_deref()].into_iter().flatten());
+    let file = message.detail.as_deref().and_then(file_name);
+    let words = Words::of([message.body.as_deref(), message.subject.as_deref(), file.as_deref()].into_iter().flatten());
     let mut line = String::new();
     for word in words.set().into_iter().filter(|word| !word.contains(['\'', '\\', ' ', '\0'])) {
         if !line.is_empty() {

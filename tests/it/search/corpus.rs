@@ -20,7 +20,8 @@ pub(crate) const PEOPLE: [&str; 8] = [
     "zoë@bücher.example",
 ];
 pub(crate) const ROOMS: [&str; 3] = ["one@muc.a.example", "two@muc.a.example", "three@muc.b.example"];
-const WORDS: [&str; 40] = [
+const WORDS: [&str; 41] = [
+    "MailTo:x@y.example",
     "the",
     "a",
     "to",
@@ -101,6 +102,17 @@ const QUERIES: [&str; 36] = [
     "missing",
 ];
 
+/// Whether a backslash in a text of SQL escapes what stands behind it.
+fn kind_escapes(kind: StoreKind) -> bool {
+    kind == StoreKind::MariaDb
+}
+
+impl Message {
+    pub(crate) fn has_file(&self) -> bool {
+        self.kind == 13 || self.flags & 1024 != 0
+    }
+}
+
 /// A message, with numbers that are places in the lists above.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
@@ -120,6 +132,8 @@ pub(crate) struct Message {
     pub(crate) refers_to: Option<i64>,
     pub(crate) body: Option<String>,
     pub(crate) subject: Option<String>,
+    /// The name of a file.
+    pub(crate) file: Option<&'static str>,
 }
 
 pub(crate) struct Corpus {
@@ -150,13 +164,19 @@ fn message(id: i64, random: &mut Random) -> Message {
         recipient: room.is_none().then_some(other),
         reached,
         kind,
-        flags: if random.one_in(9) { 1 } else { 0 },
+        flags: i32::from(random.one_in(9)) | file_flag(kind, random),
         direction: random.below(4) as i16,
         node: 1 + random.below(2) as i16,
         refers_to: (matches!(kind, 3 | 4 | 6 | 10 | 11) && id > 1).then(|| 1 + random.below(id as usize - 1) as i64),
         body: (!random.one_in(10)).then(|| text(random)),
         subject: random.one_in(6).then(|| text(random)),
+        file: None,
     }
+}
+
+/// Files of corrections and replies have a flag; those of the kind `file` had none in older versions.
+fn file_flag(kind: i16, random: &mut Random) -> i32 {
+    if matches!(kind, 3 | 13) && random.one_in(2) { 1024 } else { 0 }
 }
 
 fn conversation(message: &Message) -> String {
@@ -181,11 +201,16 @@ fn number(id: Option<usize>) -> String {
 
 impl Corpus {
     pub(crate) fn new(random: &mut Random) -> Self {
-        Self { messages: (1..=MESSAGES as i64).map(|id| message(id, random)).collect() }
+        let mut messages: Vec<Message> = (1..=MESSAGES as i64).map(|id| message(id, random)).collect();
+        for message in messages.iter_mut().filter(|message| message.has_file()) {
+            message.file = random.one_in(2).then(|| *random.of(&["Report 42 \"你好\".pdf", "Größe \\ invoice", "étude-missing.ogg"]));
+        }
+        Self { messages }
     }
 
     /// Everything as rows.
     pub(crate) fn sql(&self, kind: StoreKind) -> String {
+        let kind_of_store = kind;
         let mut sql = "INSERT INTO nodes (id, name) VALUES (1, 'one'), (2, 'two');\n".to_owned();
         let jids: Vec<String> = PEOPLE.iter().chain(&ROOMS).enumerate().map(|(id, jid)| format!("({}, '{jid}')", id + 1)).collect();
         let _ = writeln!(sql, "INSERT INTO jids (id, jid) VALUES {};", jids.join(", "));
@@ -219,12 +244,15 @@ impl Corpus {
             let conversation = names.iter().position(|name| *name == conversation(message)).expect("its name") + 1;
             let recipient = message.room.map_or_else(|| number(message.recipient), |room| number(Some(PEOPLE.len() + room)));
             let refers_to = message.refers_to.map_or_else(|| "NULL".to_owned(), |id| id.to_string());
+            let detail = message.file.map(|name| serde_json::json!({ "url": "https://x.example/1", "name": name }).to_string());
+            let detail = detail.map(|detail| if kind_escapes(kind_of_store) { detail.replace('\\', "\\\\") } else { detail });
+            let detail = quoted(detail.as_deref());
             let (sender, body, subject) = (number(message.sender), quoted(message.body.as_deref()), quoted(message.subject.as_deref()));
             let _ = writeln!(
                 sql,
                 "INSERT INTO messages (id, sent_at, received_at, refers_to, conversation_id, sender_id, recipient_id, flags, node_id, kind, type, \
-                 direction, via, content_key, subject, body, xml) VALUES ({id}, {sent_at}, {sent_at}, {refers_to}, {conversation}, {sender}, \
-                 {recipient}, {flags}, {node}, {kind}, 1, {direction}, 1, {}, {subject}, {body}, {});",
+                 direction, via, content_key, subject, body, detail, xml) VALUES ({id}, {sent_at}, {sent_at}, {refers_to}, {conversation}, {sender}, \
+                 {recipient}, {flags}, {node}, {kind}, 1, {direction}, 1, {}, {subject}, {body}, {detail}, {});",
                 blob.0, blob.1
             );
             for (seq, reached) in message.reached.iter().enumerate() {
@@ -298,7 +326,7 @@ impl Corpus {
         query.has_file = random.one_in(12);
         query.has_link = random.one_in(12);
         if random.one_in(12) {
-            query.text = vec![random.of(&["epor", "ÖSSE", "好", "ttp", "%"]).to_string()];
+            query.text = vec![random.of(&["epor", "ÖSSE", "好", "ttp", "%", "2 \"", "e \\", "-miss", "name"]).to_string()];
         }
         query
     }

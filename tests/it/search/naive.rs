@@ -38,7 +38,8 @@ fn in_time(message: &Message, from: Option<i64>, to: Option<i64>) -> bool {
 }
 
 fn fits(message: &Message, query: &Query) -> bool {
-    let texts = || [message.body.as_deref(), message.subject.as_deref()].into_iter().flatten();
+    let written = || [message.body.as_deref(), message.subject.as_deref()].into_iter().flatten();
+    let texts = || written().chain(message.file);
     let is_encrypted = message.flags & 1 != 0;
     let has_kind = match query.kinds.as_slice() {
         [] => query.all || !matches!(message.kind, 10..=12),
@@ -58,8 +59,8 @@ fn fits(message: &Message, query: &Query) -> bool {
         && (query.directions.is_empty() || query.directions.contains(&message.direction))
         && (query.nodes.is_empty() || query.nodes.iter().any(|one| one == node))
         && query.encrypted.is_none_or(|encrypted| encrypted == is_encrypted)
-        && (!query.has_file || message.kind == 13)
-        && (!query.has_link || message.body.as_ref().is_some_and(|body| body.contains("https://")))
+        && (!query.has_file || message.has_file())
+        && (!query.has_link || written().any(|text| text.contains("https://") || text.to_lowercase().contains("mailto:")))
 }
 
 fn name_of(message: &Message) -> String {

@@ -74,13 +74,16 @@ fn every_answer_is_as_described() {
     let described: BTreeSet<&str> = description["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
     assert_eq!(calls, described, "what is served is what is described");
     let inside = site.message(true, false)["id"].to_string();
+    let in_room = site.message(true, true)["id"].to_string();
     let room = encoded("workshop@rooms.lindqvist.example");
     let bearers = Role::ALL.map(|role| site.token(role.word(), NewToken::default()));
     for (route, path) in [
         ("/me", "/me".to_owned()),
         ("/messages", "/messages?limit=500".to_owned()),
         ("/messages", "/messages?q=oak&order=best&has=link&kind=message&direction=internal".to_owned()),
+        ("/messages", "/messages?limit=9&count=true&context=2&zone=Europe%2FBerlin&from=2026-01-01".to_owned()),
         ("/messages", "/messages?order=up".to_owned()),
+        ("/messages/{id}", format!("/messages/{in_room}")),
         ("/messages/{id}", format!("/messages/{inside}?xml=true")),
         ("/messages/{id}", "/messages/0".to_owned()),
         ("/rooms", "/rooms".to_owned()),

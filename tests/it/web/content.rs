@@ -7,7 +7,7 @@ use xmpp_archiver::access::{AuditFilter, NewToken, Viewer};
 
 use super::site::{HEBREW, Site, Visitor, encoded, is_within};
 
-fn ids_of(body: &str) -> Vec<i64> {
+pub(super) fn ids_of(body: &str) -> Vec<i64> {
     let evidence = body.split("href=\"/message/").skip(1);
     evidence.filter_map(|rest| rest.split(['"', '?', '#']).next()?.parse().ok()).collect()
 }

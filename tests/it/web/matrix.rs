@@ -16,7 +16,7 @@ use crate::support::process::wait_for;
 type Row = (&'static str, &'static str, [u16; 5]);
 
 /// What is asked for and changes nothing.
-const LOOKS: [Row; 68] = [
+const LOOKS: [Row; 70] = [
     ("GET /", "", [303, 303, 303, 303, 303]),
     ("GET /overview", "", [200, 403, 200, 403, 403]),
     ("GET /search", "", [403, 200, 200, 403, 403]),
@@ -67,6 +67,8 @@ const LOOKS: [Row; 68] = [
     ("GET /api/v1/messages", "?id=OUT", [403, 200, 200, 403, 403]),
     ("GET /api/v1/messages", "?room=OUT-ROOM", [403, 200, 200, 403, 403]),
     ("GET /api/v1/messages", "?conversation=OUT-TALK", [403, 200, 200, 403, 403]),
+    ("GET /api/v1/messages", "?conversation=OUT-TALK&count=true&context=5", [403, 200, 200, 403, 403]),
+    ("GET /api/v1/messages", "?limit=50&context=20&count=true", [403, 200, 200, 403, 403]),
     ("GET /api/v1/messages/{id}", "IN", [403, 200, 200, 403, 403]),
     ("GET /api/v1/messages/{id}", "OUT", [403, 404, 200, 403, 403]),
     ("GET /api/v1/messages/{id}", "IN?xml=true", [403, 200, 200, 403, 403]),
@@ -234,12 +236,23 @@ fn numbers(messages: &[&Value]) -> BTreeSet<i64> {
     messages.iter().filter_map(|message| message["id"].as_i64()).collect()
 }
 
-/// The messages that a page leads to, or that an answer of the API holds.
+/// The messages that a page leads to, or that an answer of the API names anywhere in it.
 fn told(body: &str) -> BTreeSet<i64> {
     let linked = body.split("href=\"/message/").skip(1).filter_map(|rest| rest.split(['"', '?', '#']).next()?.parse().ok());
-    let answer: Value = serde_json::from_str(body).unwrap_or_default();
-    let lists = [&answer["messages"], &answer["amendments"]].into_iter().filter_map(Value::as_array).flatten();
-    linked.chain(lists.chain([&answer["message"]]).filter_map(|message| message["id"].as_i64())).collect()
+    let mut ids: BTreeSet<i64> = linked.collect();
+    collect(&serde_json::from_str(body).unwrap_or_default(), &mut ids);
+    ids
+}
+
+fn collect(value: &Value, ids: &mut BTreeSet<i64>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect(item, ids)),
+        Value::Object(parts) => {
+            ids.extend(parts.get("id").and_then(Value::as_i64));
+            parts.values().for_each(|part| collect(part, ids));
+        }
+        _ => {}
+    }
 }
 
 /// An archive with exports in it: one that was withheld, and a released one.
