@@ -458,7 +458,8 @@ mod tests {
 
     #[test]
     fn words_become_the_numbers_of_the_schema() {
-        let arguments = parse("search --kind edit --kind unreadable --kind encrypted --direction unknown --has attachment --has encryption");
+        let arguments =
+            parse("search --kind edit --kind unreadable --kind encrypted --direction unknown --has attachment --has encryption");
         let Ok(Command::Search(search)) = arguments else { panic!("{arguments:?}") };
         let Filter { kind, direction, has, .. } = search.filter;
         assert_eq!((kind, direction, has), (vec![3, 99, -1], vec![0], vec![1, 3]));

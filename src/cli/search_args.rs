@@ -167,7 +167,8 @@ mod tests {
         let command = Arguments::command();
         for name in ["search", "export"] {
             let command = command.find_subcommand(name).unwrap();
-            let options: Vec<String> = command.get_arguments().map(|option| option.get_long().unwrap_or(option.get_id().as_str()).to_owned()).collect();
+            let options: Vec<String> =
+                command.get_arguments().map(|option| option.get_long().unwrap_or(option.get_id().as_str()).to_owned()).collect();
             for condition in CONDITIONS {
                 assert!(options.iter().any(|option| option == condition.option), "{name} lacks {}", condition.option);
             }

@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Integer, Nullable, SmallInt, Text};
 
+use super::Archive;
 use super::conditions::{Id, Scope, conditions};
 use super::engine::row_fits;
 use super::query::Query;
 use super::row::{NumberRow, Placed, TextRow};
 use super::slices::Slice;
 use super::sql::{self, Bind, Dialect, Statement, bound, within};
-use super::Archive;
 use crate::gap::{Reason, State};
 use crate::store::StoreError;
 use crate::time::Micros;

@@ -32,9 +32,9 @@ use std::collections::HashMap;
 
 pub use account::{EachNumber, GapFound, Share};
 pub use amendments::{AMENDMENTS, Amends, Change, MAX_NUMBERS};
-pub use engine::RANKED as MAX_RANKED;
 pub use context::{Context, MAX_AROUND, Receipts, Versions};
 pub use count::{Count, EXACT_COUNT};
+pub use engine::RANKED as MAX_RANKED;
 #[cfg(test)]
 pub(crate) use found::sample;
 pub use found::{Bounce, Delivery, Found, StanzaId, Stay};

@@ -180,7 +180,11 @@ mod tests {
     fn the_documentation_knows_every_condition() {
         let text = include_str!("../../docs/SEARCH.md");
         for condition in CONDITIONS {
-            let option = if condition.takes == Takes::Text && condition.name == "q" { "`search 'TEXT'`".to_owned() } else { format!("`--{}", condition.option) };
+            let option = if condition.takes == Takes::Text && condition.name == "q" {
+                "`search 'TEXT'`".to_owned()
+            } else {
+                format!("`--{}", condition.option)
+            };
             assert!(text.contains(&option), "docs/SEARCH.md lacks {option}");
             assert!(text.contains(&format!("`{}`", condition.name)) || condition.name == "q", "docs/SEARCH.md lacks `{}`", condition.name);
         }

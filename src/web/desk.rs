@@ -7,7 +7,9 @@ use super::app::App;
 use super::trouble::Trouble;
 use crate::access::{Limits, Permission, Reach, Viewer};
 use crate::message::content::Kind;
-use crate::retrieve::{self, Archive, Busy, Change, Context, Count, EXACT_COUNT, Found, Order, Page, Pattern, Query, Restriction, Room, Stay};
+use crate::retrieve::{
+    self, Archive, Busy, Change, Context, Count, EXACT_COUNT, Found, Order, Page, Pattern, Query, Restriction, Room, Stay,
+};
 use crate::time::Micros;
 
 /// The most rooms that are looked at for one page of those that may be seen.
@@ -203,8 +205,7 @@ impl Desk {
 
 /// Refuses nodes of which neither the configuration nor the store knows: whoever misspells one would find nothing, and not see why.
 pub(super) async fn knows(app: &App, store: &str, query: &Query) -> Result<(), Trouble> {
-    let strange: Vec<String> =
-        query.nodes.iter().filter(|name| app.config.nodes.iter().all(|node| node.name != **name)).cloned().collect();
+    let strange: Vec<String> = query.nodes.iter().filter(|name| app.config.nodes.iter().all(|node| node.name != **name)).cloned().collect();
     if strange.is_empty() {
         return Ok(());
     }

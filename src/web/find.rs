@@ -147,7 +147,8 @@ impl Reader<'_> {
 
     fn words(&mut self, name: &str, list: &'static [Word]) -> Vec<i16> {
         let known = || vocabulary::spellings(list).collect::<Vec<_>>().join(", ");
-        let number = |word: &str| vocabulary::number(list, word).ok_or_else(|| format!("There is no {name} “{}”, only {}.", short(word), known()));
+        let number =
+            |word: &str| vocabulary::number(list, word).ok_or_else(|| format!("There is no {name} “{}”, only {}.", short(word), known()));
         let read = self.params.all(name).map(number).collect();
         self.take(read)
     }

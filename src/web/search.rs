@@ -145,7 +145,12 @@ pub(super) fn links(caller: &Caller, store: &str) -> Links {
     let several = caller.app.store_names().nth(1).is_some();
     let marked = caller.params.all("q").collect::<Vec<_>>().join(" ");
     let is_substring = caller.params.get("substring").filter(|_| !marked.is_empty());
-    Links { store: if several { store.to_owned() } else { String::new() }, marked, is_substring: is_substring.map(str::to_owned).unwrap_or_default(), reason: caller.params.text("reason") }
+    Links {
+        store: if several { store.to_owned() } else { String::new() },
+        marked,
+        is_substring: is_substring.map(str::to_owned).unwrap_or_default(),
+        reason: caller.params.text("reason"),
+    }
 }
 
 /// `GET /search`.
@@ -214,8 +219,10 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     let links = links(caller, &store);
     shown.hits = found.messages.iter().map(|message| hit(caller, &links, &hits, message, &changes)).collect();
     shown.next = found.next.map(|next| more(&caller.params, Some(&next.to_string())));
-    shown.export =
-        caller.viewer().may(Permission::Export).then(|| format!("/exports/new?{}", caller.params.query(&["after", "done", "go", "order", "limit"], None)));
+    shown.export = caller
+        .viewer()
+        .may(Permission::Export)
+        .then(|| format!("/exports/new?{}", caller.params.query(&["after", "done", "go", "order", "limit"], None)));
     shown.first = query.after.map(|_| more(&caller.params, None));
     page(&shown)
 }

@@ -528,7 +528,8 @@ mod tests {
 
     #[test]
     fn a_quote_is_shown_once() {
-        let reply = |body: &str| lines(&[message(1, Kind::Message, None, "at six\nin the harbour"), message(2, Kind::Reply, Some(1), body)], &[]);
+        let reply =
+            |body: &str| lines(&[message(1, Kind::Message, None, "at six\nin the harbour"), message(2, Kind::Reply, Some(1), body)], &[]);
         for (body, shown) in [
             ("> at six\n> in the harbour\nfine", "fine"),
             (">at six\n\nfine", "fine"),
@@ -539,7 +540,11 @@ mod tests {
             let lines = reply(body);
             assert_eq!((plain(&lines[1].body).as_str(), lines[1].quote.is_some()), (shown, true), "{body}");
         }
-        let file = Found { flags: flags::FILE, detail: Some(r#"{"url":"https://x/y"}"#.to_owned()), ..message(3, Kind::File, Some(1), "https://x/y") };
+        let file = Found {
+            flags: flags::FILE,
+            detail: Some(r#"{"url":"https://x/y"}"#.to_owned()),
+            ..message(3, Kind::File, Some(1), "https://x/y")
+        };
         let with_file = lines(&[message(1, Kind::Message, None, "where?"), file], &[]);
         assert_eq!(with_file[1].quote.as_ref().map(|quote| quote.text.as_str()), Some("where?"), "a file that answers");
         assert!(with_file[1].file.is_some() && with_file[1].body.is_empty());
@@ -553,7 +558,8 @@ mod tests {
         };
         let lines = lines(&[with(1, Kind::File, None, "https://x/1"), with(2, Kind::Correction, Some(1), "https://x/2")], &[]);
         assert_eq!(lines[0].file.as_ref().map(|file| file.target.as_str()), Some("https://x/2"));
-        let versions: Vec<_> = lines[0].versions.iter().filter_map(|version| version.file.as_ref()).map(|file| file.target.as_str()).collect();
+        let versions: Vec<_> =
+            lines[0].versions.iter().filter_map(|version| version.file.as_ref()).map(|file| file.target.as_str()).collect();
         assert_eq!(versions, ["https://x/1", "https://x/2"]);
     }
 
@@ -565,7 +571,10 @@ mod tests {
         let told = |found: &Found, changes: &[Change]| changed(found, changes).iter().map(|mark| mark.label).collect::<Vec<_>>();
         assert_eq!(told(&message(1, Kind::Message, None, "a"), &changes), ["retracted"]);
         assert_eq!(told(&message(3, Kind::Correction, Some(1), "a"), &changes), ["retracted"]);
-        assert_eq!(told(&message(1, Kind::Message, None, "a"), &[Change { flags: flags::AUTHOR_MISMATCH, ..changes[0] }]), Vec::<&str>::new());
+        assert_eq!(
+            told(&message(1, Kind::Message, None, "a"), &[Change { flags: flags::AUTHOR_MISMATCH, ..changes[0] }]),
+            Vec::<&str>::new()
+        );
         assert_eq!(told(&message(1, Kind::Message, None, "a"), &[Change { kind: Kind::Correction as i16, ..changes[0] }]), ["edited"]);
     }
 

@@ -27,7 +27,9 @@ fn the_description_has_every_condition_with_its_words() {
             let parameter = parameters.iter().find(|parameter| parameter["name"] == condition.name).expect("there");
             let schema = &parameter["schema"];
             match condition.takes {
-                Takes::Words(words) => assert_eq!(schema["items"]["enum"], json!(spellings(words).collect::<Vec<_>>()), "{}", condition.name),
+                Takes::Words(words) => {
+                    assert_eq!(schema["items"]["enum"], json!(spellings(words).collect::<Vec<_>>()), "{}", condition.name)
+                }
                 Takes::Truth => assert_eq!(schema["type"], "boolean", "{}", condition.name),
                 _ => assert_eq!(schema["type"], "string", "{}", condition.name),
             }
@@ -36,7 +38,8 @@ fn the_description_has_every_condition_with_its_words() {
 }
 
 fn searches(site: &Site) -> Vec<AuditRow> {
-    let rows = site.runtime.block_on(site.access.audit(&Viewer::console("tester"), &AuditFilter { limit: 1_000, ..AuditFilter::default() }));
+    let rows =
+        site.runtime.block_on(site.access.audit(&Viewer::console("tester"), &AuditFilter { limit: 1_000, ..AuditFilter::default() }));
     rows.expect("rows").into_iter().filter(|row| row.action == "search" || row.action == "export").collect()
 }
 
@@ -48,7 +51,11 @@ fn what_is_not_known_is_refused_and_not_dropped() {
     let bearer = format!("Authorization: Bearer {token}\r\n");
     for wrong in ["has=wings", "sendr=anna%40lindqvist.example", "node=nope", "kind=talk", "direction=up", "nodes=node"] {
         let page = site.get(&format!("/search?go=1&{wrong}"), &officer);
-        assert!(page.status == 400 && !page.body.contains("<ol class=\"hits\">") && page.body.contains("There is no"), "{wrong}: {}", page.body);
+        assert!(
+            page.status == 400 && !page.body.contains("<ol class=\"hits\">") && page.body.contains("There is no"),
+            "{wrong}: {}",
+            page.body
+        );
         assert_eq!(site.call(&format!("/messages?{wrong}"), &token).status, 400, "{wrong}");
         let begun = site.ask("POST", "/api/v1/exports", &bearer, &format!("reason=x&format=jsonl&{wrong}"));
         assert_eq!(begun.status, 400, "{wrong}: {}", begun.body);
@@ -59,7 +66,13 @@ fn what_is_not_known_is_refused_and_not_dropped() {
     }
     assert_eq!(site.call("/exports", &token).json()["exports"], json!([]));
     assert!(searches(&site).is_empty(), "nothing was found, and no row tells of a search");
-    for path in ["/messages/1?xlm=true", "/stays?room=a%40b&form=2026-11-22", "/messages?context=21", "/messages?context=2&limit=51", "/messages?count=yes"] {
+    for path in [
+        "/messages/1?xlm=true",
+        "/stays?room=a%40b&form=2026-11-22",
+        "/messages?context=21",
+        "/messages?context=2&limit=51",
+        "/messages?count=yes",
+    ] {
         assert_eq!(site.call(path, &token).status, 400, "{path}");
     }
     assert_eq!(site.call("/messages?zone=Moon", &token).status, 400);

@@ -98,8 +98,9 @@ fn every_page_is_well_in_a_browser() {
                     wrong.push(format!("{told}: the page is {title}"));
                 }
                 // A page that says no is answered with 400, 403 or 404, of which the browser tells.
-                let expected =
-                    |complaint: &&String| !(complaint.contains("Failed to load resource") && ["denied", "nothing", "mistake"].contains(&name));
+                let expected = |complaint: &&String| {
+                    !(complaint.contains("Failed to load resource") && ["denied", "nothing", "mistake"].contains(&name))
+                };
                 wrong.extend(visit.complaints.iter().filter(expected).map(|complaint| format!("{told}: {complaint}")));
                 let elsewhere = visit.requests.iter().filter(|url| !url.starts_with(&origin) && !url.starts_with("about:"));
                 wrong.extend(elsewhere.map(|url| format!("{told} fetched {url}")));
