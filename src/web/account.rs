@@ -112,6 +112,7 @@ struct TokenPage {
     choices: Vec<RoleChoice>,
     scope: ScopeForm,
     expires: String,
+    account: String,
     asks_password: bool,
 }
 
@@ -276,6 +277,7 @@ pub(super) async fn token(caller: Caller) -> Response {
         choices: own_roles(caller.viewer().roles()),
         scope: ScopeForm::default(),
         expires: String::new(),
+        account: caller.viewer().name().to_owned(),
         asks_password: caller.viewer().way() != Way::Provider,
     };
     caller.answer(page(&shown))
@@ -306,6 +308,7 @@ async fn make_token(caller: &Caller, form: &Params) -> Result<Response, Trouble>
                 choices,
                 scope: ScopeForm::given(form),
                 expires: form.text("expires"),
+                account: caller.viewer().name().to_owned(),
                 asks_password: caller.viewer().way() != Way::Provider,
             })
         }

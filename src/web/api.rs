@@ -261,7 +261,7 @@ async fn stays(bearer: Bearer) -> Response {
 }
 
 async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
-    find::only(&bearer.params, &["store", "room", "from", "to", "zone"])?;
+    find::only(&bearer.params, &["store", "room", "from", "to", "zone", "reason"])?;
     let (store, room) = (bearer.store(), Address::parse(&bearer.params.text("room")).bare);
     let target = json!({ "store": store, "room": room });
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;

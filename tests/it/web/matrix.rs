@@ -115,7 +115,7 @@ const OPEN: [(&str, u16); 7] = [
     ("GET /sign-in", 200),
     ("POST /sign-in", 403),
     ("GET /sign-in/provider", 404),
-    ("GET /sign-in/provider/return", 403),
+    ("GET /sign-in/provider/return", 404),
     ("GET /icon.svg", 200),
     ("GET /style", 200),
     ("GET /api/v1/openapi.json", 200),
@@ -200,7 +200,7 @@ impl<'s> Reviewer<'s> {
             body = body.replace(part, "X").replace(&encoded(part), "X");
         }
         for id in [outside["id"].to_string(), "999999".to_owned()] {
-            body = body.replace(&format!("value=\"{id}\""), "value=\"X\"").replace(&format!("id={id}"), "id=X");
+            body = body.replace(&format!("value=\"{id}\""), "value=\"X\"").replace(&format!("id={id}"), "id=X").replace(&format!(">{id}<"), ">X<");
         }
         let parts: Vec<&str> = body.split("name=\"csrf\" value=\"").collect();
         parts.iter().map(|part| part.split_once("\">").map_or(*part, |(_, rest)| rest)).collect()

@@ -159,7 +159,7 @@ impl Site {
         let _cut_off = socket.write_all(request.as_bytes());
         let mut bytes = Vec::new();
         let _cut_off = socket.read_to_end(&mut bytes);
-        parse(&String::from_utf8_lossy(&bytes))
+        parse(&bytes)
     }
 
     /// Signs in by the form.
@@ -224,12 +224,30 @@ pub(super) fn encoded(text: &str) -> String {
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-fn parse(text: &str) -> Answer {
+fn parse(bytes: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok()).expect("a status");
     let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
-    Answer { status, headers, body: body.to_owned() }
+    let headers: Vec<(String, String)> = headers;
+    let is_chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let body = if is_chunked { whole(bytes.get(head.len() + 4..).unwrap_or_default()) } else { body.to_owned() };
+    Answer { status, headers, body }
+}
+
+/// A body that came in chunks (RFC 9112 section 7.1).
+fn whole(mut rest: &[u8]) -> String {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").expect("the size of a chunk");
+        let size = std::str::from_utf8(&rest[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok()).expect("a size");
+        if size == 0 {
+            return String::from_utf8_lossy(&body).into_owned();
+        }
+        body.extend(&rest[end + 2..end + 2 + size]);
+        rest = &rest[end + 2 + size + 2..];
+    }
 }
 
 /// An account of each role, and a reviewer with a scope of each sort.
