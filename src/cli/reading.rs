@@ -164,6 +164,9 @@ pub(super) async fn pages(
         each(&page.messages).await?;
         left = left.saturating_sub(page.messages.len() as u64);
         if page.next.is_none() || left == 0 {
+            if page.is_cut {
+                tell(&format!("more fit than are put in order: these are from the newest {}", retrieve::MAX_RANKED));
+            }
             return Ok(page.next);
         }
         query.after = page.next;

@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn each_dialect_has_its_own_places_and_comparison() {
         check(Dialect::Sqlite, &["m.body LIKE ? ESCAPE '!'", "m.kind NOT IN (10, 11, 12)", "m.sent_at >= ?"]);
-        check(Dialect::Postgres, &["m.body COLLATE \"C\" ILIKE $1 ESCAPE '!'", "m.kind NOT IN (10, 11, 12)", "LIMIT $8"]);
+        check(Dialect::Postgres, &["m.body COLLATE \"C\" ILIKE $1 ESCAPE '!'", "m.kind NOT IN (10, 11, 12)", "LIMIT $9"]);
         check(Dialect::Mysql, &["LOWER(m.body) LIKE ? ESCAPE '!'", "m.kind NOT IN (10, 11, 12)"]);
     }
 
