@@ -30,7 +30,7 @@ pub(super) fn execute(config: &Config, directory: &Path) -> Result<(), Failure> 
 
 fn told(found: &Verified) -> String {
     let delivered =
-        if found.delivered > 0 { format!(", {} delivered mails are not here any more", found.delivered) } else { String::new() };
+        if found.delivered > 0 { format!(", {} more were delivered elsewhere and are not here", found.delivered) } else { String::new() };
     let files = format!("{} files are as they were made{delivered}; {} messages by the manifest\n", found.files, found.messages);
     format!("{files}SHA-256 of SHA256SUMS: {}\n", found.sums_sha256)
 }

@@ -18,10 +18,15 @@ use crate::retrieve::Archive;
 /// The day of the last turn that came to its end.
 const LAST_TURN: &str = ".last-turn";
 
+/// The last export whose end the audit trail was told.
+const TOLD: &str = ".told";
+/// The most exports that are told at once.
+const MAX_UNTOLD: usize = 100;
+
 /// What a turn came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
-    /// Exports that were finished.
+    /// Exports that were finished, those included that an earlier turn finished and nobody was told of ([`note_told`]).
     pub exports: Vec<Produced>,
     /// What was delivered elsewhere.
     pub delivered: Delivered,
@@ -84,6 +89,7 @@ pub async fn turn(archive: &Archive, config: &ScheduleConfig, day: Date, watch: 
     let path = config.path.as_path();
     let series = Series::open(path)?;
     let export = export(config)?;
+    turn.exports = untold(path)?;
     let added = add(archive, export, &series, watch, turn).await;
     // What is finished is delivered, whatever became of what is new.
     if let Some(mail) = &config.mail {
@@ -91,6 +97,26 @@ pub async fn turn(archive: &Archive, config: &ScheduleConfig, day: Date, watch: 
     }
     added?;
     keep(&path.join(LAST_TURN), &day.to_string())
+}
+
+/// Finished exports that the audit trail does not know of, since the process ended or the trail could not be written: the last hundred of them.
+pub(super) fn untold(series: &Path) -> Result<Vec<Produced>, ExportError> {
+    let told = fs::read_to_string(series.join(TOLD)).unwrap_or_default();
+    let is_new = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().as_ref() > told.trim());
+    let new: Vec<PathBuf> = series::finished(series)?.into_iter().filter(is_new).collect();
+    new.iter().skip(new.len().saturating_sub(MAX_UNTOLD)).map(|path| super::produced(path)).collect()
+}
+
+/// Notes that the audit trail knows of these.
+///
+/// # Errors
+/// When it can't be written; then the next turn tells of them once more.
+pub fn note_told(series: &Path, exports: &[Produced]) -> Result<(), ExportError> {
+    let names = exports.iter().filter_map(|produced| produced.directory.file_name());
+    match names.max() {
+        Some(last) => keep(&series.join(TOLD), &last.to_string_lossy()),
+        None => Ok(()),
+    }
 }
 
 /// Finishes what was broken off, then adds what is new.

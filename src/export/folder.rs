@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::ExportError;
 
 /// The lock's file.
-const LOCK: &str = ".lock";
+pub(super) const LOCK: &str = ".lock";
 
 /// Where an export is built before it has its name.
 pub fn partial(directory: &Path) -> PathBuf {

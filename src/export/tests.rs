@@ -213,6 +213,22 @@ fn a_series_holds_every_message_once() {
     assert!(matches!(add(export(Format::Jsonl), &go_on), Err(ExportError::Refused(said)) if said.contains("missing")));
 }
 
+/// A process that dies between the end of an export and its row in the audit trail leaves no export that the trail does not know.
+#[test]
+fn what_nobody_was_told_of_is_told_with_the_next_turn() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    let path = directory.path().join("series");
+    let add = || block_on(series::add(&archive, export(Format::Jsonl), &Series::open(&path).unwrap(), &go_on)).unwrap();
+    let first = add().unwrap();
+    assert_eq!(daily::untold(&path).unwrap(), std::slice::from_ref(&first));
+    daily::note_told(&path, &[first]).unwrap();
+    assert_eq!(daily::untold(&path).unwrap(), []);
+    SqliteConnection::establish(directory.path().join("archive.db").to_str().unwrap()).unwrap().batch_execute(MUCH).unwrap();
+    let second = add().unwrap();
+    assert_eq!(daily::untold(&path).unwrap(), [second]);
+}
+
 /// A message of a room of which one person's copy is stored only after its turn, as when it waited in a node's queue.
 #[test]
 fn a_message_that_matches_by_a_later_copy_is_in_the_next_export_and_in_no_other() {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{self, FILES, MANIFEST, SUMS, hash};
-use super::{ExportError, deliver, late};
+use super::{ExportError, checkpoint, deliver, folder, late};
 
 /// The most problems that are told; further ones are counted.
 const MAX_TOLD: usize = 100;
@@ -22,7 +22,7 @@ const MAX_TOLD: usize = 100;
 pub struct Verified {
     /// Files that are there and are what the list says, the list itself included.
     pub files: u64,
-    /// Mails that were delivered and do not lie here any more.
+    /// Files that were delivered elsewhere and do not lie here any more.
     pub delivered: u64,
     /// Messages, by the manifest.
     pub messages: u64,
@@ -92,7 +92,7 @@ fn files(directory: &Path, found: &mut Verified) -> Result<(HashSet<Name>, bool)
             }
             Ok(_) => found.wrong(format!("{name}: it was changed")),
             Err(ExportError::File { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
-                match is_delivered && name.ends_with(".eml") {
+                match is_delivered && ![MANIFEST, late::NUMBERS].contains(&name) {
                     true => found.delivered += 1,
                     false => found.wrong(format!("{name}: it is missing")),
                 }
@@ -149,6 +149,9 @@ fn counts(directory: &Path, manifest: &Value, found: &mut Verified) -> Result<()
     Ok(())
 }
 
+/// What a process leaves that dies between giving an export its name and clearing up behind itself.
+const LEFT: [&str; 2] = [folder::LOCK, checkpoint::FILE];
+
 /// Whatever lies there and is on no list.
 fn beside(directory: &Path, below: &str, names: &HashSet<Name>, found: &mut Verified) -> Result<(), ExportError> {
     let path = directory.join(below);
@@ -159,7 +162,7 @@ fn beside(directory: &Path, below: &str, names: &HashSet<Name>, found: &mut Veri
         let kind = entry.file_type().map_err(ExportError::file(&path))?;
         if kind.is_dir() {
             beside(directory, &name, names, found)?;
-        } else if !names.contains(&short(&name)) {
+        } else if !names.contains(&short(&name)) && !LEFT.contains(&name.as_str()) {
             found.wrong(format!("{name}: it is no file of the export"));
         } else if !kind.is_file() {
             found.wrong(format!("{name}: it is no plain file"));
@@ -198,6 +201,8 @@ mod tests {
         one(after(&|| fs::remove_file(&messages).unwrap()), "messages.jsonl: it is missing");
         one(after(&|| fs::write(out.join("more.txt"), "").unwrap()), "more.txt: it is no file of the export");
         one(after(&|| fs::write(out.join(".more"), "").unwrap()), ".more: it is no file of the export");
+        let left = after(&|| LEFT.iter().for_each(|name| fs::write(out.join(name), "").unwrap()));
+        assert_eq!(left, whole, "a process died just before its end");
         let manifest_text = fs::read_to_string(&manifest).unwrap();
         let counted_otherwise = || fs::write(&manifest, manifest_text.replace("\"written\": 16", "\"written\": 15")).unwrap();
         let found = after(&counted_otherwise);

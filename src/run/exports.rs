@@ -146,8 +146,10 @@ async fn turn(
     let mut turn = Turn::default();
     let came = daily::turn(&archive, schedule, day, &watch, &mut turn).await;
     let reached = *reached.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(error) = access.record(&viewer, ended(target, &came, &turn, reached)).await {
-        log::error!("export {}: its end is not in the audit trail: {error}", schedule.name);
+    let told = access.record(&viewer, ended(target, &came, &turn, reached)).await.map_err(|error| error.to_string());
+    let told = told.and_then(|_row| daily::note_told(&schedule.path, &turn.exports).map_err(|error| error.to_string()));
+    if let Err(error) = told {
+        log::error!("export {}: its end is not in the audit trail, or will be once more: {error}", schedule.name);
     }
     came.map(|()| turn)
 }

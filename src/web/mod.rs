@@ -25,6 +25,7 @@ mod frame;
 mod gaps;
 mod groups;
 mod guard;
+mod links;
 mod message;
 mod overview;
 mod params;

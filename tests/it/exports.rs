@@ -137,7 +137,8 @@ fn whatever_people_write_comes_back() {
     }
 }
 
-/// Every file of a directory but those that tell when it was made.
+/// Every file of an export but those that tell when it was made. What begins with a dot is no part of it: a process that is killed as it gives an
+/// export its name leaves its lock and its checkpoint there.
 fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut open = vec![directory.to_owned()];
@@ -145,7 +146,7 @@ fn files(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         for entry in std::fs::read_dir(at).expect("a directory").map(|entry| entry.expect("an entry").path()) {
             if entry.is_dir() {
                 open.push(entry);
-            } else if !["manifest.json", "SHA256SUMS"].iter().any(|name| entry.ends_with(name)) {
+            } else if !["manifest.json", "SHA256SUMS", ".lock", ".checkpoint.json"].iter().any(|name| entry.ends_with(name)) {
                 let name = entry.strip_prefix(directory).expect("below").to_owned();
                 found.insert(name, std::fs::read(&entry).expect("a file"));
             }

@@ -242,6 +242,8 @@ fn a_journal_is_sent_by_mail_and_nothing_of_it_twice() {
     assert_eq!(names.len(), 1, "{names:?}");
     let left = finished(&series.join(&names[0]));
     assert_eq!(left, ["SHA256SUMS", "manifest.json"], "the account stays here");
+    let said = archiver.must(&["export", "--verify", &series.join(&names[0]).display().to_string()]);
+    assert!(said.contains("3 more were delivered elsewhere") && said.contains("the audit trail has the same hash"), "{said}");
     next_day(&series);
     archiver.start();
     turn_is_over(&series);
