@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use openidconnect::core::{
-    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm,
-    CoreProviderMetadata,
+    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreErrorResponseType, CoreGenderClaim, CoreJweContentEncryptionAlgorithm,
+    CoreJwsSigningAlgorithm, CoreProviderMetadata,
 };
 use openidconnect::{
     AdditionalClaims, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet,
-    EndpointNotSet, EndpointSet, IdToken, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    EndpointNotSet, EndpointSet, IdToken, IssuerUrl, Nonce, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope,
     SignatureVerificationError, TokenResponse,
 };
 use secrecy::ExposeSecret;
@@ -57,6 +57,10 @@ pub struct OidcReturn<'a> {
     pub state: &'a str,
     /// `code` of the query.
     pub code: &'a str,
+    /// `error` of the query: the provider let nobody in (RFC 6749 section 4.1.2.1).
+    pub error: Option<&'a str>,
+    /// `iss` of the query: which provider it was, where it says so (RFC 9207).
+    pub issuer: Option<&'a str>,
     /// From where.
     pub address: IpAddr,
     /// The cookie of a session that came with the request, which ends.
@@ -112,6 +116,16 @@ struct Vouched {
     claims: Value,
 }
 
+/// Why nobody is vouched for.
+enum Doubt {
+    /// The provider can't be asked, or does not answer us: that says nothing of whoever came.
+    Away(SignInError),
+    /// It let nobody in, and says this word: a person said no there, for one.
+    Unwilling(String),
+    /// What came does not hold.
+    Wrong(String),
+}
+
 impl Access {
     /// Whether there is a provider.
     pub fn has_provider(&self) -> bool {
@@ -147,15 +161,30 @@ impl Access {
         let now = self.now();
         let remembered: Option<Remembered> = self.key().await?.unseal_text(Purpose::Provider, back.cookie);
         let remembered = remembered.filter(|remembered| remembered.until > now).ok_or_else(stale)?;
-        if !bool::from(remembered.state.as_bytes().ct_eq(back.state.as_bytes())) {
+        if !bool::from(remembered.state.as_bytes().ct_eq(back.state.as_bytes()))
+            || back.issuer.is_some_and(|issuer| issuer != config.issuer)
+        {
             return Err(SignInError::Stale("the answer is not to what this browser asked: begin anew".to_owned()));
         }
         self.enter(back.address)?;
-        let vouched = match self.vouched(config, &remembered, back.code).await {
+        let vouched = match back.error {
+            Some(error) => Err(sent_back(config, word(error))),
+            None => self.vouched(config, &remembered, back.code).await,
+        };
+        let vouched = match vouched {
             Ok(vouched) => vouched,
-            Err(error) => {
-                log::warn!("signing in by {} failed: {error}", config.issuer);
+            Err(Doubt::Away(error)) => {
+                self.inner.gate.leave(back.address, now);
+                return Err(error);
+            }
+            Err(Doubt::Wrong(said)) => {
+                log::warn!("signing in by {} failed: {said}", config.issuer);
                 return Err(self.refuse(Who::Name(String::new()), back.address, "provider").await?);
+            }
+            Err(Doubt::Unwilling(said)) => {
+                log::warn!("{} sent somebody back: {said}", config.issuer);
+                self.refuse(Who::Name(String::new()), back.address, "provider").await?;
+                return Err(SignInError::Stale(format!("The company’s log-in let nobody in ({said}).")));
             }
         };
         let Some((account, roles)) = self.account_of(config, &vouched, back.address).await? else {
@@ -172,20 +201,23 @@ impl Access {
         config.ok_or_else(|| AccessError::Missing("no provider is configured".to_owned()).into())
     }
 
-    async fn client(&self, config: &OidcConfig, anew: bool) -> Result<Client, AccessError> {
+    async fn client(&self, config: &OidcConfig, anew: bool) -> Result<Client, SignInError> {
         let metadata = self.metadata(config, anew).await?;
         let wrong = |error: &dyn std::fmt::Display| AccessError::Broken(format!("web.oidc: {error}"));
         let secret = config.client_secret.as_ref().map(SecretSource::read).transpose().map_err(|error| wrong(&error))?;
         let secret = secret.map(|secret| ClientSecret::new(secret.expose_secret().to_owned()));
-        let methods = metadata.token_endpoint_auth_methods_supported();
-        let in_body = methods.is_some_and(|methods| !methods.contains(&CoreClientAuthMethod::ClientSecretBasic));
+        let is_plain = is_plain(&config.client_id) && secret.as_ref().is_none_or(|secret| is_plain(secret.secret()));
+        let in_body = metadata.token_endpoint_auth_methods_supported().is_some_and(|methods| {
+            let takes = |method| methods.contains(&method);
+            !takes(CoreClientAuthMethod::ClientSecretBasic) || (!is_plain && takes(CoreClientAuthMethod::ClientSecretPost))
+        });
         let back = format!("{}{RETURN_PATH}", self.inner.settings.public_url);
         let back = RedirectUrl::new(back).map_err(|error| wrong(&error))?;
         let client = CoreClient::from_provider_metadata(metadata, ClientId::new(config.client_id.clone()), secret).set_redirect_uri(back);
         Ok(if in_body { client.set_auth_type(AuthType::RequestBody) } else { client })
     }
 
-    async fn metadata(&self, config: &OidcConfig, anew: bool) -> Result<CoreProviderMetadata, AccessError> {
+    async fn metadata(&self, config: &OidcConfig, anew: bool) -> Result<CoreProviderMetadata, SignInError> {
         let now = self.now();
         let mut known = self.inner.provider.known.lock().await;
         if let Some((metadata, asked_at)) = &*known {
@@ -194,7 +226,7 @@ impl Access {
                 return Ok(metadata.clone());
             }
         }
-        let away = |error: &dyn std::fmt::Display| AccessError::Broken(format!("the provider {} can't be asked: {error}", config.issuer));
+        let away = |error: &dyn std::fmt::Display| away(config, error);
         let issuer = IssuerUrl::new(config.issuer.clone()).map_err(|error| away(&error))?;
         let http = HttpClient::new(config);
         let metadata = CoreProviderMetadata::discover_async(issuer, &http).await.map_err(|error| away(&whole(&error)))?;
@@ -202,24 +234,36 @@ impl Access {
         Ok(metadata)
     }
 
-    /// Exchanges the code for a token, and believes what is in it if all of it is right. Keys that are not known are asked for once more.
-    async fn vouched(&self, config: &OidcConfig, remembered: &Remembered, code: &str) -> Result<Vouched, String> {
-        let client = self.client(config, false).await.map_err(|error| error.to_string())?;
-        let request = client.exchange_code(AuthorizationCode::new(code.to_owned())).map_err(|error| error.to_string())?;
-        let request = request.set_pkce_verifier(PkceCodeVerifier::new(remembered.verifier.clone()));
-        let http = HttpClient::new(config);
-        let answer = request.request_async(&http).await.map_err(|error| whole(&error))?;
-        let token = answer.id_token().ok_or("it gave no ID token")?.to_string();
-        let token: Token = token.parse().map_err(|error: serde_json::Error| error.to_string())?;
+    /// Exchanges the code for a token, and believes what is in it if all of it is right. Keys that don't fit are asked for once more: a
+    /// provider may change a key without giving it another name.
+    async fn vouched(&self, config: &OidcConfig, remembered: &Remembered, code: &str) -> Result<Vouched, Doubt> {
+        use SignatureVerificationError::{CryptoError, InvalidKey, NoMatchingKey};
+        let client = self.client(config, false).await.map_err(Doubt::Away)?;
+        let token = self.token(config, &client, remembered, code).await?;
         let nonce = Nonce::new(remembered.nonce.clone());
         match self.believe(config, &client, &token, &nonce) {
-            Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
-                let client = self.client(config, true).await.map_err(|error| error.to_string())?;
+            Err(ClaimsVerificationError::SignatureVerification(NoMatchingKey | CryptoError(_) | InvalidKey(_))) => {
+                let client = self.client(config, true).await.map_err(Doubt::Away)?;
                 self.believe(config, &client, &token, &nonce)
             }
             outcome => outcome,
         }
-        .map_err(|error| whole(&error))
+        .map_err(|error| Doubt::Wrong(whole(&error)))
+    }
+
+    /// What the provider gives for the code.
+    async fn token(&self, config: &OidcConfig, client: &Client, remembered: &Remembered, code: &str) -> Result<Token, Doubt> {
+        let wrong = |error: &dyn std::fmt::Display| Doubt::Wrong(error.to_string());
+        let request = client.exchange_code(AuthorizationCode::new(code.to_owned())).map_err(|error| wrong(&error))?;
+        let request = request.set_pkce_verifier(PkceCodeVerifier::new(remembered.verifier.clone()));
+        let http = HttpClient::new(config);
+        let answer = request.request_async(&http).await.map_err(|error| match &error {
+            RequestTokenError::Request(_) | RequestTokenError::Parse(..) => Doubt::Away(away(config, &whole(&error))),
+            RequestTokenError::ServerResponse(said) if is_about_us(said.error()) => Doubt::Away(away(config, &error)),
+            _ => Doubt::Wrong(whole(&error)),
+        })?;
+        let token = answer.id_token().ok_or_else(|| wrong(&"it gave no ID token"))?.to_string();
+        token.parse().map_err(|error: serde_json::Error| wrong(&error))
     }
 
     /// Issuer, audience, signature, nonce, and times, with the clocks as far apart as the configuration allows.
@@ -305,6 +349,38 @@ fn roles_wrong(roles: Roles) -> Option<String> {
         Ok(()) if roles.is_empty() => Some("no value of its claim gives a role".to_owned()),
         Ok(()) => None,
     }
+}
+
+/// The provider can't be asked, and why, for the log.
+fn away(config: &OidcConfig, error: &dyn std::fmt::Display) -> SignInError {
+    let said = format!("the provider {} can't be asked: {error}", config.issuer);
+    log::error!("{said}");
+    SignInError::Away(said)
+}
+
+/// The provider sent somebody back with an error (RFC 6749 section 4.1.2.1).
+fn sent_back(config: &OidcConfig, error: &str) -> Doubt {
+    match error {
+        "server_error" | "temporarily_unavailable" => Doubt::Away(away(config, &error)),
+        _ => Doubt::Unwilling(error.to_owned()),
+    }
+}
+
+/// Whether the provider does not take us, rather than the code that somebody brought (RFC 6749 section 5.2).
+fn is_about_us(error: &CoreErrorResponseType) -> bool {
+    matches!(error, CoreErrorResponseType::InvalidClient | CoreErrorResponseType::UnauthorizedClient)
+}
+
+/// Whether a text is the same when it stands in a form. What is not has to be written as one in the header of HTTP Basic (RFC 6749 section
+/// 2.3.1), and there are providers that compare it as it stands there; in the body there is one way to write it.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+/// The code of an error, which came by way of a browser: nothing else is shown or logged.
+fn word(error: &str) -> &str {
+    let is_word = error.len() <= 40 && error.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if is_word { error } else { "an error without a name" }
 }
 
 /// The texts of a claim that is a list or one text.

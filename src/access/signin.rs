@@ -73,7 +73,10 @@ pub enum SignInError {
     /// The page was open for too long, or the answer of the provider does not fit: begin anew.
     #[error("{0}")]
     Stale(String),
-    /// Something is broken here or at the provider.
+    /// The provider can't be asked, or does not answer as it should. What it says is for operators, who find it in the log as well.
+    #[error("{0}")]
+    Away(String),
+    /// Something is broken here.
     #[error(transparent)]
     Access(#[from] AccessError),
 }

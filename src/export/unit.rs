@@ -105,6 +105,11 @@ impl Unit {
         }
     }
 
+    /// Who was in the room, as [`Unit::people`] names them.
+    pub(crate) fn occupant(&self, stay: &Stay) -> String {
+        stay.jid.clone().unwrap_or_else(|| format!("{}/{}", self.conversation, stay.nick))
+    }
+
     /// Everybody who takes part: who wrote, first of all; who got it by the evidence of its copies; who was in the room; the two of a
     /// conversation of two.
     pub(crate) fn people(&self) -> Vec<Person> {
@@ -122,8 +127,7 @@ impl Unit {
             direct.chain(copies).for_each(|jid| people.add(jid.clone(), None, false));
         }
         for stay in &self.stays {
-            let jid = stay.jid.clone().unwrap_or_else(|| format!("{}/{}", self.conversation, stay.nick));
-            people.add(jid, Some(&stay.nick), false);
+            people.add(self.occupant(stay), Some(&stay.nick), false);
         }
         if !self.in_room {
             self.conversation.split(' ').for_each(|jid| people.add(jid.to_owned(), None, false));

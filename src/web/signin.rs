@@ -23,6 +23,10 @@ const PROVIDER_SECONDS: u32 = 600;
 /// Seconds for which the token of a form holds: a page that was open over lunch still works.
 const FORM_SECONDS: u32 = 43_200;
 
+/// The provider can't be asked.
+const AWAY: &str =
+    "The company’s log-in can’t be asked at the moment. Try again later; whoever has a password of this archive can sign in with it.";
+
 #[derive(Template)]
 #[template(path = "sign-in.html")]
 struct SignInPage {
@@ -130,7 +134,7 @@ async fn make(stranger: Stranger) -> Result<Response, Trouble> {
             let said = format!("Too many attempts from here: try again in {} s.", retry_after.as_secs().max(1));
             Ok(later(retry(said, pending, StatusCode::TOO_MANY_REQUESTS)?, retry_after))
         }
-        Err(SignInError::Stale(said)) => retry(said, None, StatusCode::FORBIDDEN),
+        Err(SignInError::Stale(said) | SignInError::Away(said)) => retry(said, None, StatusCode::FORBIDDEN),
         Err(SignInError::Access(error)) => Err(error.into()),
     }
 }
@@ -168,6 +172,8 @@ pub(super) async fn provider_return(stranger: Stranger) -> Response {
         cookie: cookie(&stranger.headers, provider_cookie(is_secure)).unwrap_or_default(),
         state: stranger.params.exact("state"),
         code: stranger.params.exact("code"),
+        error: stranger.params.get("error"),
+        issuer: stranger.params.get("iss"),
         address: stranger.address,
         previous: stranger.previous.as_deref(),
     };
@@ -190,6 +196,7 @@ fn refused(app: &App, error: SignInError) -> Response {
             return answer(page.map(|response| later(response, retry_after)));
         }
         SignInError::Stale(said) => (said, StatusCode::FORBIDDEN),
+        SignInError::Away(_in_the_log) => (AWAY.to_owned(), StatusCode::SERVICE_UNAVAILABLE),
     };
     answer(form(app, SignInPage { mistake: Some(said), ..blank(String::new()) }, status))
 }

@@ -1,5 +1,5 @@
-//! Exports read back by other people's tools (`exports/check.py`): what was captured from real servers, and what people would write who
-//! want to break an export; and exports that are killed.
+//! Exports read back by other people's tools (`exports/check.py`) and held against schemas (`exports/schema.py`): what was captured from
+//! real servers, and what people would write who want to break an export; and exports that are killed.
 
 mod daily;
 
@@ -9,6 +9,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use xmpp_archiver::demo::corpus::{COMPONENT, Corpus, HOST, ROOMS};
+use xmpp_archiver::time::{SECOND, now};
+
 use crate::support::archiver::{Archiver, StoreKind};
 use crate::support::capture::Capture;
 use crate::support::played::Played;
@@ -16,6 +19,7 @@ use crate::support::process::{Directory, Process, run, wait_for};
 
 const FORMATS: [&str; 9] = ["jsonl", "csv", "eml", "mbox", "html", "pdf", "rsmf", "dat", "xml"];
 const CHECK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/exports/check.py");
+const SCHEMA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/exports/schema.py");
 
 /// Exports everything in a format and has it read back.
 fn read_back(archiver: &Archiver, directory: &Directory, format: &str, arguments: &[&str]) {
@@ -32,6 +36,34 @@ fn check(format: &str, out: &Path, truth: &Path) {
     let mut python = Command::new("python3");
     python.arg(CHECK).arg(format).arg(out).arg(truth);
     run(python);
+    if ["rsmf", "xml"].contains(&format) {
+        run(schema("check", format, out, Some(truth)));
+    }
+}
+
+/// Holds an export against the schema of its format. Debian's own Python: it is the one that finds Debian's packages.
+fn schema(what: &str, format: &str, out: &Path, truth: Option<&Path>) -> Command {
+    let mut python = Command::new("/usr/bin/python3");
+    python.arg(SCHEMA).args([what, format]).arg(out).args(truth);
+    python
+}
+
+/// A week of a small firm has all that the schemas speak of: rooms that people join, corrections, reactions, answers, receipts.
+#[test]
+fn every_mistake_is_one_by_the_schemas() {
+    let mut node = Played::new("node", COMPONENT, HOST, ROOMS, "ejabberd");
+    let mut archiver = Archiver::for_played(StoreKind::Sqlite, "", &[&node]);
+    archiver.start();
+    node.accept();
+    let corpus = Corpus::new(now() - 3_600 * SECOND, SECOND / 10);
+    node.mirror(&corpus.lines().iter().map(|line| line.xml.as_str()).collect::<Vec<_>>());
+    archiver.wait_until_stored();
+    archiver.stop();
+    let directory = Directory::new(None);
+    for format in ["rsmf", "xml"] {
+        read_back(&archiver, &directory, format, &[]);
+        run(schema("mistakes", format, &directory.path().join(format), None));
+    }
 }
 
 /// Has a capture archived, and every format of it read back.

@@ -74,8 +74,7 @@ fn conversation(unit: &Unit, zone: &TimeZone) -> Result<String, ExportError> {
     let (first, last) = (unit.first_at(), unit.last_at());
     let mut present: Vec<(String, Micros, Option<Micros>)> = Vec::new();
     for stay in &unit.stays {
-        let who = stay.jid.clone().unwrap_or_else(|| format!("{}/{}", unit.conversation, stay.nick));
-        present.push((who, stay.joined_at.max(first), stay.left_at.filter(|left| *left <= last)));
+        present.push((unit.occupant(stay), stay.joined_at.max(first), stay.left_at.filter(|left| *left <= last)));
     }
     for person in unit.people() {
         if present.iter().all(|(who, ..)| *who != person.jid) {

@@ -5,7 +5,7 @@
 //! as `edits`, reactions, a retraction as `deleted`; whoever got a copy has a read receipt that says so. Joins and leaves of a room are events
 //! of their own, and not counted as messages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Cursor, Read, Write};
 
 use jiff::tz::TimeZone;
@@ -27,7 +27,7 @@ use crate::export::unit::{Item, Unit};
 use crate::export::words::{marks, plain};
 use crate::message::content::Kind;
 use crate::retrieve::{Found, names};
-use crate::time::rfc3339;
+use crate::time::{Micros, rfc3339};
 
 const VERSION: &str = "2.0.0";
 const ATTACHMENT: &str = "rsmf.zip";
@@ -156,7 +156,9 @@ impl Numbers {
 }
 
 fn manifest(unit: &Unit, people: &Numbers) -> Value {
-    let ids: Vec<&Value> = people.participants.iter().filter_map(|person| person.get("id")).collect();
+    let joining = joining(unit);
+    let is_there = |person: &&Value| person.get("account_id").and_then(Value::as_str).is_none_or(|key| !joining.contains(key));
+    let ids: Vec<&Value> = people.participants.iter().filter(is_there).filter_map(|person| person.get("id")).collect();
     let conversation = json!({
         "id": CONVERSATION,
         "display": line(&unit.conversation),
@@ -169,11 +171,10 @@ fn manifest(unit: &Unit, people: &Numbers) -> Value {
     let mut events: Vec<(i64, u8, Value)> =
         unit.items.iter().map(|item| (item.found.sent_at, 1, event(unit, item, people, &here))).collect();
     for stay in &unit.stays {
-        let key = stay.jid.clone().unwrap_or_else(|| format!("{}/{}", unit.conversation, stay.nick));
+        let key = unit.occupant(stay);
         let moved = |kind: &str, at| json!({ "type": kind, "participant": people.id(&key), "conversation": CONVERSATION, "timestamp": rfc3339(at), "custom": custom([("Nick", stay.nick.clone())]) });
-        let is_here = |at: i64| (unit.first_at()..=unit.last_at()).contains(&at);
-        events.extend(Some(stay.joined_at).filter(|at| is_here(*at)).map(|at| (at, 0, moved("join", at))));
-        events.extend(stay.left_at.filter(|at| is_here(*at)).map(|at| (at, 2, moved("leave", at))));
+        events.extend(Some(stay.joined_at).filter(|at| is_during(unit, *at)).map(|at| (at, 0, moved("join", at))));
+        events.extend(stay.left_at.filter(|at| is_during(unit, *at)).map(|at| (at, 2, moved("leave", at))));
     }
     events.sort_by_key(|(at, order, _)| (*at, *order));
     json!({
@@ -183,6 +184,17 @@ fn manifest(unit: &Unit, people: &Numbers) -> Value {
         "conversations": [conversation],
         "events": events.into_iter().map(|(_, _, event)| event).collect::<Vec<_>>(),
     })
+}
+
+fn is_during(unit: &Unit, at: Micros) -> bool {
+    (unit.first_at()..=unit.last_at()).contains(&at)
+}
+
+/// Who comes into a room by an event of this file and was not there before: a channel lists who was in it when the first event happened.
+fn joining(unit: &Unit) -> HashSet<String> {
+    let (joining, there): (Vec<_>, Vec<_>) = unit.stays.iter().partition(|stay| is_during(unit, stay.joined_at));
+    let there: HashSet<String> = there.into_iter().map(|stay| unit.occupant(stay)).collect();
+    joining.into_iter().map(|stay| unit.occupant(stay)).filter(|key| !there.contains(key)).collect()
 }
 
 fn event(unit: &Unit, item: &Item, people: &Numbers, here: &HashMap<i64, ()>) -> Value {
@@ -288,6 +300,7 @@ fn custom<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Value {
 mod tests {
     use super::*;
     use crate::export::unit::tests::unit;
+    use crate::retrieve::Stay;
 
     #[test]
     fn an_event_tells_what_became_of_it() {
@@ -298,6 +311,27 @@ mod tests {
         assert_eq!((&event["edits"][0]["previous"], &event["edits"][0]["new"]), (&"a".into(), &"=1+2".into()));
         assert_eq!((&event["reactions"][0]["value"], &event["deleted"]), (&"👍".into(), &true.into()));
         assert_eq!((&event["read_receipts"][0]["participant"], &manifest["conversations"][0]["type"]), (&"P2".into(), &"direct".into()));
+    }
+
+    #[test]
+    fn whoever_joins_during_a_file_was_not_there_before() {
+        let mut unit = unit(&["a", "b"]);
+        (unit.in_room, unit.conversation) = (true, "room@rooms.example.com".to_owned());
+        let stay = |nick: &str, joined_at| Stay { nick: nick.to_owned(), jid: None, resource: None, joined_at, left_at: None };
+        let (before, during) = (unit.first_at() - 1, unit.first_at() + 1);
+        unit.stays = vec![stay("old", before), stay("new", during), stay("twice", before), stay("twice", during)];
+        let manifest = manifest(&unit, &Numbers::of(&unit));
+        let id = |nick: &str| {
+            let found = manifest["participants"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|person| person["account_id"] == format!("{}/{nick}", unit.conversation));
+            found.unwrap()["id"].clone()
+        };
+        let there = manifest["conversations"][0]["participants"].as_array().unwrap();
+        assert!(there.contains(&id("old")) && there.contains(&id("twice")) && !there.contains(&id("new")), "{there:?}");
+        assert_eq!(manifest["events"].as_array().unwrap().iter().filter(|event| event["type"] == "join").count(), 2);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Signing in by a provider: one of our own that speaks the protocol over HTTP, honestly or not, and one that others wrote, where it is installed.
+//! Signing in by a provider of our own that speaks the protocol over HTTP, honestly or not.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -38,6 +38,8 @@ enum Trick {
     FromTheFuture,
     WrongKey,
     ForgedName,
+    AudienceOfOne,
+    AudienceOfOthers,
     Unsigned,
     BySecret,
     NoToken,
@@ -59,7 +61,7 @@ struct Known {
     claims: Value,
     now: i64,
     trick: Trick,
-    _directory: Directory,
+    directory: Directory,
 }
 
 impl Provider {
@@ -78,7 +80,7 @@ impl Provider {
             claims,
             now: 0,
             trick: Trick::None,
-            _directory: directory,
+            directory,
         };
         let known = Arc::new(Mutex::new(known));
         let shared = Arc::clone(&known);
@@ -212,7 +214,12 @@ impl Known {
         };
         let more = json!({
             "iss": if self.trick == Trick::WrongIssuer { "https://elsewhere.example" } else { &self.issuer },
-            "aud": if self.trick == Trick::WrongAudience { "somebody else" } else { CLIENT },
+            "aud": match self.trick {
+                Trick::WrongAudience => json!("somebody else"),
+                Trick::AudienceOfOne => json!([CLIENT]),
+                Trick::AudienceOfOthers => json!([CLIENT, "somebody else"]),
+                _ => json!(CLIENT),
+            },
             "nonce": if self.trick == Trick::WrongNonce { "another" } else { nonce },
             "iat": issued,
             "exp": ends,
@@ -250,7 +257,7 @@ async fn sign_in(stage: &Stage) -> Result<NewSession, SignInError> {
 
 async fn finish(stage: &Stage, cookie: &str, state: &str, code: &str) -> Result<NewSession, SignInError> {
     let address = address().expect("an address");
-    stage.access.oidc_finish(OidcReturn { cookie, state, code, address, previous: None }).await
+    stage.access.oidc_finish(OidcReturn { cookie, state, code, error: None, issuer: None, address, previous: None }).await
 }
 
 fn with_runtime(work: impl AsyncFnOnce()) {
@@ -307,6 +314,8 @@ fn what_is_not_right_is_not_believed() {
             (Trick::FromTheFuture, false),
             (Trick::WrongKey, false),
             (Trick::ForgedName, false),
+            (Trick::AudienceOfOne, true),
+            (Trick::AudienceOfOthers, false),
             (Trick::Unsigned, false),
             (Trick::BySecret, false),
             (Trick::NoToken, false),
@@ -354,6 +363,15 @@ fn keys_may_change() {
         sign_in(&stage).await.unwrap();
         provider.set(|known| {
             std::mem::swap(&mut known.key, &mut known.other);
+            known.published = vec![known.key.public()];
+        });
+        stage.wait(61);
+        provider.set(|known| known.now += 61);
+        sign_in(&stage).await.unwrap();
+        // Another key by the name of the one before.
+        provider.set(|known| {
+            let name = known.key.name().to_owned();
+            known.key = SigningKey::new(&known.directory, &name);
             known.published = vec![known.key.public()];
         });
         stage.wait(61);

@@ -24,6 +24,10 @@ impl SigningKey {
         SigningKey { file, name: name.to_owned() }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its public half, as RFC 7517 has it.
     pub(super) fn public(&self) -> Value {
         let mut openssl = Command::new("openssl");

@@ -68,8 +68,10 @@ def csv_():
 
 
 def mail(message, found):
-    """A mail with all its parts and headers."""
+    """A mail with all its parts and headers. The policy with which it was read raises whatever is wrong with them."""
     assert not message.defects, message.defects
+    for part in message.walk():
+        assert all(str(value).strip() for value in part.values()), part.items()
     assert message["Message-ID"].endswith("@xmpp-archiver.invalid>") and message["Date"] and message["Subject"]
     assert len(message["From"].addresses) == 1 and message["To"].addresses, message["To"]
     for address in (*message["From"].addresses, *message["To"].addresses):
@@ -91,7 +93,7 @@ def mail(message, found):
 def eml(below="eml"):
     found = {}
     for path in sorted((DIRECTORY / below).rglob("*.eml")):
-        message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+        message = email.message_from_bytes(path.read_bytes(), policy=email.policy.strict)
         some = mail(message, found)
         same(len({(record["conversation"], record["sent_at"][:10]) for record in some.values()}), 1, f"conversations and days of {path}")
         assert all(len(line) <= 998 for line in path.read_bytes().split(b"\r\n")), path
@@ -100,7 +102,7 @@ def eml(below="eml"):
 
 def mbox():
     found = {}
-    parse = lambda file: email.message_from_binary_file(file, policy=email.policy.default)
+    parse = lambda file: email.message_from_binary_file(file, policy=email.policy.strict)
     for message in mailbox.mbox(DIRECTORY / "messages.mbox", factory=parse, create=False):
         mail(message, found)
     all_there(found)
@@ -192,7 +194,7 @@ def pdf():
 def rsmf():
     found = {}
     for path in sorted(DIRECTORY.rglob("*.rsmf")):
-        message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+        message = email.message_from_bytes(path.read_bytes(), policy=email.policy.strict)
         assert not message.defects, message.defects
         same(message["X-RSMF-Version"], "2.0.0", "the version")
         (attachment,) = message.iter_attachments()

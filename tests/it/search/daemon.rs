@@ -81,3 +81,23 @@ fn index_of_postgres_trails_the_writer() {
 fn index_of_mariadb_trails_the_writer() {
     trails_the_writer(StoreKind::MariaDb);
 }
+
+#[test]
+fn a_store_may_do_without_the_indexer() {
+    let mut node = Played::new("node", "archive.h", "h", "m.h", "prosody");
+    let mut archiver = Archiver::for_played(StoreKind::Sqlite, "index = false", &[&node]);
+    archiver.start();
+    node.accept();
+    node.mirror(&[Written::chat("alice@h/desk", "bob@h", "not indexed").id("d1").by_firewall("h")]);
+    archiver.wait_until_stored();
+    assert_eq!(found(&archiver, &["indexed"]), ["not indexed"]);
+    archiver.stop();
+    let behind = || {
+        let status: Value = serde_json::from_str(&archiver.must(&["index", "status", "--format", "json"])).expect("an object");
+        status["stores"][0]["behind"].clone()
+    };
+    assert_eq!(behind(), 1);
+    archiver.must(&["index", "build"]);
+    assert_eq!(behind(), 0);
+    assert_eq!(found(&archiver, &["indexed"]), ["not indexed"]);
+}

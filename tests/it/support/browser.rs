@@ -78,6 +78,11 @@ impl Browser {
         self.command("Emulation.setEmulatedMedia", &json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] }));
     }
 
+    /// Takes every certificate, such as those of a test's own authority.
+    pub(crate) fn trust_everybody(&mut self) {
+        self.command("Security.setIgnoreCertificateErrors", &json!({ "ignore": true }));
+    }
+
     /// A cookie for an address.
     pub(crate) fn cookie(&mut self, url: &str, name: &str, value: &str) {
         self.command("Network.setCookie", &json!({ "url": url, "name": name, "value": value, "httpOnly": true, "sameSite": "Lax" }));
