@@ -200,7 +200,10 @@ impl<'s> Reviewer<'s> {
             body = body.replace(part, "X").replace(&encoded(part), "X");
         }
         for id in [outside["id"].to_string(), "999999".to_owned()] {
-            body = body.replace(&format!("value=\"{id}\""), "value=\"X\"").replace(&format!("id={id}"), "id=X").replace(&format!(">{id}<"), ">X<");
+            body = body
+                .replace(&format!("value=\"{id}\""), "value=\"X\"")
+                .replace(&format!("id={id}"), "id=X")
+                .replace(&format!(">{id}<"), ">X<");
         }
         let parts: Vec<&str> = body.split("name=\"csrf\" value=\"").collect();
         parts.iter().map(|part| part.split_once("\">").map_or(*part, |(_, rest)| rest)).collect()
