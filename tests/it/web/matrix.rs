@@ -232,7 +232,7 @@ fn said(messages: &[&Value]) -> Vec<String> {
         let runs = text.split(|c: char| !c.is_ascii_alphanumeric() && c != ' ').map(str::trim);
         runs.max_by_key(|run| run.len()).unwrap_or_default().to_owned()
     };
-    messages.iter().filter_map(|message| message["body"].as_str()).map(plain).filter(|run| run.len() > 12).collect()
+    messages.iter().filter_map(|message| message["body"].as_str()).map(plain).filter(|run| (13..200).contains(&run.len())).collect()
 }
 
 fn numbers(messages: &[&Value]) -> BTreeSet<i64> {
