@@ -306,7 +306,7 @@ impl Access {
         let reserved = self.reserve(Who::Number(account)).await?;
         let kept = reserved.as_ref().and_then(|row| row.password_hash.as_deref());
         if self.inner.hasher.verify(password, kept).await?.is_right {
-            return Ok(self.give_back(account).await?);
+            return self.give_back(account).await;
         }
         let target = json!({ "account": viewer.name(), "own": true, "by": "password" });
         self.record(viewer, Event::new(action, target).ended(Outcome::Failed)).await?;
