@@ -193,7 +193,9 @@ impl Found {
             }
             Kind::Correction => {
                 let Some(Value::Object(about)) = file(message, body).and_then(|found| found.detail) else { return 0 };
-                self.detail.get_or_insert_with(|| json!({})).as_object_mut().map(|detail| detail.extend(about));
+                if let Some(detail) = self.detail.get_or_insert_with(|| json!({})).as_object_mut() {
+                    detail.extend(about);
+                }
                 flags::FILE
             }
             _ => 0,

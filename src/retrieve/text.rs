@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn parts_are_marked_where_they_stand() {
         let of = |parts: &[&str], text: &str| spans(&parts.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>(), text);
-        assert_eq!(of(&["RÖ", "öss"], "Die größe"), [5..8]);
+        assert_eq!(of(&["RÖ", "öss"], "Die größe, grö"), [5..8, 14..17]);
         assert_eq!(of(&["a", "aa"], "aaa b"), [0..2, 2..3]);
         assert!(of(&["", "x"], "abc").is_empty());
     }

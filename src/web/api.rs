@@ -9,7 +9,7 @@ use axum::extract::Path;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::app::App;
 use super::audit::filter;
@@ -162,15 +162,18 @@ async fn search(bearer: &Bearer) -> Result<Value, Trouble> {
     knows(&bearer.app, &store, &query).await?;
     let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
     let page = desk.search(&query).await?;
-    let mut answer = json!({
-        "messages": values(&page.messages)?, "next": page.next.map(|next| next.to_string()), "is_cut": page.is_cut,
-        "changes": desk.changes(&page.messages).await?.iter().map(change).collect::<Vec<_>>(),
-    });
+    let changes = desk.changes(&page.messages).await?;
+    let mut answer = Map::from_iter([
+        ("messages".to_owned(), values(&page.messages)?.into()),
+        ("next".to_owned(), json!(page.next.map(|next| next.to_string()))),
+        ("is_cut".to_owned(), page.is_cut.into()),
+        ("changes".to_owned(), changes.iter().map(change).collect::<Vec<_>>().into()),
+    ]);
     let mut shown = page.messages.len();
     if is_counted {
         let count = desk.count(&query).await?;
         note_total(&mut target, count);
-        answer["count"] = json!({ "messages": count.messages, "is_exact": count.is_exact });
+        answer.insert("count".to_owned(), json!({ "messages": count.messages, "is_exact": count.is_exact }));
     }
     if let Some(around) = around {
         let mut contexts = Vec::new();
@@ -182,10 +185,10 @@ async fn search(bearer: &Bearer) -> Result<Value, Trouble> {
         if let Some(target) = target.as_object_mut() {
             target.insert("context".to_owned(), around.into());
         }
-        answer["contexts"] = contexts.into();
+        answer.insert("contexts".to_owned(), contexts.into());
     }
     bearer.record(Event::new(Action::Search, target).because(bearer.reason()?).of(shown as u64)).await?;
-    Ok(answer)
+    Ok(Value::Object(answer))
 }
 
 /// How many messages around each are wanted.
