@@ -1,5 +1,8 @@
 //! How many messages a query finds: counted up to a limit, beyond that estimated.
 
+use std::time::{Duration, Instant};
+
+use super::engine::{Extent, Gathered};
 use super::query::{Order, Query};
 use super::row::{NumberRow, Placed, TextRow};
 use super::{Archive, sql};
@@ -23,24 +26,36 @@ impl Archive {
     /// # Errors
     /// As [`Archive::search`].
     pub async fn count(&self, query: &Query, exact: usize) -> Result<Count, StoreError> {
+        self.count_until(query, Extent { limit: exact, until: None }).await
+    }
+
+    /// The same for somebody who waits: after `patience` the rest is estimated, if enough were counted for that.
+    ///
+    /// # Errors
+    /// As [`Archive::search`].
+    pub async fn count_within(&self, query: &Query, exact: usize, patience: Duration) -> Result<Count, StoreError> {
+        self.count_until(query, Extent { limit: exact, until: Some(Instant::now() + patience) }).await
+    }
+
+    async fn count_until(&self, query: &Query, extent: Extent) -> Result<Count, StoreError> {
         query.check().map_err(|mistake| StoreError::Refused(format!("the query {mistake}")))?;
         let newest = Query { after: None, order: Order::Descending, by_relevance: false, ..query.clone() };
         let nothing = Count { messages: 0, is_exact: true };
         let Some(mut scope) = self.scope(&newest).await? else { return Ok(nothing) };
-        let mut rows: Vec<TextRow> = self.collect(&newest, &scope, exact).await?;
-        if let (true, Some(super::conditions::Id::Number(_)), Some(id)) = (rows.is_empty(), &scope.id, &query.id) {
+        let mut read: Gathered<TextRow> = self.read(&newest, &scope, extent).await?;
+        if let (true, Some(super::conditions::Id::Number(_)), Some(id)) = (read.rows.is_empty(), &scope.id, &query.id) {
             scope.id = Some(self.stanza_id(id).await?);
-            rows = self.collect(&newest, &scope, exact).await?;
+            read = self.read(&newest, &scope, extent).await?;
         }
-        if rows.len() <= exact {
-            return Ok(Count { messages: rows.len() as u64, is_exact: true });
-        }
+        let rows = read.rows;
+        let (Some(first), Some(last)) = (rows.first().map(Placed::cursor), rows.last().map(Placed::cursor)) else { return Ok(nothing) };
+        let edge = if rows.len() > extent.limit { Some(last) } else { read.edge };
+        let Some(edge) = edge else { return Ok(Count { messages: rows.len() as u64, is_exact: true }) };
         let oldest: Vec<NumberRow> = self.pool.load(sql::pivot(self.dialect(), Order::Ascending)).await?;
-        let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return Ok(nothing) };
         let oldest = oldest.first().map_or(0, |row| row.number);
         let begin = query.from.map_or(oldest, |from| from.max(oldest));
-        let seen = (first.cursor().sent_at - last.cursor().sent_at).max(1) as f64;
-        let whole = (first.cursor().sent_at - begin).max(1) as f64;
+        let seen = (first.sent_at - edge.sent_at).max(1) as f64;
+        let whole = (first.sent_at - begin).max(1) as f64;
         // As if the rest of the time had as many as the part that was counted.
         let messages = (rows.len() as f64 * (whole / seen).max(1.0)) as u64;
         Ok(Count { messages, is_exact: false })

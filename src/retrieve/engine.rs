@@ -9,6 +9,7 @@
 //! page the database's full text is asked, which has to find all messages with the word before it can put them in order.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use diesel::QueryableByName;
 
@@ -43,6 +44,8 @@ const MAX_LATE: usize = 10_000;
 const MAX_TAIL: i64 = 50_000;
 /// The newest messages that fit are put in order of how well they do, up to this many.
 pub const RANKED: usize = 2_000;
+/// From fewer messages nothing is estimated.
+const ENOUGH_FOR_AN_ESTIMATE: usize = 100;
 
 /// How the index can help.
 struct Plan {
@@ -134,12 +137,40 @@ impl Row for TextRow {
     }
 }
 
+/// How much is read.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    /// One message more than this, if there are more.
+    pub limit: usize,
+    /// From then on enough messages for an estimate are enough.
+    pub until: Option<Instant>,
+}
+
+impl Extent {
+    /// Whether no more has to be read after so many.
+    fn is_reached(&self, rows: usize) -> bool {
+        rows > self.limit || (rows >= ENOUGH_FOR_AN_ESTIMATE && self.until.is_some_and(|until| Instant::now() >= until))
+    }
+}
+
+/// What was read.
+pub(super) struct Gathered<R> {
+    pub rows: Vec<R>,
+    /// The place up to which it was read; none if nothing is left.
+    pub edge: Option<Cursor>,
+}
+
 impl Archive {
     /// The messages of a scope in the order of time, one more than `limit` if there are more.
     pub(super) async fn collect<R: Row>(&self, query: &Query, scope: &Scope, limit: usize) -> Result<Vec<R>, StoreError> {
+        Ok(self.read(query, scope, Extent { limit, until: None }).await?.rows)
+    }
+
+    /// The messages of a scope in the order of time, as far as is asked for.
+    pub(super) async fn read<R: Row>(&self, query: &Query, scope: &Scope, extent: Extent) -> Result<Gathered<R>, StoreError> {
         match self.plan(scope).await? {
-            Some(plan) => self.gather(query, scope, &plan, limit).await,
-            None => self.scan(query, scope, limit).await,
+            Some(plan) => self.gather(query, scope, &plan, extent).await,
+            None => self.scan(query, scope, extent).await,
         }
     }
 
@@ -230,7 +261,8 @@ impl Archive {
     }
 
     /// Reads places of the index and what lies between them, until the page is full or nothing is left.
-    async fn gather<R: Row>(&self, query: &Query, scope: &Scope, plan: &Plan, limit: usize) -> Result<Vec<R>, StoreError> {
+    async fn gather<R: Row>(&self, query: &Query, scope: &Scope, plan: &Plan, extent: Extent) -> Result<Gathered<R>, StoreError> {
+        let limit = extent.limit;
         let slice = Slice { from: query.from, before: query.to };
         let mut walk = Walk::new(plan, query.after.map(|after| Cursor { rank: None, ..after }));
         let mut rows: Vec<R> = Vec::new();
@@ -254,8 +286,8 @@ impl Archive {
                 Order::Ascending => rows.extend(here),
                 Order::Descending => rows.extend(here.rev()),
             }
-            if rows.len() > limit || edge.is_none() {
-                return Ok(rows);
+            if edge.is_none() || extent.is_reached(rows.len()) {
+                return Ok(Gathered { rows, edge });
             }
             let has_turned = walk.go_on(plan, near.len(), far, edge, (rows.len(), limit + 1));
             chunk = if has_turned { (limit + 1).max(self.tuning.chunk) } else { chunk * 4 }.min(MAX_CHUNK);
@@ -350,27 +382,27 @@ impl Archive {
     }
 
     /// Reads messages in the order of time until the page is full or nothing is left.
-    async fn scan<R: Row>(&self, query: &Query, scope: &Scope, limit: usize) -> Result<Vec<R>, StoreError> {
+    async fn scan<R: Row>(&self, query: &Query, scope: &Scope, extent: Extent) -> Result<Gathered<R>, StoreError> {
         let mut after = query.after.map(|after| Cursor { rank: None, ..after });
         let mut rows: Vec<R> = Vec::new();
         let is_vague = scope.text.is_some() || scope.has_link || scope.words.iter().any(|word| text::is_vague(word));
         for slice in self.slices(query, scope).await? {
             loop {
-                let missing = limit + 1 - rows.len();
+                let missing = extent.limit + 1 - rows.len();
                 let wanted = if is_vague { missing.max(SCAN_ROWS) } else { missing };
                 let chunk: Vec<R> = self.pool.load(sql::messages(R::COLUMNS, self.dialect(), scope, slice, after, wanted)).await?;
                 let is_last = chunk.len() < wanted;
                 after = chunk.last().map(Placed::cursor).or(after);
                 rows.extend(chunk.into_iter().filter(|row| row_fits(row, scope)));
-                if rows.len() > limit {
-                    return Ok(rows);
+                if rows.len() > extent.limit || (!is_last && extent.is_reached(rows.len())) {
+                    return Ok(Gathered { rows, edge: after });
                 }
                 if is_last {
                     break;
                 }
             }
         }
-        Ok(rows)
+        Ok(Gathered { rows, edge: None })
     }
 }
 

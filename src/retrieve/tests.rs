@@ -401,3 +401,29 @@ fn what_fits_best_comes_first_page_by_page() {
         assert!(matches!(archive.search(&without_words).await, Err(StoreError::Refused(_))));
     });
 }
+
+#[test]
+fn whoever_waits_is_told_an_estimate() {
+    let (_directory, endpoint) = sqlite();
+    let row = |number: i64| {
+        let id = 100 + number;
+        let at = START + id * SECOND;
+        format!(
+            "INSERT INTO messages(id,sent_at,received_at,conversation_id,sender_id,recipient_id,flags,node_id,kind,type,direction,via,content_key,body,xml) \
+             VALUES({id},{at},{at},1,1,2,0,1,1,1,3,1,X'0102030405060708090a0b0c','{}',X'00');",
+            if number % 2 == 0 { "coffee" } else { "cocoa" }
+        )
+    };
+    block_on(async {
+        fill(&endpoint, (0..4_000).map(row)).await;
+        let archive = Archive::open(&endpoint, 1).await.unwrap();
+        let coffee = Query { words: Some("coffee".parse().unwrap()), from: Some(START + 100 * SECOND), ..query() };
+        let patient = archive.count_within(&coffee, 10_000, Duration::from_secs(600)).await.unwrap();
+        assert_eq!(patient, Count { messages: 2_000, is_exact: true });
+        let hurried = archive.count_within(&coffee, 10_000, Duration::ZERO).await.unwrap();
+        assert!(!hurried.is_exact && hurried.messages.abs_diff(2_000) < 20, "{hurried:?}");
+        // Too few for an estimate.
+        let few = Query { words: Some("bob".parse().unwrap()), ..query() };
+        assert_eq!(archive.count_within(&few, 10_000, Duration::ZERO).await.unwrap(), archive.count(&few, 10_000).await.unwrap());
+    });
+}
