@@ -9,6 +9,7 @@ mod life;
 pub(crate) mod look;
 mod reload;
 pub mod requests;
+pub mod retrying;
 mod status;
 mod systemd;
 pub mod view;

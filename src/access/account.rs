@@ -292,6 +292,27 @@ impl Access {
         .await
     }
 
+    /// Makes sure that whoever sits at an open session knows the password as well, before something is done by which an account could be kept for good.
+    /// Where the company's provider vouches, there is none to ask for.
+    ///
+    /// # Errors
+    /// [`AccessError::Invalid`] when it is wrong; else when the store fails.
+    pub async fn confirm(&self, viewer: &Viewer, password: &SecretString, action: Action) -> Result<(), AccessError> {
+        let account = own_session(viewer)?;
+        if viewer.way() == Way::Provider {
+            return Ok(());
+        }
+        // Whoever found a screen unlocked guesses no better than at the door.
+        let reserved = self.reserve(Who::Number(account)).await?;
+        let kept = reserved.as_ref().and_then(|row| row.password_hash.as_deref());
+        if self.inner.hasher.verify(password, kept).await?.is_right {
+            return self.give_back(account).await;
+        }
+        let target = json!({ "account": viewer.name(), "own": true, "by": "password" });
+        self.record(viewer, Event::new(action, target).ended(Outcome::Failed)).await?;
+        Err(AccessError::Invalid("the password is not right".to_owned()))
+    }
+
     /// A new second factor for the own account, which does not count yet.
     ///
     /// # Errors
@@ -301,9 +322,26 @@ impl Access {
         let secret = totp::new_key()?;
         let until = self.now() + OFFER_LASTS;
         let offer = Offer { account, until, secret };
-        let sealed = self.key()?.seal_text(Purpose::TotpOffer, &offer)?;
+        let sealed = self.key().await?.seal_text(Purpose::TotpOffer, &offer)?;
         let (url, secret) = totp::shown(&offer.secret, viewer.name(), &self.issuer_name());
         Ok(TotpOffer { url, secret, sealed })
+    }
+
+    /// An offer once more, for whoever mistyped its first code.
+    ///
+    /// # Errors
+    /// [`AccessError::Invalid`] when it is too old.
+    pub async fn totp_again(&self, viewer: &Viewer, sealed: &str) -> Result<TotpOffer, AccessError> {
+        let offer = self.offered(viewer, sealed).await?;
+        let (url, secret) = totp::shown(&offer.secret, viewer.name(), &self.issuer_name());
+        Ok(TotpOffer { url, secret, sealed: sealed.to_owned() })
+    }
+
+    async fn offered(&self, viewer: &Viewer, sealed: &str) -> Result<Offer, AccessError> {
+        let (account, now) = (own_session(viewer)?, self.now());
+        let offer: Option<Offer> = self.key().await?.unseal_text(Purpose::TotpOffer, sealed);
+        let offer = offer.filter(|offer| offer.account == account && offer.until > now);
+        offer.ok_or_else(|| AccessError::Invalid("the page was open for too long: begin anew".to_owned()))
     }
 
     /// What apps call this archive.
@@ -318,11 +356,8 @@ impl Access {
     /// # Errors
     /// [`AccessError::Invalid`] when the code is not one of the offer, or the offer is too old.
     pub async fn totp_accept(&self, viewer: &Viewer, sealed: &str, code: &str) -> Result<Recovery, AccessError> {
-        let account = own_session(viewer)?;
-        let now = self.now();
-        let offer: Option<Offer> = self.key()?.unseal_text(Purpose::TotpOffer, sealed);
-        let offer = offer.filter(|offer| offer.account == account && offer.until > now);
-        let offer = offer.ok_or_else(|| AccessError::Invalid("the page was open for too long: begin anew".to_owned()))?;
+        let (account, now) = (own_session(viewer)?, self.now());
+        let offer = self.offered(viewer, sealed).await?;
         let Some(step) = totp::step_of(&offer.secret, code, now) else {
             return Err(AccessError::Invalid("that is not the code of now".to_owned()));
         };
@@ -347,7 +382,7 @@ impl Access {
     }
 
     async fn set_totp_row(&self, account: i64, secret: &[u8], step: i64, by: By, own: Option<[u8; 32]>) -> Result<Recovery, AccessError> {
-        let sealed = self.key()?.seal(Purpose::Totp, account, secret)?;
+        let sealed = self.key().await?.seal(Purpose::Totp, account, secret)?;
         let (codes, hashes) = totp::recovery()?;
         self.change(async move |connection| {
             let mut row = by_number(connection, account).await?;

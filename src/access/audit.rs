@@ -263,6 +263,17 @@ pub struct AuditFilter {
     pub limit: u32,
 }
 
+/// How the audit trail itself is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trail {
+    /// How many rows there are.
+    pub rows: i64,
+    /// The number of the last one. Numbers are given without gaps, so it is the same unless rows were removed.
+    pub last: i64,
+    /// Whether the database itself refuses to change a row.
+    pub is_guarded: bool,
+}
+
 /// Who did it, as a row names it.
 #[derive(Clone, Debug)]
 pub(crate) struct Actor {
@@ -311,6 +322,16 @@ impl Access {
     pub async fn require(&self, viewer: &Viewer, permission: Permission, action: Action, target: &Value) -> Result<(), AccessError> {
         let Err(denied) = viewer.require(permission) else { return Ok(()) };
         self.denied(viewer, denied, action, target).await
+    }
+
+    /// How the audit trail itself is, for those who verify the archive.
+    ///
+    /// # Errors
+    /// When it is not allowed, or the store fails.
+    pub async fn trail(&self, viewer: &Viewer) -> Result<Trail, AccessError> {
+        viewer.require(Permission::Verify)?;
+        let (rows, last) = self.ask(async |connection| Ok(store::extent(connection).await?)).await?;
+        Ok(Trail { rows, last, is_guarded: self.is_audit_guarded().await? })
     }
 
     async fn denied(&self, viewer: &Viewer, denied: Denied, action: Action, target: &Value) -> Result<(), AccessError> {

@@ -52,6 +52,7 @@ impl Purpose {
 /// The key of the configuration's `key_file`.
 pub(super) struct Key {
     cipher: XChaCha20Poly1305,
+    bytes: [u8; SECRET_BYTES],
 }
 
 impl Key {
@@ -63,7 +64,12 @@ impl Key {
             read => read.map_err(|error| broken(&error))?,
         };
         warn_if_readable(path);
-        Ok(Self { cipher: XChaCha20Poly1305::new(&CipherKey::from(bytes)) })
+        Ok(Self { cipher: XChaCha20Poly1305::new(&CipherKey::from(bytes)), bytes })
+    }
+
+    /// By what the key is known again, which tells nothing of it.
+    pub(super) fn mark(&self) -> [u8; 32] {
+        authenticated(&self.bytes, b"xmpp-archiver access key")
     }
 
     /// Seals bytes for a purpose and for an account.

@@ -13,6 +13,7 @@ mod change;
 mod crypt;
 mod desk;
 mod group;
+mod keeping;
 mod limit;
 pub mod oidc;
 mod oidc_http;
@@ -26,7 +27,7 @@ mod totp;
 pub mod viewer;
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use account::{Account, AccountChange, NewAccount, Recovery, TotpOffer};
@@ -39,8 +40,11 @@ pub use signin::{Attempt, NewSession, SignIn, SignInError};
 pub use token::{NewToken, Token};
 pub use viewer::{Denied, Viewer, Way};
 
+use tokio::sync::OnceCell;
+
 use self::crypt::Key;
 use self::desk::Desk;
+use self::keeping::Keeper;
 use self::limit::Gate;
 use self::password::Hasher;
 use crate::alarm::Alarms;
@@ -122,7 +126,7 @@ pub struct Access {
 struct Inner {
     settings: Settings,
     desk: Desk,
-    key: OnceLock<Key>,
+    key: OnceCell<Key>,
     hasher: Hasher,
     gate: Gate,
     provider: oidc::Provider,
@@ -143,7 +147,7 @@ impl Access {
         let desk = Desk::open(settings.store.clone())?;
         let hasher = Hasher::new()?;
         let provider = oidc::Provider::default();
-        Ok(Self { inner: Arc::new(Inner { settings, desk, key: OnceLock::new(), hasher, gate: Gate::default(), provider }) })
+        Ok(Self { inner: Arc::new(Inner { settings, desk, key: OnceCell::new(), hasher, gate: Gate::default(), provider }) })
     }
 
     /// Contacts the store and reads the key file, or makes it, so that what is wrong with them shows at the start.
@@ -151,7 +155,7 @@ impl Access {
     /// # Errors
     /// When the store can't be reached or is not migrated, or there is no usable key.
     pub async fn ready(&self) -> Result<(), AccessError> {
-        self.key()?;
+        self.key_of(Keeper::Console).await?;
         self.inner.hasher.warm().await?;
         self.ask(async |_| Ok(())).await
     }
@@ -162,15 +166,6 @@ impl Access {
     /// When the store fails.
     pub async fn is_audit_guarded(&self) -> Result<bool, AccessError> {
         self.ask(async |connection| Ok(crate::store::access::audit::is_guarded(connection).await)).await
-    }
-
-    /// The key, which is read when it is first needed: most of what the command line does needs none.
-    fn key(&self) -> Result<&Key, AccessError> {
-        if let Some(key) = self.inner.key.get() {
-            return Ok(key);
-        }
-        let key = Key::load(&self.inner.settings.key_file)?;
-        Ok(self.inner.key.get_or_init(|| key))
     }
 
     async fn ask<T, W>(&self, work: W) -> Result<T, AccessError>

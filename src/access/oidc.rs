@@ -149,7 +149,7 @@ impl Access {
             verifier: verifier.secret().clone(),
             until: self.now() + AWAY_LASTS,
         };
-        Ok(OidcStart { url: url.into(), cookie: self.key()?.seal_text(Purpose::Provider, &remembered)? })
+        Ok(OidcStart { url: url.into(), cookie: self.key().await?.seal_text(Purpose::Provider, &remembered)? })
     }
 
     /// Ends: asks the provider for the token, checks it, finds the account.
@@ -159,7 +159,7 @@ impl Access {
     pub async fn oidc_finish(&self, back: OidcReturn<'_>) -> Result<NewSession, SignInError> {
         let config = self.provider_config()?;
         let now = self.now();
-        let remembered: Option<Remembered> = self.key()?.unseal_text(Purpose::Provider, back.cookie);
+        let remembered: Option<Remembered> = self.key().await?.unseal_text(Purpose::Provider, back.cookie);
         let remembered = remembered.filter(|remembered| remembered.until > now).ok_or_else(stale)?;
         if !bool::from(remembered.state.as_bytes().ct_eq(back.state.as_bytes()))
             || back.issuer.is_some_and(|issuer| issuer != config.issuer)

@@ -13,7 +13,7 @@ pub enum Role {
     Operator,
     /// Reads messages within the scope of the account.
     Reviewer,
-    /// Reads, exports and holds all messages.
+    /// Reads and exports all messages.
     Officer,
     /// Reads the audit trail and verifies the archive; never sees what people wrote.
     Auditor,
@@ -40,8 +40,6 @@ pub enum Permission {
     ViewContent,
     /// To take messages out of the archive as files.
     Export,
-    /// To keep messages from being removed by retention, and to end that.
-    Hold,
     /// The audit trail.
     ViewAudit,
     /// To have the archive's completeness and integrity checked, and to see what came of it.
@@ -62,14 +60,7 @@ impl Role {
             Self::Reviewer => matches!(permission, P::ViewContent),
             Self::Officer => matches!(
                 permission,
-                P::ViewHealth
-                    | P::ViewGaps
-                    | P::CloseGap
-                    | P::SeeQuarantineCounts
-                    | P::SeeQuarantineContent
-                    | P::ViewContent
-                    | P::Export
-                    | P::Hold
+                P::ViewHealth | P::ViewGaps | P::CloseGap | P::SeeQuarantineCounts | P::SeeQuarantineContent | P::ViewContent | P::Export
             ),
             Self::Auditor => matches!(permission, P::ViewGaps | P::SeeQuarantineCounts | P::ViewAudit | P::Verify),
             Self::Administrator => matches!(permission, P::ManageAccounts),
@@ -112,7 +103,7 @@ impl fmt::Display for Role {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::ViewHealth,
         Self::ViewGaps,
         Self::CloseGap,
@@ -121,7 +112,6 @@ impl Permission {
         Self::RetryQuarantine,
         Self::ViewContent,
         Self::Export,
-        Self::Hold,
         Self::ViewAudit,
         Self::Verify,
         Self::ManageAccounts,
@@ -138,7 +128,6 @@ impl Permission {
             Self::RetryQuarantine => "retry records in quarantine",
             Self::ViewContent => "read messages",
             Self::Export => "export messages",
-            Self::Hold => "hold messages",
             Self::ViewAudit => "read the audit trail",
             Self::Verify => "verify the archive",
             Self::ManageAccounts => "manage accounts",
@@ -218,7 +207,7 @@ impl Roles {
 }
 
 /// The permissions by which people see what others wrote.
-const READS_CONTENT: [Permission; 4] = [Permission::ViewContent, Permission::Export, Permission::Hold, Permission::SeeQuarantineContent];
+const READS_CONTENT: [Permission; 3] = [Permission::ViewContent, Permission::Export, Permission::SeeQuarantineContent];
 
 impl fmt::Display for Roles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -245,7 +234,6 @@ mod tests {
             (P::RetryQuarantine, [true, false, false, false, false]),
             (P::ViewContent, [false, true, true, false, false]),
             (P::Export, [false, false, true, false, false]),
-            (P::Hold, [false, false, true, false, false]),
             (P::ViewAudit, [false, false, false, true, false]),
             (P::Verify, [false, false, false, true, false]),
             (P::ManageAccounts, [false, false, false, false, true]),

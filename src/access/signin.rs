@@ -139,7 +139,7 @@ impl Access {
         if row.totp_secret.is_some() {
             self.give_back(row.id).await?;
             let pending = Pending { account: row.id, until: self.now() + PENDING_LASTS, changed_at: row.changed_at };
-            return Ok(SignIn::CodeWanted(self.key()?.seal_text(Purpose::Pending, &pending)?));
+            return Ok(SignIn::CodeWanted(self.key().await?.seal_text(Purpose::Pending, &pending)?));
         }
         let newer = if verdict.is_outdated { Some(self.inner.hasher.hash(&password).await?) } else { None };
         let entry = Entry { account: row.id, way: Way::Password, address, previous, with: Proof::Password(newer) };
@@ -158,13 +158,13 @@ impl Access {
         previous: Option<&str>,
     ) -> Result<NewSession, SignInError> {
         let now = self.now();
-        let pending: Option<Pending> = self.key()?.unseal_text(Purpose::Pending, pending);
+        let pending: Option<Pending> = self.key().await?.unseal_text(Purpose::Pending, pending);
         let pending = pending.filter(|pending| pending.until > now).ok_or_else(stale)?;
         self.enter(address)?;
         let who = Who::Number(pending.account);
         let reserved = self.reserve(who.clone()).await?.filter(|row| row.changed_at == pending.changed_at);
         let proof = match reserved {
-            Some(row) => self.proof(&row, code)?,
+            Some(row) => self.proof(&row, code).await?,
             None => None,
         };
         let Some(with) = proof else { return Err(self.refuse(who, address, "code").await?) };
@@ -174,9 +174,9 @@ impl Access {
         Ok(session)
     }
 
-    fn proof(&self, row: &AccountRow, code: &str) -> Result<Option<Proof>, AccessError> {
+    async fn proof(&self, row: &AccountRow, code: &str) -> Result<Option<Proof>, AccessError> {
         let Some(sealed) = &row.totp_secret else { return Ok(None) };
-        let secret = self.key()?.unseal(Purpose::Totp, row.id, sealed);
+        let secret = self.key().await?.unseal(Purpose::Totp, row.id, sealed);
         let secret =
             secret.ok_or_else(|| AccessError::Broken("the key file is not the one that second factors were sealed with".to_owned()))?;
         let step = totp::step_of(&secret, code, self.now()).map(Proof::Step);
@@ -217,7 +217,7 @@ impl Access {
     }
 
     /// The password was right, and now the code is tried, which is counted for itself.
-    async fn give_back(&self, account: i64) -> Result<(), AccessError> {
+    pub(super) async fn give_back(&self, account: i64) -> Result<(), AccessError> {
         self.change(async move |connection| {
             let Some(mut row) = accounts::get(connection, account).await? else { return Ok(()) };
             row.failures = row.failures.saturating_sub(1).max(0);

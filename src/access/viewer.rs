@@ -150,7 +150,7 @@ impl Viewer {
     pub fn reach(&self, permission: Permission) -> Result<&Reach, Denied> {
         self.require(permission)?;
         match permission {
-            Permission::ViewContent | Permission::Export | Permission::Hold | Permission::SeeQuarantineContent => Ok(&self.reach),
+            Permission::ViewContent | Permission::Export | Permission::SeeQuarantineContent => Ok(&self.reach),
             _ => Ok(&Reach::Nothing),
         }
     }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::time::rfc3339;
 
 /// The columns of CSV, and the keys of JSON.
-const COLUMNS: [&str; 11] = ["id", "at", "actor", "roles", "way", "address", "action", "outcome", "count", "reason", "target"];
+pub(crate) const COLUMNS: [&str; 11] = ["id", "at", "actor", "roles", "way", "address", "action", "outcome", "count", "reason", "target"];
 
 /// Runs the command.
 pub fn execute(config: &Config, args: AuditArgs) -> Result<(), Failure> {
@@ -132,7 +132,8 @@ fn as_json(row: &AuditRow) -> Value {
     })
 }
 
-fn as_csv(rows: &[AuditRow]) -> Result<Vec<u8>, Failure> {
+/// Rows as lines of CSV.
+pub(crate) fn as_csv(rows: &[AuditRow]) -> Result<Vec<u8>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Runtime(format!("CSV: {error}"));
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {

@@ -195,6 +195,8 @@ impl Place {
         }
         let query = "SELECT sent_at, sender, conversation, kind, body FROM conversations ORDER BY sent_at_us";
         commands.push(format!("sqlite3 -box {} {}", quoted(&self.archive().display().to_string()), quoted(query)));
+        commands.push(self.command(&["user", "add", "ann", "--role", "officer"]));
+        commands.push(self.command(&["web"]));
         let end = match is_kept {
             true => "Node and archiver go on running until you press Ctrl-C; the files stay.".to_owned(),
             false => format!("Nothing runs any more. The files stay in {} until you delete them.", self.dir.display()),

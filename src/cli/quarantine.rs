@@ -1,7 +1,6 @@
 //! `quarantine`: sees to the records that the database refused.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,12 +12,11 @@ use super::output::Output;
 use super::{Failure, access, connect, output, table};
 use crate::access::{Action, Event};
 use crate::config::{Config, StoreConfig};
-use crate::pipeline;
-use crate::pipeline::read::RecordReader;
 use crate::pipeline::retry::Outcome;
+use crate::run::retrying::Retrier;
 use crate::store::quarantine::{self, Entry};
-use crate::store::{Connection, StoreError, Writer, migrations};
-use crate::time::{self, Micros};
+use crate::store::{Connection, StoreError, migrations};
+use crate::time;
 
 /// Most characters of a reason that `list` shows; `export` gives all.
 const REASON_CHARS: usize = 200;
@@ -84,17 +82,10 @@ async fn retry(config: &Config, store: &StoreConfig, ids: &[i64], all: bool) -> 
     let trouble = |error: StoreError| connect::failure(store, &error);
     let mut connection = open(store).await?;
     let ids = if all { all_ids(&mut connection).await.map_err(trouble)? } else { ids.to_vec() };
-    let window = config.archive.join_window.as_micros() as Micros;
-    let mut writer = Writer::new(connection, window).await.map_err(trouble)?;
-    let canaries = crate::run::canaries(config);
-    let nodes: Vec<_> = config.nodes.iter().map(|node| Arc::new(crate::run::facts(node, &canaries))).collect();
-    let mut reader = RecordReader::new(&nodes, crate::run::policy(config));
-    for (room, nick, jid) in writer.occupants().await.map_err(trouble)? {
-        reader.rooms().learn(&room, &nick, jid);
-    }
+    let mut retrier = Retrier::new(config, connection).await.map_err(trouble)?;
     let mut kept = 0;
     for id in ids {
-        match pipeline::retry::retry(&mut writer, &mut reader, id).await.map_err(trouble)? {
+        match retrier.retry(id).await.map_err(trouble)? {
             Outcome::Stored => output::print(&format!("{id}: stored\n"))?,
             Outcome::Kept(why) => {
                 kept += 1;

@@ -41,6 +41,7 @@ pub(super) fn read_web(mut section: Section<'_>, stores: &[String], remarks: &mu
         key_file: section.text("key_file").map_or_else(|| PathBuf::from(defaults::WEB_KEY_FILE), PathBuf::from),
         exports: section.text("exports").map_or_else(|| PathBuf::from(defaults::WEB_EXPORTS), PathBuf::from),
         keep_exports_days: section.number("keep_exports_days", defaults::WEB_KEEP_EXPORTS_DAYS),
+        require_reason: section.truth("require_reason", false),
         session_idle: section.duration("session_idle", defaults::WEB_SESSION_IDLE),
         session_lifetime: section.duration("session_lifetime", defaults::WEB_SESSION_LIFETIME),
         oidc,

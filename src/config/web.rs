@@ -39,6 +39,8 @@ pub struct WebConfig {
     pub exports: PathBuf,
     /// So many days after its end such an export is removed; 0: never.
     pub keep_exports_days: u64,
+    /// Whether nothing that people wrote is shown to somebody who gives no reason.
+    pub require_reason: bool,
     /// A session ends when it was not used for so long.
     #[serde(serialize_with = "serialize_duration")]
     pub session_idle: Duration,

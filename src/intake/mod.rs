@@ -389,7 +389,8 @@ fn head_sender(head: &[u8]) -> String {
     let inner = head.split_once(FORWARD_NS).map_or(head.as_ref(), |(_, inner)| inner);
     let from =
         inner.split_once("from='").map(|(_, rest)| (rest, '\'')).or_else(|| inner.split_once("from=\"").map(|(_, rest)| (rest, '"')));
-    let shown = from.and_then(|(rest, quote)| rest.split(quote).next()).unwrap_or("somebody");
+    let full = from.and_then(|(rest, quote)| rest.split(quote).next()).unwrap_or("somebody");
+    let shown = full.split('/').next().unwrap_or(full);
     shown.chars().take(200).map(|character| if character.is_control() { '?' } else { character }).collect()
 }
 

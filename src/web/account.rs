@@ -12,9 +12,10 @@ use super::clock::{self, Clock, Shown};
 use super::find;
 use super::frame::{Frame, Place, page};
 use super::params::Params;
+use super::qr::Picture;
 use super::scopes::{self, RoleChoice, ScopeForm};
 use super::trouble::{Trouble, see_other};
-use crate::access::{NewToken, Roles, Scope, SessionInfo, Token};
+use crate::access::{Action, NewToken, Recovery, Roles, Scope, SessionInfo, Token, TotpOffer, Way};
 
 /// Seconds for which a browser remembers a time zone.
 const ZONE_SECONDS: u32 = 31_536_000;
@@ -67,9 +68,30 @@ struct PasswordPage {
 struct TotpPage {
     frame: Frame,
     mistake: Option<String>,
+    name: String,
+    /// None until the password was given.
+    offer: Option<Offer>,
+}
+
+/// A second factor that is offered.
+struct Offer {
+    picture: Option<Picture>,
     url: String,
     secret: String,
     sealed: String,
+}
+
+impl From<TotpOffer> for Offer {
+    fn from(offer: TotpOffer) -> Self {
+        let url = offer.url.expose_secret().to_owned();
+        Self { picture: Picture::of(&url), url, secret: offer.secret.expose_secret().to_owned(), sealed: offer.sealed }
+    }
+}
+
+/// Whether the password that a form brings is that of who sits there.
+async fn confirm(caller: &Caller, form: &Params, action: Action) -> Result<(), Trouble> {
+    let password = SecretString::from(form.exact("password").to_owned());
+    Ok(caller.app.access.confirm(caller.viewer(), &password, action).await?)
 }
 
 /// Something that is shown this once.
@@ -90,6 +112,8 @@ struct TokenPage {
     choices: Vec<RoleChoice>,
     scope: ScopeForm,
     expires: String,
+    account: String,
+    asks_password: bool,
 }
 
 /// A session for a page.
@@ -204,28 +228,36 @@ pub(super) async fn totp(posted: Posted) -> Response {
 
 async fn make_totp(caller: &Caller, form: &Params) -> Result<Response, Trouble> {
     let access = &caller.app.access;
-    let mut mistake = None;
+    let mut shown = TotpPage {
+        frame: caller.frame(Place::Account, "Set up a second factor"),
+        mistake: None,
+        name: caller.viewer().name().to_owned(),
+        offer: None,
+    };
     if let (Some(sealed), Some(code)) = (form.get("sealed"), form.get("code")) {
         match access.totp_accept(caller.viewer(), sealed, &code.replace(' ', "")).await.map_err(Trouble::from) {
-            Ok(recovery) => {
-                return page(&SecretsPage {
-                    frame: caller.frame(Place::Account, "Recovery codes"),
-                    about: "The second factor counts from now on. Each of these codes is good for one sign-in in place of a code of your device. \
-                            They are shown this once: keep them where you will find them without the device.",
-                    secrets: recovery.0.iter().map(|code| code.expose_secret().to_owned()).collect(),
-                });
-            }
-            Err(Trouble::Wrong(said)) => mistake = Some(said),
+            Ok(recovery) => return recovery_page(caller, &recovery),
+            Err(Trouble::Wrong(said)) => shown.mistake = Some(said),
+            Err(other) => return Err(other),
+        }
+        // One that is too old is not shown again: then the password is asked for anew.
+        shown.offer = access.totp_again(caller.viewer(), sealed).await.ok().map(Offer::from);
+    } else if !form.exact("password").is_empty() {
+        match confirm(caller, form, Action::AccountTotp).await {
+            Ok(()) => shown.offer = Some(access.totp_offer(caller.viewer()).await?.into()),
+            Err(Trouble::Wrong(said)) => shown.mistake = Some(said),
             Err(other) => return Err(other),
         }
     }
-    let offer = access.totp_offer(caller.viewer()).await?;
-    page(&TotpPage {
-        frame: caller.frame(Place::Account, "Set up a second factor"),
-        mistake,
-        url: offer.url.expose_secret().to_owned(),
-        secret: offer.secret.expose_secret().to_owned(),
-        sealed: offer.sealed,
+    page(&shown)
+}
+
+fn recovery_page(caller: &Caller, recovery: &Recovery) -> Result<Response, Trouble> {
+    page(&SecretsPage {
+        frame: caller.frame(Place::Account, "Recovery codes"),
+        about: "The second factor counts from now on. Each of these codes is good for one sign-in in place of a code of your device. \
+                They are shown this once: keep them where you will find them without the device.",
+        secrets: recovery.0.iter().map(|code| code.expose_secret().to_owned()).collect(),
     })
 }
 
@@ -245,6 +277,8 @@ pub(super) async fn token(caller: Caller) -> Response {
         choices: own_roles(caller.viewer().roles()),
         scope: ScopeForm::default(),
         expires: String::new(),
+        account: caller.viewer().name().to_owned(),
+        asks_password: caller.viewer().way() != Way::Provider,
     };
     caller.answer(page(&shown))
 }
@@ -274,6 +308,8 @@ async fn make_token(caller: &Caller, form: &Params) -> Result<Response, Trouble>
                 choices,
                 scope: ScopeForm::given(form),
                 expires: form.text("expires"),
+                account: caller.viewer().name().to_owned(),
+                asks_password: caller.viewer().way() != Way::Provider,
             })
         }
         Err(other) => Err(other),
@@ -282,6 +318,7 @@ async fn make_token(caller: &Caller, form: &Params) -> Result<Response, Trouble>
 
 async fn new_token(caller: &Caller, form: &Params) -> Result<SecretString, Trouble> {
     let scope = find::scope(form, &caller.clock)?;
+    confirm(caller, form, Action::TokenAdd).await?;
     let token = NewToken {
         name: form.text("name"),
         roles: scopes::roles(form)?,

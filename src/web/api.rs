@@ -9,7 +9,6 @@ use axum::extract::Path;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use serde_json::{Map, Value, json};
 
 use super::app::App;
@@ -20,6 +19,7 @@ use super::desk::{Desk, knows};
 use super::exports_api;
 use super::find;
 use super::rooms::kind;
+use super::routes::{Route, routed};
 use super::search::note_total;
 use super::trouble::Trouble;
 use crate::access::{Account, Action, AuditRow, Event, Outcome, Permission, Scope};
@@ -41,25 +41,30 @@ const BESIDE: [&str; 8] = ["store", "order", "after", "limit", "reason", "zone",
 const MAX_CONTEXT: usize = 20;
 const MAX_WITH_CONTEXT: usize = 50;
 
-/// The routes below `/api/v1`.
+/// Every call, with its address below `/api/v1`.
+pub(super) fn calls() -> Vec<Route> {
+    vec![
+        Route::get("/openapi.json", description),
+        Route::get("/me", me),
+        Route::get("/messages", messages),
+        Route::get("/messages/{id}", message),
+        Route::get("/rooms", rooms),
+        Route::get("/stays", stays),
+        Route::get("/exports", exports_api::list),
+        Route::post("/exports", exports_api::begin),
+        Route::get("/exports/{id}", exports_api::show),
+        Route::get("/exports/{id}/download", exports_api::download),
+        Route::get("/status", status),
+        Route::get("/gaps", gap_list),
+        Route::get("/quarantine", quarantine_list),
+        Route::get("/accounts", accounts),
+        Route::get("/audit", audit),
+    ]
+}
+
+/// The router of the calls.
 pub(super) fn router() -> Router<App> {
-    Router::new()
-        .route("/openapi.json", get(description))
-        .route("/me", get(me))
-        .route("/messages", get(messages))
-        .route("/messages/{id}", get(message))
-        .route("/rooms", get(rooms))
-        .route("/stays", get(stays))
-        .route("/exports", get(exports_api::list).post(exports_api::begin))
-        .route("/exports/{id}", get(exports_api::show))
-        .route("/exports/{id}/download", get(exports_api::download))
-        .route("/status", get(status))
-        .route("/gaps", get(gap_list))
-        .route("/quarantine", get(quarantine_list))
-        .route("/accounts", get(accounts))
-        .route("/audit", get(audit))
-        .fallback(nothing)
-        .method_not_allowed_fallback(other_method)
+    routed(calls()).fallback(nothing).method_not_allowed_fallback(other_method)
 }
 
 async fn nothing() -> Response {
@@ -122,8 +127,12 @@ impl Bearer {
         }
     }
 
-    fn reason(&self) -> Option<String> {
-        self.params.get("reason").map(str::to_owned)
+    /// Why a program wants to read what people wrote.
+    fn reason(&self) -> Result<Option<String>, Trouble> {
+        match self.params.get("reason") {
+            None if self.app.config.web.require_reason => Err(Trouble::ReasonWanted { path: String::new(), fields: Vec::new() }),
+            reason => Ok(reason.map(str::to_owned)),
+        }
     }
 }
 
@@ -178,7 +187,7 @@ async fn search(bearer: &Bearer) -> Result<Value, Trouble> {
         }
         answer.insert("contexts".to_owned(), contexts.into());
     }
-    bearer.record(Event::new(Action::Search, target).because(bearer.reason()).of(shown as u64)).await?;
+    bearer.record(Event::new(Action::Search, target).because(bearer.reason()?).of(shown as u64)).await?;
     Ok(Value::Object(answer))
 }
 
@@ -230,7 +239,7 @@ async fn one_message(bearer: &Bearer, id: &str) -> Result<Value, Trouble> {
         "message": value(&found)?, "amendments": values(&amendments)?, "receipts": values(&receipts)?,
         "occupants": occupants.iter().map(stay).collect::<Vec<_>>(),
     });
-    bearer.record(Event::new(action, target).because(bearer.reason()).of(1)).await?;
+    bearer.record(Event::new(action, target).because(bearer.reason()?).of(1)).await?;
     Ok(shown)
 }
 
@@ -240,11 +249,12 @@ async fn rooms(bearer: Bearer) -> Response {
 
 async fn room_list(bearer: &Bearer) -> Result<Value, Trouble> {
     let store = bearer.store();
-    let target = json!({ "store": store, "rooms": "all" });
+    let part = bearer.params.text("part");
+    let target = json!({ "store": store, "rooms": if part.is_empty() { "all" } else { part.as_str() } });
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
     let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
-    let found = desk.rooms(bearer.params.exact("after"), ROOMS).await?;
-    bearer.record(Event::new(Action::ViewRoom, target).of(found.rooms.len() as u64)).await?;
+    let found = desk.rooms(&part, bearer.params.exact("after"), ROOMS).await?;
+    bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.rooms.len() as u64)).await?;
     let room = |room: &Room| json!({ "jid": room.name, "kind": kind(room.kind), "first_seen_at": time(room.first_seen_at) });
     Ok(json!({ "rooms": found.rooms.iter().map(room).collect::<Vec<_>>(), "next": found.next }))
 }
@@ -254,7 +264,7 @@ async fn stays(bearer: Bearer) -> Response {
 }
 
 async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
-    find::only(&bearer.params, &["store", "room", "from", "to", "zone"])?;
+    find::only(&bearer.params, &["store", "room", "from", "to", "zone", "reason"])?;
     let (store, room) = (bearer.store(), Address::parse(&bearer.params.text("room")).bare);
     let target = json!({ "store": store, "room": room });
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
@@ -266,7 +276,7 @@ async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
     let from = clock.read("from", bearer.params.get("from"), false)?;
     let to = clock.read("to", bearer.params.get("to"), true)?;
     let found = desk.stays(&room, from, to).await?;
-    bearer.record(Event::new(Action::ViewRoom, target).of(found.len() as u64)).await?;
+    bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.len() as u64)).await?;
     Ok(json!({ "stays": found.iter().map(stay).collect::<Vec<_>>() }))
 }
 
@@ -292,7 +302,10 @@ async fn look(bearer: &Bearer) -> Result<Value, Trouble> {
     let (mut status, why_not) = look.map_err(|error| Trouble::Broken(format!("the status: {error}")))?;
     let part =
         |status: &mut Value, key: &str| status.get_mut(key).map(Value::take).filter(|value| !value.is_null()).unwrap_or_else(|| json!([]));
-    let [nodes, stores, alarms] = ["nodes", "stores", "alarms"].map(|key| part(&mut status, key));
+    let [nodes, stores, mut alarms] = ["nodes", "stores", "alarms"].map(|key| part(&mut status, key));
+    if !bearer.viewer.may(Permission::ViewContent) {
+        super::overview::hide_people(&mut alarms);
+    }
     bearer.record(Event::new(Action::ViewOverview, json!({ "conversations": false }))).await?;
     let word = |key: &str| status.get(key).and_then(Value::as_str);
     Ok(json!({
@@ -351,7 +364,8 @@ async fn list_quarantine(bearer: &Bearer) -> Result<Value, Trouble> {
         .flatten();
     let record = |entry: &Entry| {
         json!({
-            "id": entry.id, "node": entry.node, "received_at": rfc3339(entry.received_at), "reason": entry.reason,
+            "id": entry.id, "node": entry.node, "received_at": rfc3339(entry.received_at),
+            "reason": super::quarantine::reason(&bearer.viewer, &entry.reason),
             "bytes": entry.record_bytes,
         })
     };

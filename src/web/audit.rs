@@ -1,21 +1,43 @@
 //! The audit trail, for those who may read it.
 
+use std::io;
+
 use askama::Template;
-use axum::response::Response;
+use axum::body::{Body, Bytes};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
 
 use super::caller::Caller;
 use super::clock::Shown;
+use super::export_run::Parts;
 use super::frame::{Frame, Place, page};
 use super::params::Params;
 use super::text;
 use super::trouble::Trouble;
-use crate::access::{Action, AuditFilter, AuditRow, Outcome, Permission};
-use serde_json::Value;
+use crate::access::audit::MAX_AUDIT_PAGE;
+use crate::access::{Action, AuditFilter, AuditRow, Event, Outcome, Permission};
+use crate::cli::audit::{COLUMNS as CSV_COLUMNS, as_csv};
 
 /// Rows of a page.
 pub(super) const PAGE: u32 = 100;
+/// Parts of a file that wait for whoever fetches it.
+const PARTS: usize = 2;
 /// Characters of a target in the list; the rest is folded.
 const TARGET_CHARS: usize = 160;
+
+/// The fields of the form as people read them.
+const LABELS: [(&str, &str); 8] = [
+    ("actor", "Account"),
+    ("text", "Text"),
+    ("action", "Action"),
+    ("outcome", "Outcome"),
+    ("address", "Address"),
+    ("from", "From"),
+    ("to", "To"),
+    ("order", "Order"),
+];
 
 struct Row {
     id: i64,
@@ -45,12 +67,18 @@ struct AuditPage {
     rows: Vec<Row>,
     actor: String,
     text: String,
+    address: String,
+    is_oldest_first: bool,
     from: String,
     to: String,
     actions: Vec<Choice>,
     outcomes: Vec<Choice>,
     next: Option<String>,
     first: Option<String>,
+    /// The same rows as a file.
+    file: String,
+    /// What was asked for, for paper, where forms are left out.
+    asked: Vec<(String, String)>,
 }
 
 /// `GET /audit`.
@@ -101,11 +129,50 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         rows: rows.into_iter().map(|found| row(caller, found)).collect(),
         actor: params.text("actor"),
         text: params.text("text"),
+        address: params.text("address"),
+        is_oldest_first: params.get("order") == Some("oldest"),
+        file: format!("/audit/export?{}", params.query(&["after", "done", "order"], None)),
+        asked: caller.asked(&LABELS),
         from: params.text("from"),
         to: params.text("to"),
         actions: Action::ALL.iter().map(|action| Choice { word: action.word(), is_chosen: chosen("action", action.word()) }).collect(),
         outcomes: ["done", "denied", "failed"].map(|word| Choice { word, is_chosen: chosen("outcome", word) }).into(),
     })
+}
+
+/// `GET /audit/export`: all rows that the filter finds, the oldest first, as CSV.
+pub(super) async fn export(caller: Caller) -> Response {
+    let result = make_file(&caller).await;
+    caller.answer(result)
+}
+
+async fn make_file(caller: &Caller) -> Result<Response, Trouble> {
+    let filter = filter(&caller.params, &caller.clock)?;
+    let mut target = Map::new();
+    target.extend(caller.params.pairs().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.to_owned(), Value::from(value))));
+    let target = Value::Object(target);
+    caller.require(Permission::ViewAudit, Action::ExportAudit, target.clone()).await?;
+    caller.record(Event::new(Action::ExportAudit, target).because(caller.params.get("reason").map(str::to_owned))).await?;
+    let (access, viewer) = (caller.app.access.clone(), caller.viewer().clone());
+    // What is written while this goes on is not read any more: else it would never end, since reading writes rows itself.
+    let to = Some(filter.to.unwrap_or(i64::MAX).min(access.now()));
+    let mut filter = AuditFilter { to, oldest_first: true, after: None, limit: MAX_AUDIT_PAGE, ..filter };
+    let (send, parts) = mpsc::channel(PARTS);
+    tokio::spawn(async move {
+        let mut part = Ok(Bytes::from(CSV_COLUMNS.join(",") + "\n"));
+        while send.send(part).await.is_ok() {
+            part = match access.audit(&viewer, &filter).await {
+                Ok(rows) if rows.is_empty() => return,
+                Ok(rows) => {
+                    filter.after = rows.last().map(|row| row.id);
+                    as_csv(&rows).map(Bytes::from).map_err(|error| io::Error::other(error.to_string()))
+                }
+                Err(error) => Err(io::Error::other(error.to_string())),
+            };
+        }
+    });
+    let name = "attachment; filename=\"audit.csv\"";
+    Ok(([(CONTENT_TYPE, "text/csv; charset=utf-8"), (CONTENT_DISPOSITION, name)], Body::new(Parts(parts))).into_response())
 }
 
 fn row(caller: &Caller, row: AuditRow) -> Row {

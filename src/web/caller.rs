@@ -32,6 +32,10 @@ const TOKEN_BYTES: usize = 24;
 /// The field of a form that holds the token.
 pub(super) const CSRF: &str = "csrf";
 
+/// What is said where a reason is wanted.
+pub(super) const REASON_WANTED: &str =
+    "Nothing that people wrote is shown without a reason: a case or a matter. It is kept in the audit trail.";
+
 /// Somebody who is signed in, and what they ask for.
 pub(super) struct Caller {
     pub(super) app: App,
@@ -40,6 +44,8 @@ pub(super) struct Caller {
     pub(super) params: Params,
     pub(super) address: Option<IpAddr>,
     pub(super) cookie: String,
+    /// Which page this is.
+    path: String,
 }
 
 /// A form of somebody who is signed in.
@@ -134,13 +140,34 @@ impl Caller {
 
     /// The frame of a page.
     pub(super) fn frame(&self, place: Place, title: impl Into<String>) -> Frame {
-        Frame::of(&self.session, self.clock.name()).at(place).titled(title).noticing(self.notice())
+        Frame::of(&self.session, &self.clock).at(place).titled(title).noticing(self.notice())
     }
 
     /// What a form before this page has done: a word of the address that stands for one of these sentences.
     fn notice(&self) -> Option<&'static str> {
         let word = self.params.get("done")?;
         NOTICES.iter().find(|(other, _)| *other == word).map(|(_, sentence)| *sentence)
+    }
+
+    /// Why somebody wants to read what people wrote, as they say.
+    ///
+    /// # Errors
+    /// When nothing is shown without a reason, and none was given: the page that asks for it.
+    pub(super) fn reason(&self) -> Result<Option<String>, Trouble> {
+        match self.params.get("reason") {
+            None if self.app.config.web.require_reason => {
+                let fields = self.params.pairs().filter(|(name, _)| *name != "reason");
+                let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                Err(Trouble::ReasonWanted { path: self.path.clone(), fields })
+            }
+            reason => Ok(reason.map(str::to_owned)),
+        }
+    }
+
+    /// What was filled in, under the names that people read.
+    pub(super) fn asked(&self, names: &[(&str, &str)]) -> Vec<(String, String)> {
+        let given = names.iter().filter_map(|(name, label)| Some((label, self.params.get(name)?)));
+        given.map(|(label, value)| ((*label).to_owned(), super::text::name(value))).collect()
     }
 
     /// Makes sure that something is allowed, and records it where it is not.
@@ -164,12 +191,12 @@ impl Caller {
 
     /// The answer to a page's trouble, with the menu around it.
     pub(super) fn answer(&self, result: Result<Response, Trouble>) -> Response {
-        result.unwrap_or_else(|trouble| trouble.page(Frame::of(&self.session, self.clock.name())))
+        result.unwrap_or_else(|trouble| trouble.page(Frame::of(&self.session, &self.clock)))
     }
 }
 
 /// What forms have done, by the word that stands for it.
-const NOTICES: [(&str, &str); 18] = [
+const NOTICES: [(&str, &str); 20] = [
     ("password", "Your password is changed. All your other sessions have ended."),
     ("totp", "From the next sign-in on, a code of your device is asked for."),
     ("zone", "Times are shown in your time zone now."),
@@ -180,6 +207,8 @@ const NOTICES: [(&str, &str); 18] = [
     ("group", "The group is changed."),
     ("group-removed", "The group is removed."),
     ("gap", "The gap is closed."),
+    ("quarantine-stored", "The record is stored, and no longer in quarantine."),
+    ("quarantine-kept", "The record still can’t be stored. It stays in quarantine."),
     ("export-stopped", "The export is told to stop."),
     ("export-goes-on", "The export goes on."),
     ("export-removed", "The export is removed with its files."),
@@ -208,7 +237,7 @@ impl FromRequestParts<App> for Caller {
         }
         let clock = cookie(&parts.headers, clock::COOKIE).and_then(Clock::of).unwrap_or_default();
         let params = Params::parse(parts.uri.query().unwrap_or_default().as_bytes());
-        Ok(Self { app: app.clone(), session, clock, params, address, cookie: value.to_owned() })
+        Ok(Self { app: app.clone(), session, clock, params, address, cookie: value.to_owned(), path: path.to_owned() })
     }
 }
 

@@ -53,6 +53,7 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     let (store, name) = (store(caller), caller.params.text("name"));
     let target = json!({ "store": store, "conversation": name });
     caller.require(Permission::ViewContent, Action::ViewConversation, target.clone()).await?;
+    let reason = caller.reason()?;
     let desk = Desk::open(&caller.app, caller.viewer(), &store).await?;
     if !desk.sees_conversation(&name).await? {
         return Err(caller.missing(Action::ViewConversation, target, "There is no such conversation.").await);
@@ -66,7 +67,7 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     let ends = (part.messages.first(), part.messages.last());
     let shown =
         json!({ "store": store, "conversation": name, "first": ends.0.map(|found| found.id), "last": ends.1.map(|found| found.id) });
-    caller.record(Event::new(Action::ViewConversation, shown).of((part.messages.len() + amendments.len()) as u64)).await?;
+    caller.record(Event::new(Action::ViewConversation, shown).because(reason).of((part.messages.len() + amendments.len()) as u64)).await?;
     let links = links(caller, &store);
     let hits = Hits::of(&caller.params);
     let loom = Loom { clock: &caller.clock, links: &links, hits: &hits, sought };

@@ -142,17 +142,18 @@ impl Desk {
         }
     }
 
-    /// Rooms of which something may be seen, by name.
-    pub(super) async fn rooms(&self, after: &str, limit: usize) -> Result<RoomPage, Trouble> {
+    /// Rooms of which something may be seen, by name; `part` stands in each of them.
+    pub(super) async fn rooms(&self, part: &str, after: &str, limit: usize) -> Result<RoomPage, Trouble> {
         let mut shown: Vec<Room> = Vec::new();
-        let mut after = after.to_owned();
+        let (part, mut after) = (part.trim().to_lowercase(), after.to_owned());
         let mut scanned = 0;
         while scanned < MAX_ROOMS_SCANNED && self.reach != Reach::Nothing {
             let page = self.archive.rooms(&after, limit + 1).await?;
             let is_last = page.len() <= limit;
             for room in page {
                 scanned += 1;
-                if !self.sees_everything() && !self.sees_conversation(&room.name).await? {
+                let is_wanted = room.name.to_lowercase().contains(&part);
+                if !is_wanted || (!self.sees_everything() && !self.sees_conversation(&room.name).await?) {
                     after = room.name;
                     continue;
                 }

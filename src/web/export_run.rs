@@ -309,7 +309,7 @@ impl io::Write for Sender {
 }
 
 /// A body of parts that are yet to come.
-struct Parts(mpsc::Receiver<io::Result<Bytes>>);
+pub(super) struct Parts(pub(super) mpsc::Receiver<io::Result<Bytes>>);
 
 impl hyper::body::Body for Parts {
     type Data = Bytes;

@@ -4,7 +4,8 @@
 
 use askama::Template;
 use axum::extract::Path;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, REFRESH};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -25,6 +26,9 @@ use crate::export::{ExportError, Progress, Stage};
 
 /// What a form for an export has beside the fields of a search.
 const OWN_FIELDS: [&str; 10] = ["csrf", "reason", "format", "xml", "done", "go", "store", "order", "after", "limit"];
+
+/// The page of an export in work is loaded anew after so many seconds.
+const LOOK_AGAIN_SECONDS: &str = "5";
 
 /// An export in the list or on its own page.
 struct Entry {
@@ -166,7 +170,7 @@ pub(super) fn stage(stage: Stage) -> &'static str {
 }
 
 /// What was asked for, to read: each condition with its values.
-fn conditions(asked: &Value) -> Vec<(String, String)> {
+pub(super) fn conditions(asked: &Value) -> Vec<(String, String)> {
     let said = |value: &Value| match value {
         Value::String(text) => text::name(text),
         Value::Array(values) => values.iter().filter_map(Value::as_str).map(text::name).collect::<Vec<_>>().join(", "),
@@ -242,7 +246,7 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
     };
     note_look(&caller.app, caller.viewer(), &job).await?;
     let is_here = caller.app.exports.task(job.number).is_some();
-    page(&ExportPage {
+    let mut response = page(&ExportPage {
         frame: caller.frame(Place::Exports, format!("Export {}", job.number)),
         export: entry(caller, &job),
         may_stop: is_here,
@@ -250,7 +254,11 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
         may_go_on: !is_here && matches!(job.state, State::Working | State::Stopped | State::Failed),
         may_begin_anew: !is_here && job.state == State::Withheld,
         is_released: job.state == State::Released,
-    })
+    })?;
+    if job.state == State::Working {
+        response.headers_mut().insert(REFRESH, HeaderValue::from_static(LOOK_AGAIN_SECONDS));
+    }
+    Ok(response)
 }
 
 /// `POST /exports/{id}`.

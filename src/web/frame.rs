@@ -7,6 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
+use super::clock::{Clock, Shown};
 use super::trouble::Trouble;
 use crate::access::{Permission, Session, Viewer};
 
@@ -34,6 +35,7 @@ pub(super) enum Place {
     Quarantine,
     Accounts,
     Audit,
+    Verification,
     Account,
 }
 
@@ -57,11 +59,13 @@ pub(super) struct Frame {
     /// For the forms of the page.
     pub(super) csrf: String,
     pub(super) zone: String,
+    /// When the page was made.
+    pub(super) made: Shown,
     /// Something that was just done.
     pub(super) notice: Option<String>,
 }
 
-const MENU: [(Place, Permission, &str, &str); 8] = [
+const MENU: [(Place, Permission, &str, &str); 9] = [
     (Place::Overview, Permission::ViewHealth, "/overview", "Overview"),
     (Place::Search, Permission::ViewContent, "/search", "Search"),
     (Place::Rooms, Permission::ViewContent, "/rooms", "Rooms"),
@@ -70,6 +74,7 @@ const MENU: [(Place, Permission, &str, &str); 8] = [
     (Place::Quarantine, Permission::SeeQuarantineCounts, "/quarantine", "Quarantine"),
     (Place::Accounts, Permission::ManageAccounts, "/accounts", "Accounts"),
     (Place::Audit, Permission::ViewAudit, "/audit", "Audit trail"),
+    (Place::Verification, Permission::Verify, "/verification", "Verification"),
 ];
 
 /// The first page of what somebody may.
@@ -79,7 +84,7 @@ pub(super) fn home(viewer: &Viewer) -> &'static str {
 }
 
 impl Frame {
-    pub(super) fn of(session: &Session, zone: &str) -> Self {
+    pub(super) fn of(session: &Session, clock: &Clock) -> Self {
         let viewer = &session.viewer;
         let allowed = MENU.iter().filter(|(_, permission, ..)| viewer.may(*permission));
         Self {
@@ -89,7 +94,8 @@ impl Frame {
             roles: viewer.roles().to_string(),
             // Without a token no form is taken.
             csrf: session.csrf_token().unwrap_or_default(),
-            zone: zone.to_owned(),
+            zone: clock.name().to_owned(),
+            made: clock.full(crate::time::now()),
             notice: None,
         }
     }

@@ -76,6 +76,7 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
     let action = if is_xml_asked { Action::ViewXml } else { Action::ViewMessage };
     let target = json!({ "store": store, "message": id });
     caller.require(Permission::ViewContent, action, target.clone()).await?;
+    let reason = caller.reason()?;
     let desk = Desk::open(&caller.app, caller.viewer(), &store).await?;
     let found = match id.parse() {
         Ok(id) => desk.message(id, is_xml_asked).await?,
@@ -85,7 +86,7 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
     let amendments = desk.amendments(&found.conversation, std::slice::from_ref(&found)).await?;
     let receipts = desk.receipts(&found).await?;
     let stays = desk.occupants(&found).await?;
-    caller.record(Event::new(action, target).of(1)).await?;
+    caller.record(Event::new(action, target).because(reason).of(1)).await?;
     let links = links(caller, &store);
     let hits = Hits::of(&caller.params);
     let loom = Loom { clock: &caller.clock, links: &links, hits: &hits, sought: None };

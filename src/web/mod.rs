@@ -25,10 +25,12 @@ mod frame;
 mod gaps;
 mod groups;
 mod guard;
+mod links;
 mod message;
 mod overview;
 mod params;
 mod plot;
+mod qr;
 mod quarantine;
 mod rooms;
 mod routes;
@@ -39,6 +41,7 @@ mod signin;
 mod text;
 mod thread;
 mod trouble;
+mod verification;
 
 use std::net::SocketAddr;
 
@@ -68,6 +71,12 @@ pub enum WebError {
 /// When there is anything else in it, or a condition is wrong; what, in words for whoever wrote it.
 pub fn conditions(text: &str) -> Result<Query, String> {
     find::conditions(text)
+}
+
+/// Every method of every address that the console answers, as it stands in the router: `("POST", "/gaps/{id}/close")`.
+pub fn routes() -> Vec<(&'static str, String)> {
+    let pages = routes::pages().into_iter().map(|route| (route.method, route.path.to_owned()));
+    pages.chain(api::calls().into_iter().map(|call| (call.method, format!("{}{}", routes::API_PATH, call.path)))).collect()
 }
 
 /// Serves the console until `stop` becomes true, or its sender is gone. `ready` is told where it listens.

@@ -28,6 +28,8 @@ const BUSY_SPAN: Micros = 7 * 86_400 * SECOND;
 enum Health {
     Good,
     Poor,
+    /// The archiver does not tell.
+    Unknown,
 }
 
 struct Node {
@@ -38,18 +40,13 @@ struct Node {
     since: Option<Shown>,
     stanzas: String,
     lost: u64,
-    gaps: u64,
+    gaps: String,
 }
 
 struct Store {
     name: String,
-    health: Health,
-    is_connected: bool,
-    lag: String,
-    waiting: String,
-    size: String,
-    /// Of a hundred.
-    full: u64,
+    /// What is known of the database, of the lag and of the spool; nothing where the archiver does not tell.
+    vitals: Option<Vitals>,
     messages: String,
     quarantined: String,
     days: Option<Plot>,
@@ -57,6 +54,17 @@ struct Store {
     pairs: Vec<Talk>,
     gaps: Vec<GapCount>,
     is_away: bool,
+}
+
+/// What the archiver that runs says of a store.
+struct Vitals {
+    health: Health,
+    is_connected: bool,
+    lag: String,
+    waiting: String,
+    size: String,
+    /// Of a hundred.
+    full: u64,
 }
 
 /// The open gaps of a node.
@@ -92,6 +100,8 @@ struct OverviewPage {
     nodes: Vec<Node>,
     stores: Vec<Store>,
     alarms: Vec<Alarm>,
+    /// Whether the archiver runs and says how it is.
+    is_news: bool,
     reads_content: bool,
 }
 
@@ -104,6 +114,7 @@ impl Health {
         match self {
             Self::Good => "good",
             Self::Poor => "poor",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -117,21 +128,28 @@ pub(super) async fn show(caller: Caller) -> Response {
 async fn make(caller: &Caller) -> Result<Response, Trouble> {
     caller.require(Permission::ViewHealth, Action::ViewOverview, Value::Null).await?;
     let (status, why_not) = status(caller).await?;
-    let reads_content = caller.viewer().may(Permission::ViewContent);
+    let is_news = why_not.is_none();
+    let reads_content = caller.viewer().may(Permission::ViewContent) && caller.reason().is_ok();
     let mut stores = Vec::new();
     for name in caller.app.store_names() {
         let told = list(&status, "stores").iter().find(|store| word(store, "name") == name);
-        stores.push(store(caller, name, told.unwrap_or(&Value::Null)).await?);
+        stores.push(store(caller, name, told.unwrap_or(&Value::Null), is_news).await?);
     }
-    caller.record(Event::new(Action::ViewOverview, json!({ "conversations": reads_content }))).await?;
+    caller
+        .record(
+            Event::new(Action::ViewOverview, json!({ "conversations": reads_content }))
+                .because(caller.params.get("reason").map(str::to_owned)),
+        )
+        .await?;
     page(&OverviewPage {
         frame: caller.frame(Place::Overview, "Overview"),
         why_not,
         state: word(&status, "state"),
         version: word(&status, "version"),
         written: time(caller, &status, "written"),
-        nodes: list(&status, "nodes").iter().map(|node| self::node(caller, node)).collect(),
-        alarms: list(&status, "alarms").iter().map(|alarm| self::alarm(caller, alarm)).collect(),
+        nodes: list(&status, "nodes").iter().map(|node| self::node(caller, node, &stores, is_news)).collect(),
+        alarms: if is_news { alarms(caller, &status) } else { Vec::new() },
+        is_news,
         stores,
         reads_content,
     })
@@ -150,36 +168,36 @@ async fn status(caller: &Caller) -> Result<(Value, Option<String>), Trouble> {
     ))
 }
 
-fn node(caller: &Caller, node: &Value) -> Node {
-    let state = word(node, "state");
-    let gaps = node.get("gaps").map_or(0, |gaps| number(gaps, "open"));
+fn node(caller: &Caller, node: &Value, stores: &[Store], is_news: bool) -> Node {
+    let (name, state) = (word(node, "name"), word(node, "state"));
     let lost = number(node, "oversize") + number(node, "dropped");
     Node {
-        name: word(node, "name"),
-        health: Health::of(state == "online"),
-        advice: word(node, "advice"),
-        since: time(caller, node, "since"),
+        health: if is_news { Health::of(state == "online") } else { Health::Unknown },
+        advice: if is_news { word(node, "advice") } else { String::new() },
+        since: time(caller, node, "since").filter(|_| is_news),
         stanzas: word(node, "stanzas"),
-        state,
+        state: if is_news { state } else { "not known".to_owned() },
         lost,
-        gaps,
+        gaps: open_gaps(&name, stores),
+        name,
     }
 }
 
-async fn store(caller: &Caller, name: &str, told: &Value) -> Result<Store, Trouble> {
+/// The open gaps of a node, as the databases have them: what the archiver says of itself may be older.
+fn open_gaps(node: &str, stores: &[Store]) -> String {
+    if stores.iter().any(|store| store.is_away) {
+        return "not known".to_owned();
+    }
+    let gaps: u64 = stores.iter().flat_map(|store| &store.gaps).filter(|open| open.node == node).map(|open| open.gaps).sum();
+    gaps.to_string()
+}
+
+async fn store(caller: &Caller, name: &str, told: &Value, is_news: bool) -> Result<Store, Trouble> {
     let empty = Value::Null;
-    let (spool, counts) = (told.get("spool").unwrap_or(&empty), told.get("counts").unwrap_or(&empty));
-    let lag = told.get("lag_seconds").and_then(Value::as_f64).unwrap_or_default();
-    let (size, limit) = (number(spool, "bytes"), number(spool, "limit_bytes"));
-    let is_connected = told.get("connected").and_then(Value::as_bool).unwrap_or(false);
+    let counts = told.get("counts").unwrap_or(&empty);
     let mut shown = Store {
         name: name.to_owned(),
-        health: Health::of(is_connected && spool.get("error").is_none_or(Value::is_null)),
-        is_connected,
-        lag: format!("{lag:.1} s"),
-        waiting: word(spool, "records"),
-        size: bytes(size),
-        full: size.saturating_mul(100).checked_div(limit).unwrap_or(0),
+        vitals: (is_news && !told.is_null()).then(|| vitals(told)),
         messages: word(counts, "messages"),
         quarantined: word(counts, "quarantined"),
         days: None,
@@ -200,6 +218,22 @@ async fn store(caller: &Caller, name: &str, told: &Value) -> Result<Store, Troub
     Ok(shown)
 }
 
+fn vitals(told: &Value) -> Vitals {
+    let empty = Value::Null;
+    let spool = told.get("spool").unwrap_or(&empty);
+    let lag = told.get("lag_seconds").and_then(Value::as_f64).unwrap_or_default();
+    let (size, limit) = (number(spool, "bytes"), number(spool, "limit_bytes"));
+    let is_connected = told.get("connected").and_then(Value::as_bool).unwrap_or(false);
+    Vitals {
+        health: Health::of(is_connected && spool.get("error").is_none_or(Value::is_null)),
+        is_connected,
+        lag: format!("{lag:.1} s"),
+        waiting: word(spool, "records"),
+        size: bytes(size),
+        full: size.saturating_mul(100).checked_div(limit).unwrap_or(0),
+    }
+}
+
 /// What stands in the database alone.
 async fn fill(caller: &Caller, name: &str, shown: &mut Store) -> Result<(), Trouble> {
     let now = caller.app.access.now();
@@ -216,7 +250,7 @@ async fn fill(caller: &Caller, name: &str, shown: &mut Store) -> Result<(), Trou
             oldest: caller.clock.full(open.oldest),
         })
         .collect();
-    if caller.viewer().may(Permission::ViewContent) {
+    if caller.viewer().may(Permission::ViewContent) && caller.reason().is_ok() {
         let desk = Desk::open(&caller.app, caller.viewer(), name).await?;
         let links = links(caller, name);
         shown.rooms = talks(&links, desk.busiest(true, now - BUSY_SPAN, BUSIEST).await?);
@@ -229,6 +263,25 @@ fn talks(links: &Links, busy: Vec<Busy>) -> Vec<Talk> {
     let talk =
         |busy: Busy| Talk { name: text::conversation(&busy.name), messages: busy.messages, href: links.conversation(&busy.name, None) };
     busy.into_iter().map(talk).collect()
+}
+
+fn alarms(caller: &Caller, status: &Value) -> Vec<Alarm> {
+    let mut alarms = Value::from(list(status, "alarms").to_vec());
+    if !caller.viewer().may(Permission::ViewContent) {
+        hide_people(&mut alarms);
+    }
+    alarms.as_array().into_iter().flatten().map(|alarm| self::alarm(caller, alarm)).collect()
+}
+
+/// Takes the addresses of people out of alarms: who writes is content.
+pub(super) fn hide_people(alarms: &mut Value) {
+    for alarm in alarms.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        for (_, value) in alarm.iter_mut().filter(|(name, _)| ["subject", "text"].contains(&name.as_str())) {
+            if let Some(said) = value.as_str() {
+                *value = text::without_people(said).into();
+            }
+        }
+    }
 }
 
 fn alarm(caller: &Caller, alarm: &Value) -> Alarm {

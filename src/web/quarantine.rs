@@ -5,19 +5,23 @@ use axum::extract::Path;
 use axum::response::Response;
 use serde_json::json;
 
-use super::caller::Caller;
+use super::caller::{Caller, Posted};
 use super::clock::Shown;
 use super::frame::{Frame, Place, page};
 use super::params::link;
 use super::search::{links, store};
 use super::text;
 use super::thread::bytes;
-use super::trouble::Trouble;
-use crate::access::{Action, Event, Permission, Reach};
+use super::trouble::{Trouble, see_other};
+use crate::access::{Action, Event, Permission, Reach, Viewer};
+use crate::pipeline::retry::Outcome;
+use crate::run::retrying::Retrier;
 use crate::store::quarantine::{self, Entry};
 
 /// Records of a page.
 const PAGE: usize = 100;
+/// What is said where there is none, or none for this viewer.
+const MISSING: &str = "There is no such record in quarantine.";
 /// Characters of a reason in the list.
 const REASON_CHARS: usize = 300;
 
@@ -36,7 +40,9 @@ struct QuarantinePage {
     frame: Frame,
     records: Vec<Shelf>,
     next: Option<String>,
+    store: String,
     may_read: bool,
+    may_retry: bool,
 }
 
 #[derive(Template)]
@@ -74,7 +80,9 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         frame: caller.frame(Place::Quarantine, "Quarantine"),
         records: found.iter().map(|entry| shelf(caller, entry, may_read.then_some(links.store.as_str()))).collect(),
         next,
+        store,
         may_read,
+        may_retry: caller.viewer().may(Permission::RetryQuarantine),
     })
 }
 
@@ -84,8 +92,9 @@ fn reads(caller: &Caller) -> bool {
 }
 
 fn shelf(caller: &Caller, entry: &Entry, store: Option<&str>) -> Shelf {
-    let mut reason: String = text::name(&entry.reason).chars().take(REASON_CHARS).collect();
-    if reason.len() < entry.reason.len() {
+    let told = reason(caller.viewer(), &entry.reason);
+    let mut reason: String = text::name(&told).chars().take(REASON_CHARS).collect();
+    if reason.len() < told.len() {
         reason.push('…');
     }
     Shelf {
@@ -98,6 +107,40 @@ fn shelf(caller: &Caller, entry: &Entry, store: Option<&str>) -> Shelf {
     }
 }
 
+/// Why a record is there. Who sent it is for those who may read it: a reason may name them.
+pub(super) fn reason(viewer: &Viewer, reason: &str) -> String {
+    match viewer.may(Permission::SeeQuarantineContent) {
+        true => reason.to_owned(),
+        false => text::without_people(reason),
+    }
+}
+
+/// `POST /quarantine/{id}/retry`: hands a record to the pipeline once more, without showing it.
+pub(super) async fn retry(Path(id): Path<String>, posted: Posted) -> Response {
+    let result = make_retried(&posted, &id).await;
+    posted.caller.answer(result)
+}
+
+async fn make_retried(posted: &Posted, id: &str) -> Result<Response, Trouble> {
+    let Posted { caller, form } = posted;
+    let store = form.get("store").unwrap_or_else(|| caller.app.first_store()).to_owned();
+    let target = json!({ "store": store, "record": id });
+    caller.require(Permission::RetryQuarantine, Action::RetryQuarantine, target.clone()).await?;
+    let missing = || Trouble::Missing(MISSING.to_owned());
+    let number: i64 = id.parse().map_err(|_no_number| missing())?;
+    // The row comes first: a change that can't be told is not made.
+    caller.record(Event::new(Action::RetryQuarantine, target)).await?;
+    let app = caller.app.clone();
+    let outcome =
+        caller.app.with_store(&store, async move |connection| Retrier::new(&app.config, connection).await?.retry(number).await).await?;
+    let done = match outcome {
+        Outcome::Stored => "quarantine-stored",
+        Outcome::Kept(_why) => "quarantine-kept",
+        Outcome::Missing => return Err(missing()),
+    };
+    Ok(see_other(&link("/quarantine", &[("store", &links(caller, &store).store), ("done", done)])))
+}
+
 /// `GET /quarantine/{id}`.
 pub(super) async fn show(caller: Caller, Path(id): Path<String>) -> Response {
     let result = make_record(&caller, &id).await;
@@ -108,14 +151,14 @@ async fn make_record(caller: &Caller, id: &str) -> Result<Response, Trouble> {
     let store = store(caller);
     let target = json!({ "store": store, "record": id });
     caller.require(Permission::SeeQuarantineContent, Action::ViewQuarantine, target.clone()).await?;
-    let missing = "There is no such record in quarantine.";
+    let reason = caller.reason()?;
     let number = match id.parse::<i64>() {
         Ok(number) if reads(caller) => number,
-        _ => return Err(caller.missing(Action::ViewQuarantine, target, missing).await),
+        _ => return Err(caller.missing(Action::ViewQuarantine, target, MISSING).await),
     };
     let found = caller.app.with_store(&store, async move |mut connection| quarantine::get(&mut connection, number).await).await?;
-    let Some((entry, record)) = found else { return Err(caller.missing(Action::ViewQuarantine, target, missing).await) };
-    caller.record(Event::new(Action::ViewQuarantine, target).of(1)).await?;
+    let Some((entry, record)) = found else { return Err(caller.missing(Action::ViewQuarantine, target, MISSING).await) };
+    caller.record(Event::new(Action::ViewQuarantine, target).because(reason).of(1)).await?;
     let is_text = std::str::from_utf8(&record).is_ok();
     page(&RecordPage {
         frame: caller.frame(Place::Quarantine, format!("Record {} in quarantine", entry.id)),

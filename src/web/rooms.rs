@@ -33,6 +33,9 @@ struct Entry {
 #[template(path = "rooms.html")]
 struct RoomsPage {
     frame: Frame,
+    store: String,
+    reason: String,
+    part: String,
     rooms: Vec<Entry>,
     next: Option<String>,
 }
@@ -44,11 +47,14 @@ struct RoomPage {
     name: String,
     jid: String,
     store: String,
+    reason: String,
     from: String,
     to: String,
     occupants: Vec<Occupant>,
     is_cut: bool,
     conversation: String,
+    /// What was asked for, for paper, where forms are left out.
+    asked: Vec<(String, String)>,
 }
 
 /// What kind of a room it is, for people.
@@ -68,11 +74,13 @@ pub(super) async fn list(caller: Caller) -> Response {
 
 async fn make_list(caller: &Caller) -> Result<Response, Trouble> {
     let store = store(caller);
-    let target = json!({ "store": store, "rooms": "all" });
+    let part = caller.params.text("part");
+    let target = json!({ "store": store, "rooms": if part.is_empty() { "all" } else { part.as_str() } });
     caller.require(Permission::ViewContent, Action::ViewRoom, target.clone()).await?;
+    let reason = caller.reason()?;
     let desk = Desk::open(&caller.app, caller.viewer(), &store).await?;
-    let found = desk.rooms(caller.params.exact("after"), PAGE).await?;
-    caller.record(Event::new(Action::ViewRoom, target).of(found.rooms.len() as u64)).await?;
+    let found = desk.rooms(&part, caller.params.exact("after"), PAGE).await?;
+    caller.record(Event::new(Action::ViewRoom, target).because(reason).of(found.rooms.len() as u64)).await?;
     let links = links(caller, &store);
     let entry = |room: &Room| Entry {
         name: text::jid(&room.name),
@@ -84,7 +92,12 @@ async fn make_list(caller: &Caller) -> Result<Response, Trouble> {
     page(&RoomsPage {
         frame: caller.frame(Place::Rooms, "Rooms"),
         rooms: found.rooms.iter().map(entry).collect(),
-        next: found.next.map(|next| link("/rooms", &[("store", &links.store), ("after", &next)])),
+        store: links.store.clone(),
+        reason: links.reason.clone(),
+        part: part.clone(),
+        next: found
+            .next
+            .map(|next| link("/rooms", &[("store", &links.store), ("part", &part), ("after", &next), ("reason", &links.reason)])),
     })
 }
 
@@ -98,6 +111,7 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     let (store, jid) = (store(caller), Address::parse(&caller.params.text("name")).bare);
     let target = json!({ "store": store, "room": jid });
     caller.require(Permission::ViewContent, Action::ViewRoom, target.clone()).await?;
+    let reason = caller.reason()?;
     let desk = Desk::open(&caller.app, caller.viewer(), &store).await?;
     if jid.is_empty() || jid.contains(' ') || !desk.sees_conversation(&jid).await? {
         return Err(caller.missing(Action::ViewRoom, target, "There is no such room.").await);
@@ -105,15 +119,17 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     let from = caller.clock.read("From", caller.params.get("from"), false)?;
     let to = caller.clock.read("To", caller.params.get("to"), true)?;
     let stays = desk.stays(&jid, from, to).await?;
-    caller.record(Event::new(Action::ViewRoom, target).of(stays.len() as u64)).await?;
+    caller.record(Event::new(Action::ViewRoom, target).because(reason).of(stays.len() as u64)).await?;
     let links = links(caller, &store);
     let name = text::jid(&jid);
     page(&RoomPage {
         frame: caller.frame(Place::Rooms, format!("Who was in {name}")),
         conversation: links.conversation(&jid, None),
+        reason: links.reason,
         store: links.store,
         from: caller.params.text("from"),
         to: caller.params.text("to"),
+        asked: caller.asked(&[("from", "From"), ("to", "To"), ("reason", "Reason")]),
         is_cut: stays.len() >= crate::retrieve::MAX_STAYS,
         occupants: stays.iter().map(|stay| occupant(caller, stay)).collect(),
         name,

@@ -28,7 +28,7 @@ fn about(role: Role) -> &'static str {
     match role {
         Role::Operator => "keeps the archive running; never sees what people wrote",
         Role::Reviewer => "reads messages within the scope below",
-        Role::Officer => "reads, exports and holds all messages",
+        Role::Officer => "reads and exports all messages",
         Role::Auditor => "reads the audit trail and verifies the archive; never sees what people wrote",
         Role::Administrator => "sees to accounts, tokens and groups; never sees what people wrote",
     }

@@ -5,9 +5,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::Value;
 
-use super::caller::Caller;
+use super::caller::{Caller, REASON_WANTED};
 use super::clock::Shown;
 use super::desk::{Desk, knows};
+use super::exports;
 use super::find::{self, Asked, Hits};
 use super::frame::{Frame, Place, page};
 use super::params::Params;
@@ -89,6 +90,8 @@ struct SearchPage {
     export: Option<String>,
     /// How many there are on all pages.
     count: Option<String>,
+    /// What was asked for, for paper, where forms are left out.
+    asked: Vec<(String, String)>,
     /// How many of the newest were put in order, where more fit.
     ranked: Option<usize>,
 }
@@ -146,6 +149,7 @@ pub(super) fn links(caller: &Caller, store: &str) -> Links {
         store: if several { store.to_owned() } else { String::new() },
         marked,
         is_substring: is_substring.map(str::to_owned).unwrap_or_default(),
+        reason: caller.params.text("reason"),
     }
 }
 
@@ -174,6 +178,7 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         export: None,
         count: None,
         ranked: None,
+        asked: exports::conditions(&target),
     };
     let known = match asked {
         Ok(asked) => knows(&caller.app, &store, &asked.query).await.map(|()| asked),
@@ -189,9 +194,19 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         }
         Err(other) => return Err(other),
     };
+    shown.asked.extend(caller.asked(&[("order", "Order"), ("reason", "Reason")]));
     if !is_asked {
         return page(&shown);
     }
+    let reason = match caller.reason() {
+        Ok(reason) => reason,
+        Err(_asks_for_one) => {
+            (shown.mistake, shown.is_asked, shown.form.has_more) = (Some(REASON_WANTED.to_owned()), false, true);
+            let mut answer = page(&shown)?;
+            *answer.status_mut() = StatusCode::BAD_REQUEST;
+            return Ok(answer);
+        }
+    };
     let found = desk.search(&query).await?;
     if query.after.is_none() {
         let count = desk.count(&query).await?;
@@ -200,7 +215,6 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     }
     let changes = desk.changes(&found.messages).await?;
     shown.ranked = found.is_cut.then_some(MAX_RANKED);
-    let reason = caller.params.get("reason").map(str::to_owned);
     caller.record(Event::new(Action::Search, target).because(reason).of(found.messages.len() as u64)).await?;
     let links = links(caller, &store);
     shown.hits = found.messages.iter().map(|message| hit(caller, &links, &hits, message, &changes)).collect();

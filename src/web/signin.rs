@@ -2,10 +2,12 @@
 //!
 //! Who tries is told nothing but that it was wrong ([`SignInError`]); the number of tries is the business of `access`.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::extract::FromRequest;
 use axum::extract::{Request, State};
-use axum::http::header::SET_COOKIE;
+use axum::http::header::{RETRY_AFTER, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret, SecretString};
@@ -69,6 +71,12 @@ fn with_cookie(mut response: Response, cookie: &str) -> Result<Response, Trouble
     Ok(response)
 }
 
+/// Tells programs as well when to try again.
+fn later(mut response: Response, retry_after: Duration) -> Response {
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs().max(1)));
+    response
+}
+
 fn answer(result: Result<Response, Trouble>) -> Response {
     result.unwrap_or_else(IntoResponse::into_response)
 }
@@ -124,7 +132,7 @@ async fn make(stranger: Stranger) -> Result<Response, Trouble> {
         ),
         Err(SignInError::TooMany { retry_after }) => {
             let said = format!("Too many attempts from here: try again in {} s.", retry_after.as_secs().max(1));
-            retry(said, pending, StatusCode::TOO_MANY_REQUESTS)
+            Ok(later(retry(said, pending, StatusCode::TOO_MANY_REQUESTS)?, retry_after))
         }
         Err(SignInError::Stale(said) | SignInError::Away(said)) => retry(said, None, StatusCode::FORBIDDEN),
         Err(SignInError::Access(error)) => Err(error.into()),
@@ -182,7 +190,11 @@ fn refused(app: &App, error: SignInError) -> Response {
     let (said, status) = match error {
         SignInError::Access(error) => return Trouble::from(error).into_response(),
         SignInError::Refused => ("The company’s log-in vouches for nobody who has an account here.".to_owned(), StatusCode::FORBIDDEN),
-        SignInError::TooMany { .. } => ("Too many attempts from here: try again later.".to_owned(), StatusCode::TOO_MANY_REQUESTS),
+        SignInError::TooMany { retry_after } => {
+            let said = format!("Too many attempts from here: try again in {} s.", retry_after.as_secs().max(1));
+            let page = form(app, SignInPage { mistake: Some(said), ..blank(String::new()) }, StatusCode::TOO_MANY_REQUESTS);
+            return answer(page.map(|response| later(response, retry_after)));
+        }
         SignInError::Stale(said) => (said, StatusCode::FORBIDDEN),
         SignInError::Away(_in_the_log) => (AWAY.to_owned(), StatusCode::SERVICE_UNAVAILABLE),
     };

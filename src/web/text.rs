@@ -181,6 +181,13 @@ pub(super) fn whole(text: &str) -> String {
     visible(text.chars(), false)
 }
 
+/// A text of the archiver's own without the addresses of people in it: for those who keep the archive running and may not know who writes.
+pub(super) fn without_people(text: &str) -> String {
+    let is_address = |word: &str| word.split_once('@').is_some_and(|(one, other)| !one.is_empty() && !other.is_empty());
+    let shown = |word: &str| if is_address(word.trim_matches(|c: char| c.is_ascii_punctuation())) { "(somebody)" } else { word }.to_owned();
+    text.split(' ').map(shown).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,6 +24,13 @@ pub(super) enum Trouble {
     NoToken,
     /// The password must be changed first.
     PasswordFirst,
+    /// Nothing is shown without a reason; what was asked for, to ask it again with one.
+    ReasonWanted {
+        /// The page.
+        path: String,
+        /// What it was asked with.
+        fields: Vec<(String, String)>,
+    },
     /// It is not allowed.
     Denied(Denied),
     /// The form was not made for this session.
@@ -113,6 +120,13 @@ impl Trouble {
                 &format!("Your account may not {}.", denied.permission.word()),
                 "If your work asks for it, ask an administrator of this archive for the role. That you asked is in the audit trail.",
             ),
+            Self::ReasonWanted { .. } => told(
+                StatusCode::BAD_REQUEST,
+                "reason-wanted",
+                "Why do you want to see this?",
+                super::caller::REASON_WANTED,
+                "Give a reason and try again.",
+            ),
             Self::Forged => told(
                 StatusCode::FORBIDDEN,
                 "forged",
@@ -200,7 +214,11 @@ impl Trouble {
         let told = self.told();
         let reference = self.log();
         let status = told.status;
-        let page = TroublePage { frame: frame.titled(told.title), told, reference };
+        let ask = match &self {
+            Self::ReasonWanted { path, fields } => Some((path.clone(), fields.clone())),
+            _ => None,
+        };
+        let page = TroublePage { frame: frame.titled(told.title), told, reference, ask };
         match page.render() {
             Ok(html) => self.finish((status, [(CONTENT_TYPE, super::frame::HTML)], html).into_response()),
             Err(_no_page) => status.into_response(),
@@ -245,4 +263,6 @@ struct TroublePage {
     frame: Frame,
     told: Told,
     reference: Option<String>,
+    /// A page with what it was asked with, to which only the reason is wanting.
+    ask: Option<(String, Vec<(String, String)>)>,
 }

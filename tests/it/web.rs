@@ -3,8 +3,11 @@
 mod api;
 mod content;
 mod exports;
+mod factor;
 mod find;
 mod forms;
 mod matrix;
+mod scopes;
+mod sights;
 mod site;
 mod walk;

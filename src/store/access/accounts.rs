@@ -5,9 +5,12 @@ use diesel::dsl::max;
 use diesel::prelude::*;
 
 use super::rows::{AccountRow, GroupRow};
-use crate::store::schema::{account_codes, accounts, people_groups};
+use crate::store::schema::{account_codes, accounts, people_groups, settings};
 use crate::store::statement::run;
 use crate::store::{Connection, StoreError};
+
+/// The name of the mark in the table `settings`.
+const KEY_MARK: &str = "access-key";
 
 fn told<T>(outcome: QueryResult<T>) -> Result<T, StoreError> {
     outcome.map_err(|error| StoreError::of(&error))
@@ -48,6 +51,37 @@ pub async fn get(connection: &mut Connection, id: i64) -> Result<Option<AccountR
 pub async fn of_subject(connection: &mut Connection, issuer: &str, subject: &str) -> Result<Option<AccountRow>, StoreError> {
     let wanted = accounts::oidc_issuer.eq(issuer).and(accounts::oidc_subject.eq(subject));
     found(run!(connection, first, accounts::table.filter(wanted)))
+}
+
+/// The sealed second factor of any account, with the account's number.
+///
+/// # Errors
+/// As [`all`].
+pub async fn any_sealed(connection: &mut Connection) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+    let query = accounts::table.filter(accounts::totp_secret.is_not_null()).select((accounts::id, accounts::totp_secret.assume_not_null()));
+    found(run!(connection, first, query))
+}
+
+/// The mark of the key that secrets are sealed with.
+///
+/// # Errors
+/// As [`all`].
+pub async fn key_mark(connection: &mut Connection) -> Result<Option<Vec<u8>>, StoreError> {
+    found(run!(connection, first, settings::table.filter(settings::name.eq(KEY_MARK)).select(settings::value)))
+}
+
+/// Sets it. Only within [`super::changing`].
+///
+/// # Errors
+/// When the database can't be written.
+pub async fn set_key_mark(connection: &mut Connection, mark: &[u8]) -> Result<(), StoreError> {
+    let changed =
+        told(run!(connection, execute, diesel::update(settings::table.filter(settings::name.eq(KEY_MARK))).set(settings::value.eq(mark))))?;
+    if changed > 0 {
+        return Ok(());
+    }
+    let row = (settings::name.eq(KEY_MARK), settings::value.eq(mark));
+    told(run!(connection, execute, diesel::insert_into(settings::table).values(row))).map(drop)
 }
 
 /// Adds an account under the next number, which is returned.

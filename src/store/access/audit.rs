@@ -1,6 +1,6 @@
 //! The audit trail: rows are added and read.
 
-use diesel::dsl::max;
+use diesel::dsl::{count_star, max};
 use diesel::prelude::*;
 
 use super::rows::EntryRow;
@@ -60,9 +60,51 @@ fn pattern(text: &str) -> String {
     format!("%{escaped}%")
 }
 
+/// The patterns for a target, which is JSON, and for a reason, which is a text.
+struct Patterns {
+    target: String,
+    reason: String,
+}
+
+impl Patterns {
+    fn of(text: &str) -> Self {
+        let quoted = serde_json::Value::from(text).to_string();
+        let within = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+        Self { target: pattern(within), reason: pattern(text) }
+    }
+
+    /// The same in small letters, where it is not the database that makes them.
+    fn folded(self) -> Self {
+        Self { target: self.target.to_lowercase(), reason: self.reason.to_lowercase() }
+    }
+}
+
+mod folding {
+    diesel::define_sql_function! {
+        /// The text in small letters of any script; made known by [`super::teach`].
+        fn folded(text: diesel::sql_types::Nullable<diesel::sql_types::Text>) -> diesel::sql_types::Nullable<diesel::sql_types::Text>;
+    }
+}
+
+/// Teaches a connection to SQLite, which knows the small letters of ASCII alone, those of all scripts.
+///
+/// # Errors
+/// When SQLite refuses.
+pub(crate) fn teach(connection: &mut diesel::SqliteConnection) -> QueryResult<()> {
+    folding::folded_utils::register_impl(connection, |text: Option<String>| text.map(|text| text.to_lowercase()))
+}
+
+/// Servers know the small letters of their own collation, so both sides are left to them.
+macro_rules! holds {
+    ($patterns:ident) => {{
+        let in_target = lower(audit::target).like(lower($patterns.target)).escape('!');
+        in_target.nullable().or(lower_or_null(audit::reason).like(lower_or_null($patterns.reason)).escape('!'))
+    }};
+}
+
 /// Builds the query for one database, whose type stands in every box.
 macro_rules! page {
-    ($backend:ty, $wanted:expr, $pattern:expr) => {{
+    ($backend:ty, $wanted:expr, $patterns:ident, $matches:expr) => {{
         let wanted = $wanted;
         let mut query = audit::table.filter(audit::at.ge(wanted.from).and(audit::at.lt(wanted.to))).into_boxed::<$backend>();
         if let Some(actor) = &wanted.actor {
@@ -77,11 +119,8 @@ macro_rules! page {
         if let Some(address) = &wanted.address {
             query = query.filter(audit::address.eq(address));
         }
-        if let Some(pattern) = &$pattern {
-            // Databases differ in which letters they know the small ones of, so both sides are left to them.
-            let in_target = lower(audit::target).like(lower(pattern)).escape('!');
-            let in_reason = lower_or_null(audit::reason).like(lower_or_null(pattern)).escape('!');
-            query = query.filter(in_target.nullable().or(in_reason));
+        if let Some($patterns) = wanted.text.as_deref().map(Patterns::of) {
+            query = query.filter($matches);
         }
         query = match (wanted.after, wanted.oldest_first) {
             (Some(after), true) => query.filter(audit::id.gt(after)),
@@ -98,13 +137,33 @@ macro_rules! page {
 /// # Errors
 /// When the database can't be read.
 pub async fn page(connection: &mut Connection, wanted: &Wanted) -> Result<Vec<EntryRow>, StoreError> {
-    let pattern = wanted.text.as_deref().map(pattern);
     let rows: QueryResult<Vec<EntryRow>> = match connection {
-        Connection::Sqlite(inner) => diesel::RunQueryDsl::load(page!(diesel::sqlite::Sqlite, wanted, pattern), inner),
-        Connection::Postgres(inner) => diesel_async::RunQueryDsl::load(page!(diesel::pg::Pg, wanted, pattern), inner).await,
-        Connection::Mysql(inner) => diesel_async::RunQueryDsl::load(page!(diesel::mysql::Mysql, wanted, pattern), inner).await,
+        Connection::Sqlite(inner) => {
+            teach(inner).map_err(|error| StoreError::of(&error))?;
+            let query = page!(diesel::sqlite::Sqlite, wanted, patterns, {
+                let patterns = patterns.folded();
+                let in_target = folding::folded(audit::target.nullable()).like(patterns.target).escape('!');
+                in_target.or(folding::folded(audit::reason).like(patterns.reason).escape('!'))
+            });
+            diesel::RunQueryDsl::load(query, inner)
+        }
+        Connection::Postgres(inner) => {
+            diesel_async::RunQueryDsl::load(page!(diesel::pg::Pg, wanted, patterns, holds!(patterns)), inner).await
+        }
+        Connection::Mysql(inner) => {
+            diesel_async::RunQueryDsl::load(page!(diesel::mysql::Mysql, wanted, patterns, holds!(patterns)), inner).await
+        }
     };
     rows.map_err(|error| StoreError::of(&error))
+}
+
+/// How many rows there are, and the number of the last one.
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn extent(connection: &mut Connection) -> Result<(i64, i64), StoreError> {
+    let found: QueryResult<(i64, Option<i64>)> = run!(connection, first, audit::table.select((count_star(), max(audit::id))));
+    found.map(|(rows, last)| (rows, last.unwrap_or(0))).map_err(|error| StoreError::of(&error))
 }
 
 /// Whether the database itself refuses to change a row. Changes nothing either way. Not within a transaction: PostgreSQL would spoil it.

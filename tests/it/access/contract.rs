@@ -7,10 +7,11 @@ use serde_json::json;
 use totp_rs::{Builder, Secret};
 
 use xmpp_archiver::access::{
-    AccessError, AccountChange, Action, AuditFilter, Event, NewAccount, NewToken, Outcome, Permission, Reach, Role, Roles, Scope, SignIn,
-    SignInError, Viewer,
+    Access, AccessError, AccountChange, Action, AuditFilter, Event, NewAccount, NewToken, Outcome, Permission, Reach, Role, Roles, Scope,
+    SignIn, SignInError, Viewer,
 };
 use xmpp_archiver::alarm::Name;
+use xmpp_archiver::store::Backend;
 use xmpp_archiver::time::SECOND;
 
 use super::stage::{PASSWORD, Stage, address, attempt, on_each};
@@ -205,6 +206,35 @@ fn sessions_end() {
     });
 }
 
+/// Whoever seals with another key than the console has is told, before anything is sealed.
+#[test]
+fn a_store_has_one_key_wherever_somebody_works() {
+    on_each(async |stage| {
+        stage.account("ann", &[Role::Officer]).await;
+        let refused = async |elsewhere: &Access| match elsewhere.set_totp(&stage.console, "ann").await {
+            Err(AccessError::Broken(said)) => said,
+            other => panic!("{other:?}"),
+        };
+        let elsewhere = stage.elsewhere("none");
+        let said = refused(&elsewhere).await;
+        assert!(said.contains("no key file") && said.contains("/none/access.key"), "{said}");
+        assert!(!stage.key_file("none").exists(), "none is made");
+        // As long as nothing is sealed, the key of the console is the one.
+        let other = stage.elsewhere("other");
+        std::fs::create_dir(stage.key_file("other").parent().unwrap()).unwrap();
+        other.ready().await.unwrap();
+        let said = refused(&stage.another()).await;
+        assert!(said.contains("is not the one that belongs to this store"), "{said}");
+        other.set_totp(&stage.console, "ann").await.unwrap();
+        assert!(matches!(stage.another().ready().await, Err(AccessError::Broken(said)) if said.contains("is not the one")));
+        std::fs::remove_file(stage.key_file("other")).unwrap();
+        let lost = stage.elsewhere("other");
+        assert!(matches!(lost.ready().await, Err(AccessError::Broken(said)) if said.contains("put it back from its copy")));
+        lost.change_account(&stage.console, "ann", AccountChange::NoTotp, None).await.unwrap();
+        lost.ready().await.unwrap();
+    });
+}
+
 fn code(base32: &SecretString, stage: &Stage) -> String {
     let key = Secret::try_from_base32(base32.expose_secret()).expect("base32");
     let generator = Builder::new().with_secret(key).build().expect("a generator");
@@ -349,8 +379,12 @@ fn the_trail_is_searched_by_those_who_may() {
     on_each(async |stage| {
         stage.account("aud", &[Role::Auditor]).await;
         let aud = stage.viewer("aud").await;
-        let target = json!({ "text": ["100% Überzeugt", "a_b!"] });
-        stage.access.record(&stage.console, Event::new(Action::Search, target).of(3).because(Some("Case 7".to_owned()))).await.unwrap();
+        let target = json!({ "text": ["100% Überzeugt", "a_b!", "the year \"end\\"] });
+        stage
+            .access
+            .record(&stage.console, Event::new(Action::Search, target).of(3).because(Some("Case 7, the GRÖNLAND of ДОГОВОР".to_owned())))
+            .await
+            .unwrap();
         stage.wait(10);
         let revealed = stage.access.reveal(&aud, Event::new(Action::Verify, json!({})), 42).await.unwrap();
         assert_eq!(revealed, 42);
@@ -368,8 +402,17 @@ fn the_trail_is_searched_by_those_who_may() {
             ("case 7", true),
             ("Überzeugt", true),
             ("case 8", false),
+            ("year \"end", true),
+            ("\"end\\", true),
+            ("year end", false),
+            ("YEAR \"END", true),
         ] {
             assert_eq!(!found(text(wanted)).await.is_empty(), is_there, "{wanted}");
+        }
+        // Of other scripts, PostgreSQL knows the small letters as far as its locale does.
+        let knows = !matches!(stage.store.endpoint().backend, Backend::Postgres(_));
+        for wanted in ["grönland", "договор", "ÜBERZEUGT"] {
+            assert!(!knows || !found(text(wanted)).await.is_empty(), "{wanted}");
         }
         assert_eq!(found(AuditFilter { actor: Some("aud".to_owned()), ..AuditFilter::default() }).await, ["verify", "sign-in"]);
         assert_eq!(found(AuditFilter { from: Some(stage.now()), ..AuditFilter::default() }).await, ["verify"]);

@@ -1,6 +1,7 @@
 //! Accounts in a store of a test's own, with a clock that the test sets.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -52,6 +53,17 @@ impl Stage {
     /// The same store, as another process has it.
     pub(super) fn another(&self) -> Access {
         Access::open(settings(&self.store, &self.directory, &self.clock, &self.alarms, None)).expect("access")
+    }
+
+    /// The same store, as somebody has it who works in another directory.
+    pub(super) fn elsewhere(&self, directory: &str) -> Access {
+        let own = settings(&self.store, &self.directory, &self.clock, &self.alarms, None);
+        Access::open(Settings { key_file: self.key_file(directory), ..own }).expect("access")
+    }
+
+    /// Where the key is in another directory.
+    pub(super) fn key_file(&self, directory: &str) -> PathBuf {
+        self.directory.path().join(directory).join("access.key")
     }
 
     pub(super) fn now(&self) -> Micros {

@@ -92,6 +92,17 @@ impl Browser {
     pub(crate) fn visit(&mut self, url: &str) -> Visit {
         self.events.clear();
         self.command("Page.navigate", &json!({ "url": url }));
+        self.loaded()
+    }
+
+    /// Does something in the page that leads to another one, and waits until that is there.
+    pub(crate) fn go(&mut self, expression: &str) -> Visit {
+        self.events.clear();
+        self.command("Runtime.evaluate", &json!({ "expression": expression }));
+        self.loaded()
+    }
+
+    fn loaded(&mut self) -> Visit {
         while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
             let event = self.read();
             self.events.push(event);

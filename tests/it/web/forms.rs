@@ -12,39 +12,74 @@ use crate::support::played::Played;
 use crate::support::process::{Directory, free_port, wait_for};
 use crate::support::tls::Authority;
 
-const FORMS: [&str; 10] = [
-    "/sign-out",
-    "/gaps/1/close",
-    "/accounts/new",
-    "/accounts/one",
-    "/accounts/group",
-    "/account/zone",
-    "/account/password",
-    "/account/totp",
-    "/account/sessions",
-    "/account/tokens",
-];
+/// Every form that the router takes of somebody who is signed in. The one of the sign-in has a token of its own, and a test of its own.
+fn forms() -> Vec<String> {
+    let posts = xmpp_archiver::web::routes().into_iter().filter(|(method, path)| *method != "GET" && !path.starts_with("/api/"));
+    posts.map(|(_, path)| path.replace("{id}", "1")).filter(|path| path != "/sign-in").collect()
+}
+
+fn trail(site: &Site) -> Vec<String> {
+    let filter = AuditFilter { limit: 1_000, ..AuditFilter::default() };
+    let rows = site.runtime.block_on(site.access.audit(&Viewer::console("tester"), &filter)).expect("the audit trail");
+    rows.into_iter().map(|row| row.action).filter(|action| action != "view-audit").collect()
+}
 
 #[test]
 fn a_form_without_the_sessions_own_token_changes_nothing() {
     let site = Site::new();
-    let (administrator, officer) = (site.sign_in("administrator"), site.sign_in("officer"));
-    let (own, of_another) = (site.get("/account", &administrator).csrf(), site.get("/account", &officer).csrf());
-    for path in FORMS {
-        for fields in [vec![], vec![("csrf", "")], vec![("csrf", "AAAA")], vec![("csrf", of_another.as_str())]] {
-            let answer = site.post(path, &administrator, &fields);
-            assert_eq!(answer.status, 403, "{path} {fields:?}");
-            assert!(answer.body.contains("not valid any more"), "{path}");
+    let (officer, operator) = (site.sign_in("officer"), site.sign_in("operator"));
+    let of_another = site.get("/account", &operator).csrf();
+    for role in ["administrator", "officer", "operator"] {
+        let visitor = if role == "officer" { officer.clone() } else { site.sign_in(role) };
+        let own = site.get("/account", &visitor).csrf();
+        let before = trail(&site);
+        for path in forms() {
+            for fields in [vec![], vec![("csrf", "")], vec![("csrf", "AAAA")], vec![("csrf", of_another.as_str())]] {
+                let answer = site.post(&path, &visitor, &fields);
+                assert_eq!(answer.status, 403, "{role} {path} {fields:?}");
+                assert!(answer.body.contains("not valid any more"), "{role} {path}");
+            }
+            let headers = |more: &str| format!("Cookie: session={}\r\n{more}\r\n", visitor.cookies["session"]);
+            for origin in ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
+                let answer = site.ask("POST", &path, &headers(origin), &format!("csrf={own}"));
+                assert_eq!(answer.status, 403, "{role} {path} {origin}");
+            }
         }
-        let headers = |more: &str| format!("Cookie: session={}\r\n{more}\r\n", administrator.cookies["session"]);
-        for origin in ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site"] {
-            let answer = site.ask("POST", path, &headers(origin), &format!("csrf={own}"));
-            assert_eq!(answer.status, 403, "{path} {origin}");
-        }
+        assert_eq!(trail(&site), before, "{role}: nothing was done, and nothing is told of");
+        assert_eq!(site.get("/account", &visitor).status, 200, "the session goes on");
     }
-    assert_eq!(site.get("/account", &administrator).status, 200, "the session goes on");
-    let answer = site.post("/account/zone", &administrator, &[("csrf", &own), ("zone", "Europe/Berlin")]);
+    assert!(forms().len() > 13, "{:?}", forms());
+    let own = site.get("/account", &officer).csrf();
+    let answer = site.post("/account/zone", &officer, &[("csrf", &own), ("zone", "Europe/Berlin")]);
     assert_eq!((answer.status, answer.cookie("zone")), (303, Some("Europe/Berlin")));
+}
+
+/// No page elsewhere can make a browser ask the API: it knows no cookies, whatever the method.
+#[test]
+fn the_api_takes_no_session() {
+    let site = Site::new();
+    let officer = site.sign_in("officer");
+    let headers = format!("Cookie: session={}\r\nOrigin: http://{}\r\n", officer.cookies["session"], site.address);
+    let csrf = site.get("/account", &officer).csrf();
+    let calls = xmpp_archiver::web::routes().into_iter().filter(|(_, path)| path.starts_with("/api/") && !path.ends_with("/openapi.json"));
+    for (method, path) in calls {
+        let answer = site.ask(method, &path.replace("{id}", "1"), &headers, &format!("csrf={csrf}&reason=x"));
+        assert_eq!(answer.status, 401, "{method} {path}");
+    }
+}
+
+#[test]
+fn whoever_guesses_is_told_when_to_come_back() {
+    let site = Site::new();
+    let page = site.get("/sign-in", &Visitor::default());
+    let mut visitor = Visitor::default();
+    visitor.keep(&page, "form");
+    let token = page.csrf();
+    let guess = || site.post("/sign-in", &visitor, &[("csrf", &token), ("name", "nobody"), ("password", "wrong")]);
+    let refused = (0..30).map(|_| guess()).find(|answer| answer.status != 403).expect("it ends");
+    let seconds: u64 = refused.header("retry-after").parse().expect("a number of seconds");
+    assert_eq!(refused.status, 429);
+    assert!((1..=30).contains(&seconds) && refused.body.contains(&format!("in {seconds} s")), "{seconds}: {}", refused.body);
 }
 
 #[test]

@@ -10,14 +10,15 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use xmpp_archiver::access::{Access, NewAccount, NewToken, Role, Roles, Scope, Settings, Viewer};
+use xmpp_archiver::access::{Access, NewAccount, NewToken, Role, Roles, Settings, Viewer};
 use xmpp_archiver::alarm::Alarms;
 use xmpp_archiver::config::Config;
 use xmpp_archiver::demo::corpus::draft::Draft;
 use xmpp_archiver::demo::corpus::stage::Stage;
-use xmpp_archiver::demo::corpus::{COMPONENT, Corpus, HOST, ROOMS};
+use xmpp_archiver::demo::corpus::{COMPONENT, Corpus, HOST, Kind, ROOMS};
 use xmpp_archiver::time::{SECOND, now};
 
+use super::scopes;
 use crate::support::archiver::{Archiver, StoreKind};
 use crate::support::played::Played;
 use crate::support::process::PATIENCE;
@@ -94,11 +95,16 @@ pub(super) struct Visitor {
 
 impl Site {
     pub(super) fn new() -> Site {
+        Self::with("")
+    }
+
+    /// With more in the settings of the console.
+    pub(super) fn with(more: &str) -> Site {
         let mut node = Played::new("node", COMPONENT, HOST, ROOMS, "ejabberd");
         let mut archiver = Archiver::for_played(StoreKind::Sqlite, "", &[&node]);
         let key = archiver.spool().with_file_name("access.key");
         let exports = archiver.spool().with_file_name("exports");
-        let web = format!("\n[web]\nlisten = '127.0.0.1:0'\nkey_file = '{}'\nexports = '{}'\n", key.display(), exports.display());
+        let web = format!("\n[web]\nlisten = '127.0.0.1:0'\nkey_file = '{}'\nexports = '{}'\n{more}", key.display(), exports.display());
         archiver.set_settings(&format!("{}{web}", archiver.settings()));
         archiver.must(&["migrate", "up"]);
         archiver.start();
@@ -112,7 +118,7 @@ impl Site {
         let runtime = Runtime::new().expect("a runtime");
         let config = Config::load(Some(&archiver.spool().with_file_name("archiver.toml"))).expect("a configuration");
         let access = Access::open(Settings::from_config(&config, Alarms::default()).expect("settings")).expect("access");
-        runtime.block_on(people(&access));
+        runtime.block_on(people(&access, &messages));
         let (stop, stopped) = watch::channel(false);
         let (ready, open) = oneshot::channel();
         let served = runtime.spawn(async move {
@@ -153,7 +159,7 @@ impl Site {
         let _cut_off = socket.write_all(request.as_bytes());
         let mut bytes = Vec::new();
         let _cut_off = socket.read_to_end(&mut bytes);
-        parse(&String::from_utf8(bytes).expect("text"))
+        parse(&bytes)
     }
 
     /// Signs in by the form.
@@ -205,10 +211,7 @@ impl Visitor {
 
 /// Whether the reviewer may see a message, by what the command line says of it.
 pub(super) fn is_within(message: &Value) -> bool {
-    let is = |value: &Value| value == WITHIN;
-    let got = message["deliveries"].as_array().expect("copies").iter().any(|copy| is(&copy["recipient"]));
-    let ends = message["room"].is_null() && message["conversation"].as_str().expect("a name").split(' ').any(|end| end == WITHIN);
-    is(&message["sender"]) || is(&message["recipient"]) || got || ends
+    scopes::holds(&scopes::scope("reviewer", &[]), message)
 }
 
 pub(super) fn form(fields: &[(&str, &str)]) -> String {
@@ -221,22 +224,44 @@ pub(super) fn encoded(text: &str) -> String {
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-fn parse(text: &str) -> Answer {
+fn parse(bytes: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok()).expect("a status");
     let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_lowercase(), value.to_owned())).collect();
-    Answer { status, headers, body: body.to_owned() }
+    let headers: Vec<(String, String)> = headers;
+    let is_chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let body = if is_chunked { whole(bytes.get(head.len() + 4..).unwrap_or_default()) } else { body.to_owned() };
+    Answer { status, headers, body }
 }
 
-async fn people(access: &Access) {
+/// A body that came in chunks (RFC 9112 section 7.1).
+fn whole(mut rest: &[u8]) -> String {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").expect("the size of a chunk");
+        let size = std::str::from_utf8(&rest[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok()).expect("a size");
+        if size == 0 {
+            return String::from_utf8_lossy(&body).into_owned();
+        }
+        body.extend(&rest[end + 2..end + 2 + size]);
+        rest = &rest[end + 2 + size + 2..];
+    }
+}
+
+/// An account of each role, and a reviewer with a scope of each sort.
+async fn people(access: &Access, messages: &[Value]) {
     let console = Viewer::console("tester");
-    for role in Role::ALL {
-        let scope = Scope { who: [WITHIN.to_owned()].into(), ..Scope::default() };
+    let member = [scopes::MEMBER.to_owned()].into();
+    access.set_group(&console, scopes::GROUP, member, None).await.expect("a group");
+    let of_role = Role::ALL.into_iter().map(|role| (role.word(), role));
+    for (name, role) in of_role.chain(scopes::REVIEWERS.into_iter().skip(1).map(|name| (name, Role::Reviewer))) {
         let account = NewAccount {
-            name: role.word().to_owned(),
+            name: name.to_owned(),
+            display_name: if role == Role::Officer { SCRIPT.to_owned() } else { String::new() },
             roles: Roles::of([role]),
-            scope: (role == Role::Reviewer).then_some(scope),
+            scope: (role == Role::Reviewer).then(|| scopes::scope(name, messages)),
             password: Some(SecretString::from(PASSWORD.to_owned())),
             ..NewAccount::default()
         };
@@ -260,6 +285,34 @@ fn hostile() -> Vec<String> {
     stage.joins("anna/desk", "salon", "Anna");
     stage.joins("eve/x", "salon", NICK);
     stage.says_in("eve/x", "salon", SCRIPT);
+    elsewhere_than_in_words(&mut stage);
+    // A room of which Anna knows nothing.
+    stage.arrives("ben/bench", true);
+    stage.joins("eve/x", "attic", "Eve");
+    stage.joins("ben/bench", "attic", "Ben");
+    stage.says_in("ben/bench", "attic", "The ladder is behind the chimney");
     let (lines, _) = stage.finish();
     lines.into_iter().map(|line| line.xml).filter(|xml| !xml.contains("zoe@")).collect()
+}
+
+/// The same in names and addresses of files, reactions, what is taken back, invitations, and the name of a room.
+fn elsewhere_than_in_words(stage: &mut Stage) {
+    let plain = SCRIPT.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;").replace('"', "&quot;");
+    let said = stage.says("eve/x", "anna", "What comes now has a name alert(1)");
+    let oob = format!("<x xmlns='jabber:x:oob'><url>https://evil.example/{plain}</url><desc>{plain}</desc></x>");
+    stage.sends("eve/x", "anna", &Draft::text("https://evil.example/").with(&oob).kind(Kind::File));
+    let shared = format!(
+        "<file-sharing xmlns='urn:xmpp:sfs:0'><file xmlns='urn:xmpp:file:metadata:0'><name>{plain}</name><size>5</size></file><sources>\
+         <url-data xmlns='http://jabber.org/protocol/url-data' target='https://evil.example/{plain}'/></sources></file-sharing>"
+    );
+    stage.sends("eve/x", "anna", &Draft::text("a file").with(&shared).kind(Kind::File));
+    let reactions = format!("<reactions xmlns='urn:xmpp:reactions:0' id='{}'><reaction>{plain}</reaction></reactions>", said.id);
+    stage.sends("eve/x", "anna", &Draft::element(Kind::Reaction, reactions));
+    let retract = format!("<retract xmlns='urn:xmpp:message-retract:1' id='{}'><reason>{plain}</reason></retract>", said.id);
+    stage.sends("eve/x", "anna", &Draft::text(SCRIPT).with(&retract).kind(Kind::Retraction));
+    stage.invites("eve/x", "salon", "anna", &plain, &plain);
+    // XEP-0106 writes characters so that no JID may have; pages write them as people mean them.
+    let room = r"\3cscript\3ealert(1)\3c\2fscript\3e";
+    stage.joins("eve/x", room, "Eve");
+    stage.says_in("eve/x", room, "In a room with a name alert(1)");
 }
