@@ -3,6 +3,8 @@
 //! A desk can't be had without a [`Viewer`] who may, and gives out nothing that is beyond the viewer's reach, whatever is asked. A page that forgets about
 //! scopes shows too little, never too much. That something was read is the page's to record, before it answers.
 
+use std::time::Duration;
+
 use super::app::App;
 use super::trouble::Trouble;
 use crate::access::{Limits, Permission, Reach, Viewer};
@@ -16,6 +18,8 @@ use crate::time::Micros;
 const MAX_ROOMS_SCANNED: usize = 2_000;
 /// The most records that refer to the messages of one page and are told.
 const MAX_AMENDMENTS: usize = 2_000;
+/// How long a page waits for its messages to be counted before their number is estimated.
+const COUNT_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Kinds that do something to an earlier message and are shown with it.
 pub(super) const AMENDMENTS: [i16; 4] = [Kind::Correction as i16, Kind::Retraction as i16, Kind::Moderation as i16, Kind::Reaction as i16];
@@ -81,11 +85,12 @@ impl Desk {
         }
     }
 
-    /// How many messages that may be seen a query finds on all its pages: counted, or an estimate where there are very many.
+    /// How many messages that may be seen a query finds on all its pages: counted, or an estimate where there are very many or counting takes
+    /// long.
     pub(super) async fn count(&self, query: &Query) -> Result<Count, Trouble> {
         match &self.reach {
             Reach::Nothing => Ok(Count { messages: 0, is_exact: true }),
-            Reach::Everything | Reach::Within(_) => Ok(self.archive.count(query, EXACT_COUNT).await?),
+            Reach::Everything | Reach::Within(_) => Ok(self.archive.count_within(query, EXACT_COUNT, COUNT_PATIENCE).await?),
         }
     }
 
