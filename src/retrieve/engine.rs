@@ -389,7 +389,11 @@ impl Archive {
         for slice in self.slices(query, scope).await? {
             loop {
                 let missing = extent.limit + 1 - rows.len();
-                let wanted = if is_vague { missing.max(SCAN_ROWS) } else { missing };
+                let wanted = match extent.until {
+                    Some(_) => SCAN_ROWS,
+                    None if is_vague => missing.max(SCAN_ROWS),
+                    None => missing,
+                };
                 let chunk: Vec<R> = self.pool.load(sql::messages(R::COLUMNS, self.dialect(), scope, slice, after, wanted)).await?;
                 let is_last = chunk.len() < wanted;
                 after = chunk.last().map(Placed::cursor).or(after);
