@@ -365,7 +365,7 @@ fn what_the_provider_calls_itself_must_be_what_is_configured() {
             (slashed.clone(), slashed.clone(), true),
             (slashed.clone(), provider.issuer(), false),
         ] {
-            provider.administrator().change(&called, &new_key("ES256"));
+            provider.administrator().change(&called, &new_key("EdDSA"));
             let stage = staged(&provider, |config| config.issuer = configured.clone()).await;
             match sign_in(&stage, &provider).await {
                 Ok(_) => assert!(fits, "{called} for {configured}"),
