@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openidconnect::core::{
-    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreErrorResponseType, CoreGenderClaim, CoreJweContentEncryptionAlgorithm,
-    CoreJwsSigningAlgorithm, CoreProviderMetadata,
+    CoreAuthenticationFlow, CoreClient, CoreClientAuthMethod, CoreErrorResponseType, CoreGenderClaim, CoreJsonWebKeySet,
+    CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreProviderMetadata,
 };
 use openidconnect::{
     AdditionalClaims, AuthType, AuthorizationCode, ClaimsVerificationError, ClientId, ClientSecret, CsrfToken, EndpointMaybeSet,
@@ -230,6 +232,8 @@ impl Access {
         let issuer = IssuerUrl::new(config.issuer.clone()).map_err(|error| away(&error))?;
         let http = HttpClient::new(config);
         let metadata = CoreProviderMetadata::discover_async(issuer, &http).await.map_err(|error| away(&whole(&error)))?;
+        let keys = with_full_points(metadata.jwks()).map_err(|error| away(&error))?;
+        let metadata = metadata.set_jwks(keys);
         *known = Some((metadata.clone(), now));
         Ok(metadata)
     }
@@ -343,6 +347,30 @@ impl Access {
     }
 }
 
+/// The same keys, with the coordinates of elliptic curves in full length, as RFC 7518 section 6.2.1.2 wants them. Some providers leave the
+/// leading zeros out, which one key of 128 has, and what such a key signed would be refused.
+fn with_full_points(keys: &CoreJsonWebKeySet) -> serde_json::Result<CoreJsonWebKeySet> {
+    let mut keys = serde_json::to_value(keys)?;
+    for key in keys.get_mut("keys").and_then(Value::as_array_mut).into_iter().flatten() {
+        let length = match key.get("crv").and_then(Value::as_str) {
+            Some("P-256") => 32,
+            Some("P-384") => 48,
+            _ => continue,
+        };
+        for name in ["x", "y"] {
+            if let Some(coordinate) = key.get_mut(name)
+                && let Some(bytes) = coordinate.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
+                && bytes.len() < length
+            {
+                let mut full = vec![0; length - bytes.len()];
+                full.extend(bytes);
+                *coordinate = URL_SAFE_NO_PAD.encode(full).into();
+            }
+        }
+    }
+    serde_json::from_value(keys)
+}
+
 fn roles_wrong(roles: Roles) -> Option<String> {
     match roles.check() {
         Err(exclusion) => Some(exclusion.to_string()),
@@ -401,4 +429,31 @@ fn whole(error: &dyn std::error::Error) -> String {
         below = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys that rhonabwy 1.1 wrote, with x or y one byte short, and their points as OpenSSL writes them.
+    #[test]
+    fn coordinates_without_their_leading_zeros_are_filled_up() {
+        let short = json!({ "keys": [
+            { "kty": "EC", "crv": "P-256", "kid": "1",
+              "x": "Q9uQX0tRMGW9fjsf8PMPSII9lo-505hgDIovATOohA", "y": "wpUtgTfFrmWjS66T2KPH9pYwK7A1q4TRKJZEsxNYtyg" },
+            { "kty": "EC", "crv": "P-256", "kid": "2",
+              "x": "SZV9aRJJPbL1UoiaTCvTbzF8eVRfzwkFcPcBqNj-UZw", "y": "sc1-YYe53EBL6Cblzy97Kc7Muk3HlIEvio2ibT2joA" },
+            { "kty": "EC", "crv": "P-384", "kid": "3",
+              "x": "xbhCQjTWTWWM1aGlasK-73FbXN82_qwvWcLi4ri03llSQIODQkUmIwIOeyuYtXg",
+              "y": "sHVaDsTZ8wPz25wVpNa6ups4cZgFXPkH-zKLwYaK7HfuHBi7aMB5JDl-UkXuDHdN" },
+            { "kty": "RSA", "kid": "4", "n": "AQAB", "e": "AQAB", "alg": "RS256", "use": "sig" },
+        ] });
+        let keys: CoreJsonWebKeySet = serde_json::from_value(short.clone()).unwrap();
+        let full = serde_json::to_value(with_full_points(&keys).unwrap()).unwrap();
+        let mut expected = short;
+        expected["keys"][0]["x"] = "AEPbkF9LUTBlvX47H_DzD0iCPZaPudOYYAyKLwEzqIQ".into();
+        expected["keys"][1]["y"] = "ALHNfmGHudxAS-gm5c8veynOzLpNx5SBL4qNom09o6A".into();
+        expected["keys"][2]["x"] = "AMW4QkI01k1ljNWhpWrCvu9xW1zfNv6sL1nC4uK4tN5ZUkCDg0JFJiMCDnsrmLV4".into();
+        assert_eq!(full, expected);
+    }
 }

@@ -20,9 +20,16 @@ const ADMINISTRATOR: (&str, &str) = ("admin", "password");
 pub(crate) const PASSWORD: &str = "ann & bob's words";
 /// What the archive is called there.
 pub(crate) const CLIENT: &str = "xmpp-archiver";
-/// Ways to sign that it has, with what it calls the type of key. (Of a key for ES384 it publishes that it is one for ES512, and
-/// one sign-in of some eighty by ES256 is refused here, which is not understood yet: the provider of `provider.rs` covers ES.)
-pub(crate) const SIGNATURES: [(&str, &str); 4] = [("RS256", "rsa"), ("RS512", "rsa"), ("PS256", "rsa-pss"), ("EdDSA", "eddsa")];
+/// Ways to sign that it has, with what it calls the type of key. (Of a key for ES384 it publishes that it is one for ES512.)
+pub(crate) const SIGNATURES: [(&str, &str); 5] =
+    [("RS256", "rsa"), ("RS512", "rsa"), ("PS256", "rsa-pss"), ("ES256", "ecdsa"), ("EdDSA", "eddsa")];
+/// A key for ES256 of whose x the first byte is zero, which it leaves out of what it publishes.
+pub(crate) const KEY_WITH_A_ZERO: &str = "-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgTLz7S+I4PfTJvWN4
+HtMjhiB8utdcdy0dElUEFVH4QPehRANCAAQAQ9uQX0tRMGW9fjsf8PMPSII9lo+5
+05hgDIovATOohMKVLYE3xa5lo0uuk9ijx/aWMCuwNauE0SiWRLMTWLco
+-----END PRIVATE KEY-----
+";
 
 pub(crate) struct Glewlwyd {
     process: Option<Process>,
@@ -182,19 +189,27 @@ impl Administrator<'_> {
 
 /// What tokens are signed with: the name of the way, and a key of `openssl`.
 pub(crate) fn new_key(way: &str) -> Value {
-    let (_, kind) = SIGNATURES.iter().find(|(name, _)| *name == way).expect("a way to sign");
     let mut openssl = Command::new("openssl");
     openssl.arg("genpkey");
-    match *kind {
+    match kind_of(way) {
         "rsa" | "rsa-pss" => openssl.args(["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]),
+        "ecdsa" => openssl.args(["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
         _ => openssl.args(["-algorithm", "ED25519"]),
     };
-    let private = run(openssl);
+    key_of(way, &run(openssl))
+}
+
+/// What its administrator enters for this private key.
+pub(crate) fn key_of(way: &str, private: &str) -> Value {
     let directory = Directory::new(None);
     let mut public = Command::new("openssl");
-    public.args(["pkey", "-pubout", "-in"]).arg(directory.write("key.pem", &private));
+    public.args(["pkey", "-pubout", "-in"]).arg(directory.write("key.pem", private));
     let size = way.get(2..).filter(|size| size.parse::<u32>().is_ok()).unwrap_or("256");
-    json!({ "jwt-type": kind, "jwt-key-size": size, "key": private, "cert": run(public) })
+    json!({ "jwt-type": kind_of(way), "jwt-key-size": size, "key": private, "cert": run(public) })
+}
+
+fn kind_of(way: &str) -> &'static str {
+    SIGNATURES.iter().find(|(name, _)| *name == way).expect("a way to sign").1
 }
 
 fn parameters(issuer: &str, key: &Value) -> Value {
