@@ -57,6 +57,9 @@ enum Action {
         url: String,
         #[arg(long)]
         messages: i64,
+        /// Ask for parts of words, and nothing else.
+        #[arg(long)]
+        parts: bool,
     },
 }
 
@@ -367,6 +370,11 @@ fn words(text: &str) -> Query {
     Query { words: text.parse().ok(), limit: 50, order: Order::Descending, ..Query::default() }
 }
 
+/// A text anywhere, also within words, which no index of words helps to find.
+fn part(text: &str) -> Query {
+    Query { text: vec![text.to_owned()], limit: 50, order: Order::Descending, ..Query::default() }
+}
+
 fn of_person(rank: usize) -> People {
     People { side: Side::Any, any: vec![Pattern::Jid(person(rank))] }
 }
@@ -421,7 +429,15 @@ fn kinds() -> Vec<(&'static str, Ask)> {
     ]
 }
 
-async fn measure(url: &str, messages: i64) -> Result<(), Box<dyn Error>> {
+/// What only trigrams help with: without them all messages are read.
+fn parts() -> Vec<(&'static str, Ask)> {
+    vec![
+        kind("a part of a rare word", |n, _| part(&word(30_000 + n * 800)[1..])),
+        kind("a part of no word", |n, _| part(&format!("qqq{n}"))),
+    ]
+}
+
+async fn measure(url: &str, messages: i64, only_parts: bool) -> Result<(), Box<dyn Error>> {
     let backend = match url.split_once(':') {
         Some(("sqlite", path)) => Backend::Sqlite(path.into()),
         Some(("postgres", _)) => Backend::Postgres(url.to_owned()),
@@ -432,7 +448,7 @@ async fn measure(url: &str, messages: i64) -> Result<(), Box<dyn Error>> {
     let archive = Archive::open(&endpoint, 1).await?;
     let plan = Plan::new(messages);
     println!("| query | found on the first page | median (ms) | slowest (ms) |\n|---|---|---|---|");
-    for (name, ask) in kinds() {
+    for (name, ask) in if only_parts { parts() } else { kinds() } {
         let mut found = 0;
         let mut times = Vec::new();
         for n in 0..RUNS {
@@ -442,6 +458,9 @@ async fn measure(url: &str, messages: i64) -> Result<(), Box<dyn Error>> {
             times.push(started.elapsed());
         }
         report(name, &format!("{:.1}", found as f64 / RUNS as f64), times);
+    }
+    if only_parts {
+        return Ok(());
     }
     for (name, first) in [("counting a common word", 0), ("counting a word in between", 300), ("counting a rare word", 30_000)] {
         let mut found = 0;
@@ -466,6 +485,6 @@ fn report(name: &str, found: &str, mut times: Vec<Duration>) {
 async fn main() -> Result<(), Box<dyn Error>> {
     match Arguments::parse().action {
         Action::Rows { table, messages, dialect } => rows(table, &Plan::new(messages), dialect),
-        Action::Measure { url, messages } => measure(&url, messages).await,
+        Action::Measure { url, messages, parts } => measure(&url, messages, parts).await,
     }
 }

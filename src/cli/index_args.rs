@@ -33,4 +33,15 @@ pub enum IndexAction {
     /// Meanwhile searches find everything, but slower. On PostgreSQL and MySQL it is quickest with the right to TRUNCATE
     /// (MySQL: DROP) search_index and participations; without it their rows are deleted.
     Rebuild,
+    /// Make indexes for parts of words (`search --substring`); PostgreSQL only
+    ///
+    /// Without them such a search reads every message that its other conditions leave. They use the extension pg_trgm, are about as
+    /// large as the texts, and slow capture, since each message is written into them together with its row: `--drop` removes them.
+    /// Capture and searches go on meanwhile. Wanted are the owner of the table messages, and the right to make the extension
+    /// unless it is there.
+    Trigrams {
+        /// Remove them
+        #[arg(long)]
+        drop: bool,
+    },
 }

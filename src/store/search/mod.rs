@@ -5,12 +5,14 @@
 //! looks at those again. Words go into statements as literals: they are letters, digits and pictures, never a quotation mark.
 
 mod read;
+mod trigrams;
 mod write;
 
 use diesel::QueryResult;
 use diesel::sql_types::{BigInt, Integer};
 
 use self::read::{Found, Late};
+pub use self::trigrams::{Trigrams, drop_trigrams, make_trigrams, trigrams};
 use super::statement::run;
 use super::{Connection, StoreError};
 use crate::words;
