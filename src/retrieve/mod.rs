@@ -48,10 +48,10 @@ pub(crate) use text::spans as parts;
 
 use self::conditions::{Id, Scope};
 use self::pool::Pool;
-use self::row::{BounceRow, DeliveryRow, KeyRow, MessageRow, NameRow, NumberRow, StayRow};
+use self::row::{BounceRow, DeliveryRow, KeyRow, MessageRow, NameRow, NumberRow, StayRow, VersionRow};
 use self::slices::{Slice, Slices};
 use self::sql::Dialect;
-use crate::store::{Endpoint, StoreError};
+use crate::store::{Endpoint, StoreError, migrations};
 use crate::time::Micros;
 
 /// The most stays in a room that are told.
@@ -97,9 +97,13 @@ impl Archive {
     /// Opens a store with at most `pool_size` connections.
     ///
     /// # Errors
-    /// When a SQLite file is not there or none. Servers are contacted by the first query.
+    /// When the store can't be reached, a SQLite file is not there or none, or the tables are not those of this version. While they are
+    /// being made, they would answer that nothing was ever said.
     pub async fn open(endpoint: &Endpoint, pool_size: u32) -> Result<Self, StoreError> {
         let pool = Pool::open(endpoint, pool_size).await?;
+        let versions: Vec<VersionRow> = pool.load(sql::versions(pool.dialect())).await?;
+        let versions: Vec<String> = versions.into_iter().map(|row| row.version).collect();
+        migrations::require_all(pool.dialect().into(), &versions)?;
         Ok(Self { pool, restriction: Restriction::default(), tuning: Tuning::default() })
     }
 

@@ -16,6 +16,13 @@ pub(crate) struct NumberRow {
     pub(crate) number: i64,
 }
 
+/// A migration that was run.
+#[derive(Debug, QueryableByName)]
+pub(crate) struct VersionRow {
+    #[diesel(sql_type = Text)]
+    pub(crate) version: String,
+}
+
 /// A name with its number.
 #[derive(Debug, QueryableByName)]
 pub(crate) struct NameRow {

@@ -7,6 +7,7 @@ use super::conditions::{FILES, JidSet, Scope, conditions};
 use super::query::{Cursor, Order};
 use super::slices::Slice;
 use super::text;
+use crate::store::migrations;
 use crate::time::Micros;
 
 /// Message numbers of a page that lie closer than this are read as a range: PostgreSQL keeps only a summary (BRIN) of
@@ -21,6 +22,16 @@ pub(crate) enum Dialect {
     Sqlite,
     Postgres,
     Mysql,
+}
+
+impl From<Dialect> for migrations::Dialect {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Sqlite => Self::Sqlite,
+            Dialect::Postgres => Self::Postgres,
+            Dialect::Mysql => Self::Mysql,
+        }
+    }
 }
 
 /// A value in a statement.
@@ -124,6 +135,11 @@ impl Statement {
 const MESSAGE_COLUMNS: &str = "m.id, m.sent_at, m.received_at, m.refers_to, m.conversation_id, m.sender_id, m.recipient_id, m.flags, \
     m.node_id, m.kind, m.type, m.direction, m.via, m.sender_resource, m.sender_nick, m.recipient_resource, m.recipient_nick, \
     m.stanza_id, m.origin_id, m.thread, m.subject, m.lang, m.refers_to_id, m.detail, m.body";
+
+/// The migrations that were run.
+pub(crate) fn versions(dialect: Dialect) -> Statement {
+    Statement::new(dialect, &format!("SELECT version FROM {} ORDER BY version", migrations::RECORD))
+}
 
 /// Messages of a scope within a slice of time, after a place. Names are joined to the few rows that are left.
 pub(crate) fn messages(columns: Columns, dialect: Dialect, scope: &Scope, slice: Slice, after: Option<Cursor>, limit: usize) -> Statement {

@@ -14,7 +14,7 @@ use super::queries::Queries;
 use super::{Backend, Connection, StoreError, codec, on_connection};
 
 /// Where it is recorded which migrations were run.
-const RECORD: &str = "__diesel_schema_migrations";
+pub(crate) const RECORD: &str = "__diesel_schema_migrations";
 /// Where a migration of MySQL is while it runs.
 const PLACE: &str = "__xmpp_archiver_migrating";
 /// How long a migration waits for another process that migrates; SQLite waits as long as for any other writer.
@@ -381,20 +381,30 @@ async fn undo_last(connection: &mut Connection) -> Result<Option<&'static Migrat
 /// [`StoreError::Schema`] when they are not, with what to do.
 pub async fn require_current(connection: &mut Connection) -> Result<(), StoreError> {
     let applied = applied(connection).await?;
-    let dialect = dialect(connection);
-    refuse_newer(dialect, &applied)?;
-    let pending: Vec<&str> =
-        dialect.migrations().iter().filter(|migration| !applied.contains(&migration.version())).map(|migration| migration.name).collect();
-    if !pending.is_empty() {
-        let pending = pending.join(", ");
-        return Err(StoreError::Schema(format!("the database lacks the migrations {pending}: run `xmpp-archiver migrate`")));
-    }
+    require_all(dialect(connection), &applied)?;
     let missing = missing_settings(connection).await?;
     if !missing.is_empty() {
         let missing = missing.join(", ");
         return Err(StoreError::Schema(format!("the table settings lacks {missing}: run `xmpp-archiver migrate`, which adds it")));
     }
     Ok(())
+}
+
+/// Whether these are the migrations of this version, no fewer and no more.
+///
+/// # Errors
+/// [`StoreError::Schema`] when they are not, with what to do.
+pub(crate) fn require_all(dialect: Dialect, applied: &[String]) -> Result<(), StoreError> {
+    refuse_newer(dialect, applied)?;
+    let pending: Vec<&str> =
+        dialect.migrations().iter().filter(|migration| !applied.contains(&migration.version())).map(|migration| migration.name).collect();
+    match pending.is_empty() {
+        true => Ok(()),
+        false => {
+            let pending = pending.join(", ");
+            Err(StoreError::Schema(format!("the database lacks the migrations {pending}: run `xmpp-archiver migrate`")))
+        }
+    }
 }
 
 /// A newer version may have given columns another meaning, so nothing is read from or written to its tables.
