@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::desk::{Desk, knows};
 use super::find;
 use super::params::Params;
-use super::rooms::kind;
+use super::rooms::{after, kind};
 use super::routes::{Route, routed};
 use super::search::note_total;
 use super::trouble::Trouble;
@@ -27,13 +27,15 @@ use super::{exports_api, figures_api, groups_api, upkeep_api};
 use crate::access::{Account, Action, AuditRow, Event, Outcome, Permission, Scope};
 use crate::cli::render_json;
 use crate::message::address::Address;
-use crate::retrieve::{Change, Found, Room, Stay, names};
+use crate::retrieve::{Change, Found, Occupancy, Room, Stay, StayQuery, names};
 use crate::time::{Micros, rfc3339};
 
 /// The description.
 const DESCRIPTION: &str = include_str!("openapi.json");
 /// Rooms of an answer.
 const ROOMS: usize = 200;
+/// Stays of an answer.
+const STAYS: usize = 1_000;
 /// What a search takes beside the conditions.
 const BESIDE: [&str; 8] = ["store", "order", "after", "limit", "reason", "zone", "count", "context"];
 /// The most messages that are shown before and after each that is found, and the most of a page that shows them.
@@ -270,8 +272,13 @@ async fn room_list(bearer: &Bearer) -> Result<Value, Trouble> {
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
     let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
     let found = desk.rooms(&part, bearer.params.exact("after"), ROOMS).await?;
+    let occupancies = desk.occupancies(&found.rooms).await?;
     bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.rooms.len() as u64)).await?;
-    let room = |room: &Room| json!({ "jid": room.name, "kind": kind(room.kind), "first_seen_at": time(room.first_seen_at) });
+    let now = |now: &Occupancy| json!({ "occupants": now.occupants, "is_exact": now.is_exact });
+    let room = |room: &Room| {
+        let occupancy = occupancies.get(&room.name).map(now);
+        json!({ "jid": room.name, "kind": kind(room.kind), "first_seen_at": time(room.first_seen_at), "now": occupancy })
+    };
     Ok(json!({ "rooms": found.rooms.iter().map(room).collect::<Vec<_>>(), "next": found.next }))
 }
 
@@ -280,7 +287,7 @@ async fn stays(bearer: Bearer) -> Response {
 }
 
 async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
-    find::only(&bearer.params, &["store", "room", "from", "to", "zone", "reason"])?;
+    find::only(&bearer.params, &["store", "room", "from", "to", "after", "zone", "reason"])?;
     let (store, room) = (bearer.store(), Address::parse(&bearer.params.text("room")).bare);
     let target = json!({ "store": store, "room": room });
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
@@ -291,9 +298,10 @@ async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
     let clock = bearer.clock()?;
     let from = clock.read("from", bearer.params.get("from"), false)?;
     let to = clock.read("to", bearer.params.get("to"), true)?;
-    let found = desk.stays(&room, from, to).await?;
-    bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.len() as u64)).await?;
-    Ok(json!({ "stays": found.iter().map(stay).collect::<Vec<_>>() }))
+    let found = desk.stays(&room, &StayQuery { from, before: to, after: after(&bearer.params)?, limit: STAYS }).await?;
+    bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.stays.len() as u64)).await?;
+    let next = found.next.map(|next| next.to_string());
+    Ok(json!({ "stays": found.stays.iter().map(stay).collect::<Vec<_>>(), "next": next }))
 }
 
 fn stay(stay: &Stay) -> Value {

@@ -91,6 +91,8 @@ fn every_answer_is_as_described() {
         ("/messages/{id}", "/messages/0".to_owned()),
         ("/rooms", "/rooms".to_owned()),
         ("/stays", format!("/stays?room={room}")),
+        ("/stays", format!("/stays?room={room}&after=1:1")),
+        ("/stays", format!("/stays?room={room}&after=once")),
         ("/stays", "/stays".to_owned()),
         ("/exports", "/exports".to_owned()),
         ("/exports/{id}", "/exports/999".to_owned()),

@@ -1,11 +1,15 @@
 //! What single calls of the API answer and change, and what the audit trail tells of it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use xmpp_archiver::access::{Action, AuditFilter, AuditRow, NewToken, Scope, Viewer};
+use xmpp_archiver::time::{SECOND, now};
 
 use super::api::check;
-use super::scopes::{GROUP, MEMBER};
-use super::site::{Answer, Site, encoded};
+use super::content::pages;
+use super::scopes::{GROUP, MEMBER, REVIEWERS};
+use super::site::{Answer, Site, WITHIN, encoded};
 
 /// A call with a form, whose answer is as described.
 fn send(site: &Site, (method, route): (&str, &str), path: &str, token: &str, form: &str) -> Answer {
@@ -175,6 +179,90 @@ fn a_gap_is_closed_by_a_call_as_by_the_form() {
         rows(&site, Action::CloseGap).into_iter().map(|row| (row.actor, row.outcome.map(|o| o.word()), row.reason)).collect();
     let done = ("officer".to_owned(), Some("done"), Some("the backup has it".to_owned()));
     assert_eq!(told, [("auditor".to_owned(), Some("denied"), None), done]);
+}
+
+const SALON: &str = "salon@rooms.lindqvist.example";
+/// Guests whom [`crowd`] lets into a room.
+const GUESTS: usize = 2_300;
+
+/// Very many come into a room, two at a time, and every tenth of them is somebody whom the reviewer may see.
+fn crowd(site: &Site) {
+    let at = now() - 600 * SECOND;
+    site.archiver.store.query(&format!(
+        "PRAGMA busy_timeout = 30000; WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {GUESTS} - 1) \
+         INSERT INTO occupancy_events (id, at, room_id, jid_id, event, node_id, nick) SELECT 1000000 + i, {at} + i / 2, \
+         (SELECT id FROM jids WHERE jid = '{SALON}'), CASE WHEN i % 10 = 0 THEN (SELECT id FROM jids WHERE jid = '{WITHIN}') END, 1, 1, \
+         'guest ' || i FROM n"
+    ));
+}
+
+/// The numbers of the guests in their order.
+fn guests<'n>(nicks: impl Iterator<Item = &'n str>) -> Vec<usize> {
+    nicks.filter_map(|nick| nick.strip_prefix("guest ")?.parse().ok()).collect()
+}
+
+#[test]
+fn stays_are_told_page_by_page() {
+    let site = Site::new();
+    crowd(&site);
+    for (name, step) in [("officer", 1), ("reviewer", 10)] {
+        let expected: Vec<usize> = (0..GUESTS).step_by(step).collect();
+        let (token, mut all, mut after) = (site.token(name, NewToken::default()), Vec::new(), String::new());
+        loop {
+            let page = site.call(&format!("/stays?room={}&after={after}", encoded(SALON)), &token).json();
+            let stays = page["stays"].as_array().expect("stays");
+            assert!(!stays.is_empty() && stays.len() <= 1_000, "{}", stays.len());
+            all.extend(guests(stays.iter().filter_map(|stay| stay["nick"].as_str())));
+            match &page["next"] {
+                Value::String(next) => after = encoded(next),
+                _ => break,
+            }
+        }
+        assert_eq!(all, expected, "{name} by the API");
+        let first = format!("/room?name={}&from=2020-01-01&reason=case+3", encoded(SALON));
+        let pages = pages(&site, &first, &site.sign_in(name));
+        let nicks = pages.iter().flat_map(|page| page.split("<b><bdi>").skip(1).filter_map(|rest| rest.split('<').next()));
+        assert_eq!(guests(nicks), expected, "{name} by the pages");
+        assert!(pages.iter().all(|page| page.contains("value=\"2020-01-01\"") && page.contains("name=\"reason\" value=\"case 3\"")));
+    }
+    let officer = site.sign_in("officer");
+    assert_eq!(site.get(&format!("/room?name={}&after=once", encoded(SALON)), &officer).status, 400);
+}
+
+/// What stands in the column of the list of rooms.
+fn column(page: &str) -> Vec<&str> {
+    let cells = page.split("data-label=\"In it now\" class=\"number\">").skip(1);
+    cells.filter_map(|rest| rest.split('<').next()).collect()
+}
+
+#[test]
+fn the_list_of_rooms_tells_how_many_are_in_each() {
+    let site = Site::new();
+    let mut in_salon = Vec::new();
+    for name in REVIEWERS.into_iter().chain(["officer"]) {
+        let token = site.token(name, NewToken::default());
+        let listed = send(&site, ("GET", "/rooms"), "/rooms", &token, "").json();
+        let mut told = Vec::new();
+        for room in listed["rooms"].as_array().expect("rooms") {
+            let jid = room["jid"].as_str().expect("a JID");
+            let stays = site.call(&format!("/stays?room={}", encoded(jid)), &token).json();
+            let stays = stays["stays"].as_array().expect("stays").clone();
+            let there: BTreeSet<&str> =
+                stays.iter().filter(|stay| stay["left_at"].is_null()).filter_map(|stay| stay["nick"].as_str()).collect();
+            let is_told = name != "of-time";
+            let expected = if is_told { json!({ "occupants": there.len(), "is_exact": true }) } else { Value::Null };
+            assert_eq!(room["now"], expected, "{name} {jid}");
+            in_salon.extend((is_told && jid == SALON).then_some((name, there.len())));
+            told.push(if is_told { there.len().to_string() } else { "not known".to_owned() });
+        }
+        assert_eq!(column(&site.get("/rooms", &site.sign_in(name)).body), told, "{name}");
+    }
+    assert_eq!(in_salon.first(), Some(&("reviewer", 1)), "of all in the room, the one within the scope");
+    assert!(in_salon.last().is_some_and(|(name, there)| *name == "officer" && *there > 1), "{in_salon:?}");
+    crowd(&site);
+    let salon = site.call("/rooms?part=salon", &site.token("officer", NewToken::default())).json()["rooms"][0]["now"].clone();
+    assert_eq!(salon, json!({ "occupants": 2_000, "is_exact": false }), "only the newest are looked at");
+    assert_eq!(column(&site.get("/rooms?part=salon", &site.sign_in("officer")).body), ["at least 2000"]);
 }
 
 #[test]

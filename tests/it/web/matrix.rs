@@ -16,7 +16,7 @@ use crate::support::process::wait_for;
 type Row = (&'static str, &'static str, [u16; 5]);
 
 /// What is asked for and changes nothing.
-const LOOKS: [Row; 77] = [
+const LOOKS: [Row; 81] = [
     ("GET /", "", [303, 303, 303, 303, 303]),
     ("GET /overview", "", [200, 403, 200, 403, 403]),
     ("GET /search", "", [403, 200, 200, 403, 403]),
@@ -37,6 +37,8 @@ const LOOKS: [Row; 77] = [
     ("GET /rooms", "", [403, 200, 200, 403, 403]),
     ("GET /room", "?name=IN-ROOM", [403, 200, 200, 403, 403]),
     ("GET /room", "?name=OUT-ROOM", [403, 404, 200, 403, 403]),
+    ("GET /room", "?name=IN-ROOM&after=1:1", [403, 200, 200, 403, 403]),
+    ("GET /room", "?name=OUT-ROOM&after=1:1", [403, 404, 200, 403, 403]),
     ("GET /room", "?name=none%40rooms.lindqvist.example", [403, 404, 404, 403, 403]),
     ("GET /exports", "", [403, 403, 200, 403, 403]),
     ("GET /exports/new", "", [403, 403, 200, 403, 403]),
@@ -76,6 +78,8 @@ const LOOKS: [Row; 77] = [
     ("GET /api/v1/rooms", "", [403, 200, 200, 403, 403]),
     ("GET /api/v1/stays", "?room=IN-ROOM", [403, 200, 200, 403, 403]),
     ("GET /api/v1/stays", "?room=OUT-ROOM", [403, 404, 200, 403, 403]),
+    ("GET /api/v1/stays", "?room=IN-ROOM&after=1:1", [403, 200, 200, 403, 403]),
+    ("GET /api/v1/stays", "?room=OUT-ROOM&after=1:1", [403, 404, 200, 403, 403]),
     ("GET /api/v1/exports", "", [403, 403, 200, 403, 403]),
     ("GET /api/v1/exports/{id}", "1", [403, 403, 200, 403, 403]),
     ("GET /api/v1/exports/{id}", "999", [403, 403, 404, 403, 403]),
