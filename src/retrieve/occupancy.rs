@@ -20,8 +20,8 @@ use crate::time::{Micros, now};
 
 /// The most stays of one page.
 pub const MAX_STAYS: usize = 10_000;
-/// The newest events of a room that are looked at for how many are in it: a list of rooms must not read years of coming and going.
-const MOST_EVENTS: usize = 2_000;
+/// The newest events that are looked at for how many are in rooms, shared among these evenly: a list of rooms must not read years of coming and going.
+const MOST_EVENTS: usize = 100_000;
 /// Rooms that one statement looks at; SQLite joins 500 of its parts at most.
 const ROOMS_AT_ONCE: usize = 200;
 
@@ -160,10 +160,11 @@ impl Archive {
             let whole: Vec<i32> = known.iter().filter(whole).map(|row| row.id).collect();
             let fence = fence.as_ref().map(|(people, _)| (people, whole.as_slice()));
             let ids: Vec<i32> = known.iter().map(|row| row.id).collect();
-            let rows: Vec<OccupancyRow> = self.pool.load(occupancies(self.dialect(), &ids, fence)).await?;
+            let most = MOST_EVENTS / ids.len();
+            let rows: Vec<OccupancyRow> = self.pool.load(occupancies(self.dialect(), &ids, fence, most)).await?;
             for row in rows {
                 let name = known.iter().find(|known| known.id == row.room_id).map(|known| known.name.clone());
-                let is_exact = usize::try_from(row.events).is_ok_and(|events| events < MOST_EVENTS);
+                let is_exact = usize::try_from(row.events).is_ok_and(|events| events < most);
                 found.extend(name.map(|name| (name, Occupancy { occupants: row.occupants, is_exact })));
             }
         }
@@ -199,8 +200,8 @@ fn stays(dialect: Dialect, room: i32, people: Option<&JidSet>, slice: Slice, aft
     statement.sql(" ORDER BY e.at, e.id").limit(limit)
 }
 
-/// A row for each room of which any event is known. With a fence, only some people count in rooms that may not be seen as a whole.
-fn occupancies(dialect: Dialect, rooms: &[i32], fence: Option<(&JidSet, &[i32])>) -> Statement {
+/// A row for each room of which any event is known, by the newest `most` of each. With a fence, only some people count in rooms that may not be seen as a whole.
+fn occupancies(dialect: Dialect, rooms: &[i32], fence: Option<(&JidSet, &[i32])>, most: usize) -> Statement {
     let mut statement =
         Statement::new(dialect, "SELECT e.room_id, COUNT(*) AS events, COUNT(DISTINCT CASE WHEN e.place = 1 AND e.event = 1");
     if let Some((people, whole)) = fence {
@@ -215,7 +216,7 @@ fn occupancies(dialect: Dialect, rooms: &[i32], fence: Option<(&JidSet, &[i32])>
         // Along the index on (room_id, at), from its end.
         statement = statement.sql(&format!(
             "SELECT * FROM (SELECT n.id, n.room_id, n.at, n.event, n.nick, n.jid_id, n.resource FROM occupancy_events n WHERE n.room_id = {room} \
-             ORDER BY n.at DESC, n.id DESC LIMIT {MOST_EVENTS}) newest"
+             ORDER BY n.at DESC, n.id DESC LIMIT {most}) newest"
         ));
     }
     statement.sql(") o) e GROUP BY e.room_id")
