@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -40,6 +41,8 @@ const AWAY_LASTS: Micros = 600 * SECOND;
 const METADATA_LASTS: Micros = 3_600 * SECOND;
 /// Keys that are not known are asked for no more often than this, whatever tokens are shown to us.
 const KEYS_LAST: Micros = 60 * SECOND;
+/// For how long whoever comes after a failure is told of it at once: a provider that hangs is not waited for by one after another.
+const FAILURE_LASTS: Micros = 10 * SECOND;
 
 /// The way to the provider.
 #[derive(Debug)]
@@ -97,10 +100,42 @@ const SIGNATURES: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::EdDsa,
 ];
 
-/// What the provider says of itself, with its keys, remembered for a while.
+/// What the provider says of itself, with its keys, or why it says nothing, remembered for a while.
 #[derive(Default)]
 pub(super) struct Provider {
-    known: tokio::sync::Mutex<Option<(CoreProviderMetadata, Micros)>>,
+    memory: Mutex<Memory>,
+    /// Held by the one question that is under way, which answers for all who wait for it.
+    asking: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Default)]
+struct Memory {
+    /// What it said, and when it was asked.
+    known: Option<(CoreProviderMetadata, Micros)>,
+    /// How the last question failed, and when that was clear; none once it has answered.
+    failed: Option<(String, Micros)>,
+}
+
+impl Provider {
+    /// What can be said without asking. With `anew`, only what is as young as keys have to be.
+    fn remembered(&self, now: Micros, anew: bool) -> Option<Result<CoreProviderMetadata, String>> {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let lasts = if anew { KEYS_LAST } else { METADATA_LASTS };
+        if let Some((metadata, _)) = memory.known.as_ref().filter(|(_, asked_at)| now - asked_at < lasts) {
+            return Some(Ok(metadata.clone()));
+        }
+        // A clock that is set back must not make a failure last.
+        let failed = memory.failed.as_ref().filter(|(_, failed_at)| (0..FAILURE_LASTS).contains(&(now - failed_at)));
+        failed.map(|(said, _)| Err(said.clone()))
+    }
+
+    fn remember(&self, answer: &Result<CoreProviderMetadata, String>, asked_at: Micros, now: Micros) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(metadata) => *memory = Memory { known: Some((metadata.clone(), asked_at)), failed: None },
+            Err(said) => memory.failed = Some((said.clone(), now)),
+        }
+    }
 }
 
 /// What is sealed into the cookie while the browser is away.
@@ -220,22 +255,26 @@ impl Access {
     }
 
     async fn metadata(&self, config: &OidcConfig, anew: bool) -> Result<CoreProviderMetadata, SignInError> {
-        let now = self.now();
-        let mut known = self.inner.provider.known.lock().await;
-        if let Some((metadata, asked_at)) = &*known {
-            let lasts = if anew { KEYS_LAST } else { METADATA_LASTS };
-            if now - asked_at < lasts {
-                return Ok(metadata.clone());
-            }
+        let provider = &self.inner.provider;
+        if let Some(answer) = provider.remembered(self.now(), anew) {
+            return answer.map_err(SignInError::Away);
         }
-        let away = |error: &dyn std::fmt::Display| away(config, error);
-        let issuer = IssuerUrl::new(config.issuer.clone()).map_err(|error| away(&error))?;
-        let http = HttpClient::new(config);
-        let metadata = CoreProviderMetadata::discover_async(issuer, &http).await.map_err(|error| away(&whole(&error)))?;
-        let keys = with_full_points(metadata.jwks()).map_err(|error| away(&error))?;
-        let metadata = metadata.set_jwks(keys);
-        *known = Some((metadata.clone(), now));
-        Ok(metadata)
+        let turn = Arc::clone(&provider.asking).lock_owned().await;
+        // Whoever asked meanwhile has asked for those who waited.
+        if let Some(answer) = provider.remembered(self.now(), anew) {
+            return answer.map_err(SignInError::Away);
+        }
+        let (access, config) = (self.clone(), config.clone());
+        // On a task of its own, since a visitor may leave before the answer is there, and the next one would begin anew.
+        let asked = tokio::spawn(async move {
+            let asked_at = access.now();
+            let answer = asked(&config).await;
+            access.inner.provider.remember(&answer, asked_at, access.now());
+            drop(turn);
+            answer
+        });
+        let answer = asked.await.map_err(|error| AccessError::Broken(format!("asking the provider broke off: {error}")))?;
+        answer.map_err(SignInError::Away)
     }
 
     /// Exchanges the code for a token, and believes what is in it if all of it is right. Keys that don't fit are asked for once more: a
@@ -347,6 +386,16 @@ impl Access {
     }
 }
 
+/// What the provider says of itself, or why it can't be asked, which is in the log then.
+async fn asked(config: &OidcConfig) -> Result<CoreProviderMetadata, String> {
+    let away = |error: &dyn std::fmt::Display| said_away(config, error);
+    let issuer = IssuerUrl::new(config.issuer.clone()).map_err(|error| away(&error))?;
+    let http = HttpClient::new(config);
+    let metadata = CoreProviderMetadata::discover_async(issuer, &http).await.map_err(|error| away(&whole(&error)))?;
+    let keys = with_full_points(metadata.jwks()).map_err(|error| away(&error))?;
+    Ok(metadata.set_jwks(keys))
+}
+
 /// The same keys, with the coordinates of elliptic curves in full length, as RFC 7518 section 6.2.1.2 wants them. Some providers leave the
 /// leading zeros out, which one key of 128 has, and what such a key signed would be refused.
 fn with_full_points(keys: &CoreJsonWebKeySet) -> serde_json::Result<CoreJsonWebKeySet> {
@@ -381,9 +430,13 @@ fn roles_wrong(roles: Roles) -> Option<String> {
 
 /// The provider can't be asked, and why, for the log.
 fn away(config: &OidcConfig, error: &dyn std::fmt::Display) -> SignInError {
+    SignInError::Away(said_away(config, error))
+}
+
+fn said_away(config: &OidcConfig, error: &dyn std::fmt::Display) -> String {
     let said = format!("the provider {} can't be asked: {error}", config.issuer);
     log::error!("{said}");
-    SignInError::Away(said)
+    said
 }
 
 /// The provider sent somebody back with an error (RFC 6749 section 4.1.2.1).

@@ -1,21 +1,24 @@
 //! `check`: tries the configuration out, and says for each problem what to do about it.
 //!
-//! Every check makes one [`Finding`]. They run in the order in which a message walks: configuration, nodes, spool, databases, buckets of exports. A check
+//! Every check makes one [`Finding`]. They run in the order in which a message walks: configuration, nodes, spool, databases, exports, console. A check
 //! that can't be made (no network, no database) leaves out those that hang on it; the others go on.
 
 mod bucket;
 mod database;
 mod disk;
+mod export;
 mod finding;
 mod module;
 mod node;
+
+use std::path::Path;
 
 use serde::Serialize;
 
 use self::finding::{Finding, Findings, Outcome};
 use super::args::{CheckArgs, ReportFormat};
 use super::{Failure, connect, output, table};
-use crate::config::Config;
+use crate::config::{Config, WebConfig};
 use crate::time::{self, Micros};
 
 /// No clock that is right shows a time before this one: 2026-01-01.
@@ -52,21 +55,33 @@ async fn gather(config: &Config, offline: bool) -> Vec<Finding> {
         database::check(store, offline, &mut findings).await;
     }
     for export in &config.exports {
-        bucket::check(export, offline, &mut findings).await;
+        export::check(config, export, offline, &mut findings).await;
     }
+    tell_places(&config.web, &mut findings);
     findings.all
 }
 
 fn check_configuration(config: &Config, findings: &mut Findings) {
     let mut about = findings.about("configuration");
-    let from = config.file.as_ref().map_or_else(|| "environment and defaults, no file".to_owned(), |file| file.display().to_string());
+    let from = config
+        .file
+        .as_ref()
+        .map_or_else(|| "environment and defaults, no file".to_owned(), |file| disk::absolute(file).display().to_string());
     about.ok("syntax", from);
+    about.ok("relative paths", format!("begin in the working directory, {}", disk::absolute(Path::new(".")).display()));
     for warning in &config.warnings {
         about.warn("warning", warning.clone(), "mend it in the configuration");
     }
     if config.nodes.is_empty() {
         about.warn("nodes", "there is no [[node]]", "add one for each IM node; without any, this machine can search but not archive");
     }
+}
+
+/// Where the console has its files, which is not judged: it may be a process of its own, with another user.
+fn tell_places(web: &WebConfig, findings: &mut Findings) {
+    let mut about = findings.about("console");
+    about.ok("key file", disk::absolute(&web.key_file).display().to_string());
+    about.ok("exports", disk::absolute(&web.exports).display().to_string());
 }
 
 /// A wrong clock puts messages into the wrong time, which nobody can mend later.
@@ -107,8 +122,6 @@ fn as_json(findings: &[Finding]) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn config(directory: &Path, more: &str) -> Config {
@@ -166,6 +179,58 @@ mod tests {
         assert_eq!(outcome(&findings, "node n", "secret"), Some(Outcome::Fail));
         assert_eq!(outcome(&findings, "node n", "attach"), Some(Outcome::Fail));
         assert_eq!(outcome(&run(&config, true), "node n", "attach"), None);
+    }
+
+    fn found<'f>(findings: &'f [Finding], subject: &str, check: &str) -> Vec<&'f str> {
+        let of_it = findings.iter().filter(|finding| finding.subject == subject && finding.check == check);
+        of_it.map(|finding| finding.found.as_str()).collect()
+    }
+
+    #[test]
+    fn files_are_told_by_their_whole_paths() {
+        let text = "[spool]\npath = 'no-such/spool'\n[[store]]\nname = 'main'\nurl = 'sqlite:no-such/a.sqlite'\n[[export]]\npath = 'no-such/journal'";
+        let config = Config::from_text(text, None, std::iter::empty()).unwrap();
+        let findings = run(&config, true);
+        let here = std::env::current_dir().unwrap();
+        for (subject, check, path) in [
+            ("configuration", "relative paths", ""),
+            ("spool main", "directory", "no-such/spool/main"),
+            ("store main", "directory", "no-such"),
+            ("store main", "migrations", "no-such/a.sqlite"),
+            ("export export", "directory", "no-such/journal"),
+            ("console", "key file", "access.key"),
+            ("console", "exports", "exports"),
+        ] {
+            let whole = here.join(path).display().to_string();
+            let found = found(&findings, subject, check);
+            assert!(found.len() == 1 && found[0].contains(whole.trim_end_matches('/')), "{subject}, {check}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_of_an_export_that_nobody_knows_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let more = format!(
+            "[[node]]\nname = 'here'\naddress = '127.0.0.1:1'\ndomain = 'a.example'\nhosts = ['example']\nsecret = 's'\n\
+             [[export]]\nname = 'journal'\nquery = 'node=here&node=former,formr'\npath = '{}/journal'",
+            directory.path().display()
+        );
+        let config = config(directory.path(), &more);
+        let told =
+            |findings: &[Finding]| found(findings, "export journal", "nodes").iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let unknown = |name: &str| format!("neither the configuration nor the archive knows a node {name:?}");
+        assert_eq!(told(&run(&config, true)), [unknown("former"), unknown("formr")]);
+        assert!(!directory.path().join("a.sqlite").exists());
+        connect::block_on(async {
+            let mut connection = connect::open(&config.stores[0]).await?;
+            crate::store::migrations::up(&mut connection, None).await.unwrap();
+            connection.batch("INSERT INTO nodes(id, name) VALUES(1, 'former')").await.unwrap();
+            Ok(())
+        })
+        .unwrap();
+        let findings = run(&config, true);
+        assert_eq!(told(&findings), [unknown("formr")]);
+        assert_eq!(outcome(&findings, "export journal", "nodes"), Some(Outcome::Warn));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::read::Remarks;
 use super::read_operation::{read_email, require};
 use super::s3::{S3Config, read_s3};
 use super::section::{Section, entry_text};
-use super::{defaults, read};
+use super::{NodeConfig, defaults, read};
 use crate::export::Format;
 
 /// The formats by their words.
@@ -61,6 +61,13 @@ impl ScheduleConfig {
     /// The zone's rules.
     pub fn rules(&self) -> TimeZone {
         TimeZone::get(&self.zone).unwrap_or(TimeZone::UTC)
+    }
+
+    /// The nodes that its conditions name and the configuration does not have. That is no mistake: the archive may hold messages of a node that is
+    /// no longer there.
+    pub fn strange_nodes(&self, nodes: &[NodeConfig]) -> Vec<String> {
+        let named = crate::web::conditions(&self.query).map(|query| query.nodes).unwrap_or_default();
+        named.into_iter().filter(|name| nodes.iter().all(|node| node.name != *name)).collect()
     }
 }
 

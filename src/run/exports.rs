@@ -63,7 +63,11 @@ async fn keep(config: Config, alarms: Alarms, stop: watch::Receiver<bool>) {
 
 async fn follow(config: Config, schedule: ScheduleConfig, alarms: Alarms, mut stop: watch::Receiver<bool>) {
     let zone = schedule.rules();
+    let mut is_looked_at = false;
     loop {
+        if !is_looked_at {
+            is_looked_at = warn_of_unknown_nodes(&config, &schedule).await;
+        }
         let now = Zoned::now().with_time_zone(zone.clone());
         let wait = match daily::due(&now, schedule.at, daily::last_turn(&schedule.path)) {
             Ok(due) if due <= now => {
@@ -78,6 +82,29 @@ async fn follow(config: Config, schedule: ScheduleConfig, alarms: Alarms, mut st
         };
         if tokio::time::timeout(wait, stop.wait_for(|stop| *stop)).await.is_ok() {
             return;
+        }
+    }
+}
+
+/// Warns of nodes of which neither the configuration nor the archive knows: whoever misspells one gets exports without messages, and no other sign.
+/// False while the store can't be asked.
+async fn warn_of_unknown_nodes(config: &Config, schedule: &ScheduleConfig) -> bool {
+    let strange = schedule.strange_nodes(&config.nodes);
+    let Some(store) = config.store(Some(&schedule.store)).ok().filter(|_| !strange.is_empty()) else { return true };
+    let unknown = async { Archive::open(&Endpoint::from_config(store), CONNECTIONS).await?.unknown_nodes(&strange).await };
+    match unknown.await {
+        Ok(unknown) => {
+            for name in unknown {
+                log::warn!(
+                    "export {}: its conditions name the node {name:?}, of which neither the configuration nor the archive knows",
+                    schedule.name
+                );
+            }
+            true
+        }
+        Err(error) => {
+            log::debug!("export {}: the nodes of its conditions are not looked at yet: {error}", schedule.name);
+            false
         }
     }
 }

@@ -109,8 +109,11 @@ impl Watch {
 }
 
 fn text(open: &Open) -> String {
-    let gaps = if open.gaps == 1 { "1 gap is open".to_owned() } else { format!("{} gaps are open", open.gaps) };
     let why = open.newest.map(|reason| format!(": {}", reason.text())).unwrap_or_default();
     let advice = open.newest.map(|reason| reason.advice()).unwrap_or("see `xmpp-archiver gaps list`");
-    format!("{gaps}, the oldest since {}, the newest{why}; see `xmpp-archiver gaps list`, then {advice}", rfc3339(open.oldest))
+    let since = rfc3339(open.oldest);
+    match open.gaps {
+        1 => format!("1 gap is open since {since}{why}; see `xmpp-archiver gaps list`, then {advice}"),
+        gaps => format!("{gaps} gaps are open, the oldest since {since}, the newest{why}; see `xmpp-archiver gaps list`, then {advice}"),
+    }
 }

@@ -78,7 +78,8 @@ impl Clock {
     pub(super) fn read(&self, label: &str, text: Option<&str>, is_end: bool) -> Result<Option<Micros>, Trouble> {
         let Some(text) = text else { return Ok(None) };
         let now = Zoned::now().with_time_zone(self.zone.clone());
-        let when = text.parse::<When>().and_then(|when| if is_end { when.end(&now) } else { when.begin(&now) });
+        // Where a shell takes them away, people have learned to write them.
+        let when = text.trim_matches(['"', '“', '”']).parse::<When>().and_then(|when| if is_end { when.end(&now) } else { when.begin(&now) });
         when.map(Some).map_err(|error| Trouble::Wrong(format!("{label}: “{text}” {error}")))
     }
 }

@@ -36,6 +36,12 @@ pub(super) fn word(format: Format) -> &'static str {
     FORMATS.iter().find(|(other, ..)| *other == format).map_or("", |(_, word, _)| word)
 }
 
+/// The name of a format.
+pub(super) fn label(format: Format) -> &'static str {
+    let label = FORMATS.iter().find(|(other, ..)| *other == format).map_or("", |(_, _, label)| label);
+    label.split_once(':').map_or(label, |(name, _)| name)
+}
+
 /// What an export of this viewer is bounded by.
 pub(super) fn within(viewer: &Viewer) -> Result<Option<Restriction>, Trouble> {
     let reach = viewer.reach(Permission::Export)?;

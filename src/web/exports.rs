@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::caller::{Caller, Posted};
 use super::clock::Shown;
 use super::desk::Desk;
-use super::export_ask::{FORMATS, start, within, word};
+use super::export_ask::{FORMATS, label, start, within, word};
 use super::export_run::{described, packed};
 use super::find;
 use super::frame::{Frame, Place, page};
@@ -135,7 +135,7 @@ fn entry(caller: &Caller, job: &Job) -> Entry {
     Entry {
         number: job.number,
         store: job.export.store.clone(),
-        format: word(job.export.format),
+        format: label(job.export.format),
         by: text::name(&job.export.by),
         reason: text::name(job.export.reason.as_deref().unwrap_or_default()),
         asked: caller.clock.full(job.asked_at),

@@ -114,10 +114,23 @@ fn copy(caller: &Caller, delivery: &Delivery) -> Copy {
         who: delivery.recipient.as_deref().map(text::jid).unwrap_or_default(),
         resource: delivery.resource.as_deref().map(text::name).unwrap_or_default(),
         direction: names::delivery_direction(delivery.direction),
-        source: names::source(delivery.source),
+        source: where_seen(names::source(delivery.source)),
         node: delivery.node.as_deref().map(text::name).unwrap_or_default(),
         is_replay: delivery.replay,
         send_no: delivery.send_no,
+    }
+}
+
+/// The names of the data formats, as people say it.
+fn where_seen(source: &'static str) -> &'static str {
+    match source {
+        "into-room" => "into the room",
+        "from-room" => "from the room",
+        "history" => "room history",
+        "carbon" => "carbon copy",
+        "late" => "late copy",
+        "archive" => "the server’s archive",
+        other => other,
     }
 }
 

@@ -130,8 +130,12 @@ async fn icon() -> Response {
     ([(CONTENT_TYPE, "image/svg+xml"), (CACHE_CONTROL, "public, max-age=86400")], ICON).into_response()
 }
 
-async fn nothing() -> Response {
-    Trouble::Missing("There is no such page.".to_owned()).into_response()
+async fn nothing(caller: Result<Caller, Trouble>) -> Response {
+    let trouble = Trouble::Missing("There is no such page.".to_owned());
+    match caller {
+        Ok(caller) => caller.answer(Err(trouble)),
+        Err(_nobody) => trouble.into_response(),
+    }
 }
 
 async fn other_method() -> Response {

@@ -139,7 +139,7 @@ impl Trouble {
                 "missing",
                 "Not found",
                 said,
-                "It may not exist, or lie beyond what your account may see. Begin anew from the menu.",
+                "It may not exist, or lie beyond what your account may see. Begin anew from the first page.",
             ),
             Self::Wrong(said) => told(StatusCode::BAD_REQUEST, "wrong", "That can't be done as it stands", said, "Go back and correct it."),
             Self::Busy(after) => told(

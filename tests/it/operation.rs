@@ -1,8 +1,9 @@
-//! The archiver in an operator's hands: alarms that reach people, metrics and health, a configuration that changes, a service manager.
+//! The archiver in an operator's hands: alarms that reach people, metrics and health, a configuration that changes, a service manager, the package.
 
 mod alarms;
 mod examples;
 mod health;
+mod packaging;
 mod reload;
 mod service;
 

@@ -1,13 +1,12 @@
 //! Check of the bucket that an export is put into: it is reached, lets us in, and can lock.
 
-use super::finding::Findings;
+use super::finding::About;
 use crate::config::ScheduleConfig;
 use crate::export::s3::{Bucket, judge};
 
 /// Looks at the bucket of one export; nothing is put there.
-pub(super) async fn check(export: &ScheduleConfig, offline: bool, findings: &mut Findings) {
+pub(super) async fn check(export: &ScheduleConfig, offline: bool, about: &mut About<'_>) {
     let Some(s3) = &export.s3 else { return };
-    let mut about = findings.about(format!("export {}", export.name));
     let bucket = match Bucket::new(s3) {
         Ok(bucket) => bucket,
         Err(said) => return about.fail("bucket", said, "mend `secret_access_key`, `session_token` or `tls_ca` of [export.s3]"),

@@ -3,6 +3,7 @@
 
 use diesel::QueryResult;
 
+use super::disk;
 use super::finding::{About, Findings};
 use crate::cli::connect;
 use crate::config::{StoreConfig, StoreUrl};
@@ -23,7 +24,7 @@ pub(super) async fn check(store: &StoreConfig, offline: bool, findings: &mut Fin
     let endpoint = Endpoint::from_config(store);
     let is_file = matches!(store.url, StoreUrl::Sqlite(_));
     if connect::is_absent(store) {
-        about.fail("migrations", format!("there is no {} yet", store.url), "run `xmpp-archiver migrate`, which makes it");
+        about.fail("migrations", format!("there is no {} yet", place(store)), "run `xmpp-archiver migrate`, which makes it");
         return;
     }
     if offline && !is_file {
@@ -36,9 +37,17 @@ pub(super) async fn check(store: &StoreConfig, offline: bool, findings: &mut Fin
             return;
         }
     };
-    about.ok("connection", store.url.to_string());
+    about.ok("connection", place(store));
     if let Err(error) = look(&mut connection, health::is_local(&endpoint), &mut about).await {
         about.fail("connection", error.to_string(), "see the database's own log");
+    }
+}
+
+/// Where it is, by its whole path if it is a file.
+fn place(store: &StoreConfig) -> String {
+    match &store.url {
+        StoreUrl::Sqlite(path) => format!("sqlite:{}", disk::absolute(path).display()),
+        url => url.to_string(),
     }
 }
 

@@ -76,8 +76,9 @@ pub(super) fn check_database_file(store: &StoreConfig, findings: &mut Findings) 
 }
 
 /// Whether files can be made in the directory; gives it, or the one above it that exists.
-fn check_directory(directory: &Path, check: &'static str, about: &mut About<'_>) -> Option<PathBuf> {
-    let existing = existing(directory);
+pub(super) fn check_directory(directory: &Path, check: &'static str, about: &mut About<'_>) -> Option<PathBuf> {
+    let directory = absolute(directory);
+    let existing = existing(&directory);
     let is_there = existing == directory;
     if !existing.is_dir() {
         about.fail(check, format!("{} is no directory", existing.display()), "choose another path");
@@ -93,6 +94,11 @@ fn check_directory(directory: &Path, check: &'static str, about: &mut About<'_>)
         }
     }
     Some(existing)
+}
+
+/// The path with the working directory in front of it where it is relative.
+pub(super) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_no_directory| path.to_owned())
 }
 
 /// The path, or the nearest one above it that exists.

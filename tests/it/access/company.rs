@@ -283,6 +283,8 @@ fn while_the_provider_is_away_accounts_of_the_archive_work() {
     assert_eq!(company.sign_in(&mut walker).status, 303);
     assert!(company.is_in(&mut walker));
     company.provider.begin();
+    // For some seconds everybody is told what it was.
+    wait_for("the provider to be asked again", || (walker.get(&company.url("/sign-in/provider")).status == 303).then_some(()));
     let mut walker = company.walker();
     let back = company.vouched(&mut walker, "ann");
     company.provider.kill();

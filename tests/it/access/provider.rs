@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,7 +21,7 @@ use xmpp_archiver::time::SECOND;
 use super::signing::{SigningKey, unsigned, with_secret};
 use super::stage::{Stage, address};
 use crate::support::archiver::StoreKind;
-use crate::support::process::Directory;
+use crate::support::process::{Directory, wait_for};
 
 const CLIENT: &str = "xmpp-archiver";
 const SECRET: &str = "between client and provider";
@@ -61,6 +62,12 @@ struct Known {
     claims: Value,
     now: i64,
     trick: Trick,
+    /// Whether it takes the question what it is, and gives no answer.
+    is_silent: bool,
+    /// Who waits for that answer.
+    held: Vec<TcpStream>,
+    /// How often it was asked what it is.
+    asked: usize,
     directory: Directory,
 }
 
@@ -80,6 +87,9 @@ impl Provider {
             claims,
             now: 0,
             trick: Trick::None,
+            is_silent: false,
+            held: Vec::new(),
+            asked: 0,
             directory,
         };
         let known = Arc::new(Mutex::new(known));
@@ -110,6 +120,14 @@ impl Provider {
     fn set(&self, change: impl FnOnce(&mut Known)) {
         change(&mut self.known.lock().expect("the provider"));
     }
+
+    fn asked(&self) -> usize {
+        self.known.lock().expect("the provider").asked
+    }
+
+    fn wait_until_asked(&self, times: usize) {
+        wait_for("a question to the provider", || (self.asked() == times).then_some(()));
+    }
 }
 
 /// One request a connection.
@@ -120,7 +138,14 @@ fn serve(mut socket: TcpStream, known: &Mutex<Known>) -> std::io::Result<()> {
     let mut known = known.lock().expect("the provider");
     let url = Url::parse(&format!("{}{path}", known.issuer)).expect("a path");
     let (status, extra, text) = match (method, url.path()) {
-        ("GET", "/.well-known/openid-configuration") => ("200 OK", String::new(), known.configuration().to_string()),
+        ("GET", "/.well-known/openid-configuration") => {
+            known.asked += 1;
+            if known.is_silent {
+                known.held.push(socket);
+                return Ok(());
+            }
+            ("200 OK", String::new(), known.configuration().to_string())
+        }
         ("GET", "/jwks") => ("200 OK", String::new(), json!({ "keys": known.published }).to_string()),
         ("GET", "/authorize") => ("302 Found", format!("Location: {}\r\n", known.authorize(&url)), String::new()),
         ("POST", "/token") => match known.token(&head, &body) {
@@ -428,5 +453,71 @@ fn a_provider_that_is_away_is_told() {
         assert!(said.contains("not asked without TLS"), "{said}");
         let none = Stage::new(StoreKind::Sqlite).await;
         assert!(!none.access.has_provider() && none.access.oidc_start().await.is_err());
+    });
+}
+
+#[test]
+fn a_provider_that_hangs_is_waited_for_together() {
+    with_runtime(async || {
+        let provider = Provider::start(json!({}));
+        let stage = staged(&provider, provider.config()).await;
+        provider.set(|known| known.is_silent = true);
+        let access = stage.access.clone();
+        let first = tokio::spawn(async move { access.oidc_start().await });
+        provider.wait_until_asked(1);
+        let mut waiting: Vec<_> = (0..8).map(|_| Box::pin(stage.access.oidc_start())).collect();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.iter_mut().all(|visit| visit.as_mut().poll(&mut context).is_pending()));
+        // The one who asked leaves, and the question is still theirs.
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        provider.set(|known| known.held.clear());
+        let mut said = Vec::new();
+        for visit in waiting {
+            said.push(visit.await.unwrap_err().to_string());
+        }
+        assert!(said[0].contains("can't be asked") && said.iter().all(|one| *one == said[0]), "{said:?}");
+        // So are those who come in the seconds after, at once.
+        stage.wait(9);
+        assert_eq!(stage.access.oidc_start().await.unwrap_err().to_string(), said[0]);
+        assert_eq!(provider.asked(), 1);
+        // Then somebody asks again, and those who wait get what is said now.
+        stage.wait(1);
+        provider.set(|known| known.is_silent = false);
+        let visits: Vec<_> =
+            (0..8).map(|_| stage.access.clone()).map(|access| tokio::spawn(async move { access.oidc_start().await })).collect();
+        for visit in visits {
+            visit.await.unwrap().unwrap();
+        }
+        assert_eq!(provider.asked(), 2);
+    });
+}
+
+#[test]
+fn what_is_known_of_a_provider_lasts_while_it_hangs() {
+    with_runtime(async || {
+        let provider = Provider::start(json!({ "sub": "4711" }));
+        let stage = staged(&provider, provider.config()).await;
+        let account = NewAccount { name: "ann".to_owned(), oidc_subject: Some("4711".to_owned()), ..NewAccount::default() };
+        stage.access.add_account(&stage.console, account, None).await.unwrap();
+        sign_in(&stage).await.unwrap();
+        let start = stage.access.oidc_start().await.unwrap();
+        let (state, code) = browse(&start.url);
+        stage.wait(61);
+        // A key that is not known: the keys are asked for anew, which hangs, and nobody else waits for that.
+        provider.set(|known| (known.trick, known.is_silent, known.now) = (Trick::WrongKey, true, known.now + 61));
+        let mut visit = Box::pin(finish(&stage, &start.cookie, &state, &code));
+        let asked = async {
+            while provider.asked() < 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = &mut visit => panic!("nothing answers it"),
+            () = asked => {}
+        }
+        stage.access.oidc_start().await.unwrap();
+        provider.set(|known| known.held.clear());
+        assert!(matches!(visit.await, Err(SignInError::Away(_))));
     });
 }

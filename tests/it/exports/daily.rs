@@ -250,3 +250,15 @@ fn a_journal_is_sent_by_mail_and_nothing_of_it_twice() {
     archiver.stop();
     assert_eq!(mailed(&home).len(), 9);
 }
+
+#[test]
+fn a_node_that_nobody_knows_is_told_at_the_start() {
+    let directory = Directory::new(None);
+    let series = directory.path().join("series");
+    let (_node, mut archiver) = archiver(&format!("[[export]]\nname = 'all'\nquery = 'node=node,nod'\npath = '{}'\n", series.display()));
+    archiver.start();
+    wait_for("a warning", || archiver.logged().contains("its conditions name the node \"nod\"").then_some(()));
+    archiver.stop();
+    let logged = archiver.logged();
+    assert_eq!(logged.matches("its conditions name the node").count(), 1, "{logged}");
+}

@@ -64,7 +64,7 @@ fn texts_of_every_sort_are_shown_whole() {
     let body = site.get("/conversation?name=anna%40lindqvist.example+eve%40lindqvist.example", &officer).body;
     assert!(body.contains("שלום") && body.contains("\u{200f}") && !HEBREW.is_empty());
     assert!(body.contains("https://evil.example/&#60;U+202E&#62;gpj.exe") && !body.contains("href=\"https://evil"));
-    assert!(body.contains("<details class=\"fold\"><summary>The rest of 196000 characters"), "a long text is folded");
+    assert!(body.contains("<details class=\"fold\"><summary>The rest (196000 characters in all)"), "a long text is folded");
     assert_eq!(body.matches("needle 200 KB").count(), 14_000 - 1, "one is cut in two by the fold");
 }
 

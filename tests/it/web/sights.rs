@@ -92,7 +92,7 @@ fn the_overview_does_not_contradict_itself() {
     let mut site = Site::new();
     let operator = site.sign_in("operator");
     let page = site.get("/overview", &operator).body;
-    let gaps = "data-label=\"Open gaps\" class=\"number\">1<";
+    let gaps = "data-label=\"Open gaps\" class=\"number\"><a class=\"state poor\" href=\"/gaps\">1</a>";
     assert!(page.contains(gaps) && page.contains("Node node: 1, the oldest"), "{page}");
     assert!(page.contains("reached</span>"), "{page}");
     site.archiver.stop();
