@@ -79,7 +79,8 @@ impl Clock {
         let Some(text) = text else { return Ok(None) };
         let now = Zoned::now().with_time_zone(self.zone.clone());
         // Where a shell takes them away, people have learned to write them.
-        let when = text.trim_matches(['"', '“', '”']).parse::<When>().and_then(|when| if is_end { when.end(&now) } else { when.begin(&now) });
+        let when =
+            text.trim_matches(['"', '“', '”']).parse::<When>().and_then(|when| if is_end { when.end(&now) } else { when.begin(&now) });
         when.map(Some).map_err(|error| Trouble::Wrong(format!("{label}: “{text}” {error}")))
     }
 }
