@@ -98,7 +98,7 @@ async fn occupants(archive: &Archive, room: &str, query: &Query, args: &ShowArgs
     if room.contains(' ') {
         return Err(Failure::Usage("--occupants: only a room has occupants".to_owned()));
     }
-    let stays = archive.stays(room, query.from, query.to).await.map_err(failure)?;
+    let stays = archive.every_stay(room, query.from, query.to).await.map_err(failure)?;
     output.write(transcript::occupants(&stays, args.time.zone).as_bytes())
 }
 

@@ -12,7 +12,7 @@ use super::ExportError;
 use super::checkpoint::Place;
 use super::request::Export;
 use super::unit::{self, Item, Unit};
-use crate::retrieve::{Amends, Archive, Cursor, Found, MAX_NUMBERS, MAX_PAGE, MAX_STAYS, Query, Share, Stay};
+use crate::retrieve::{Amends, Archive, Cursor, Found, MAX_NUMBERS, MAX_PAGE, Query, Share, Stay, StayQuery};
 use crate::time::{Micros, SECOND};
 
 /// Conversations whose names are read at a time.
@@ -106,8 +106,9 @@ impl Walk {
         if !share.in_room {
             return Ok(Some(Vec::new()));
         }
-        let stays = self.archive.stays(&share.conversation, Some(share.first), share.last.checked_add(1)).await?;
-        Ok(Some(stays).filter(|stays| stays.len() < MAX_STAYS))
+        let then = StayQuery { from: Some(share.first), before: share.last.checked_add(1), ..StayQuery::default() };
+        let page = self.archive.stays(&share.conversation, &then).await?;
+        Ok(page.next.is_none().then_some(page.stays))
     }
 
     /// Gathers a unit; none where the conversation has nothing more. Afterwards `ready` is empty only if that was the last.
@@ -154,7 +155,7 @@ impl Walk {
                 let present = |stay: &&Stay| stay.joined_at <= last && stay.left_at.is_none_or(|left| left > first);
                 Ok(stays.iter().filter(present).cloned().collect())
             }
-            None => Ok(self.archive.stays(&unit.conversation, Some(first), last.checked_add(1)).await?),
+            None => Ok(self.archive.every_stay(&unit.conversation, Some(first), last.checked_add(1)).await?),
         }
     }
 

@@ -120,7 +120,7 @@ impl Archive {
     /// As [`Archive::search`].
     pub async fn occupants_at(&self, message: &Found) -> Result<Vec<Stay>, StoreError> {
         match message.room() {
-            Some(room) => self.stays(room, Some(message.sent_at), message.sent_at.checked_add(1)).await,
+            Some(room) => self.every_stay(room, Some(message.sent_at), message.sent_at.checked_add(1)).await,
             None => Ok(Vec::new()),
         }
     }

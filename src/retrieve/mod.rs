@@ -13,6 +13,7 @@ mod engine;
 mod found;
 mod lists;
 pub mod names;
+mod occupancy;
 mod people;
 mod pool;
 mod query;
@@ -39,6 +40,7 @@ pub use engine::RANKED as MAX_RANKED;
 pub(crate) use found::sample;
 pub use found::{Bounce, Delivery, Found, StanzaId, Stay};
 pub use lists::{Busy, DayCount, Room};
+pub use occupancy::{MAX_STAYS, Occupancy, StayPage, StayQuery};
 pub use people::{Pattern, People, Side};
 pub use query::{
     Cursor, CursorError, ENCRYPTED_KIND, MAX_LATE, MAX_NAMED, MAX_PAGE, MAX_PARTICIPANTS, MAX_WORD_BYTES, MAX_WORDS, Order, Query, Rank,
@@ -48,14 +50,11 @@ pub(crate) use text::spans as parts;
 
 use self::conditions::{Id, Scope};
 use self::pool::Pool;
-use self::row::{BounceRow, DeliveryRow, KeyRow, MessageRow, NameRow, NumberRow, StayRow, VersionRow};
+use self::row::{BounceRow, DeliveryRow, KeyRow, MessageRow, NameRow, NumberRow, VersionRow};
 use self::slices::{Slice, Slices};
 use self::sql::Dialect;
 use crate::store::{Endpoint, StoreError, migrations};
-use crate::time::Micros;
 
-/// The most stays in a room that are told.
-pub const MAX_STAYS: usize = 10_000;
 /// The most conversations of one person that are told.
 pub const MAX_CONVERSATIONS: usize = 1_000;
 
@@ -147,21 +146,6 @@ impl Archive {
             true => self.best(query, scope, limit).await,
             false => Ok(cut(self.collect(query, scope, limit).await?, limit)),
         }
-    }
-
-    /// Who was in a room at any time of a range, the first [`MAX_STAYS`]. Whoever may see people and not the room is told of these people alone.
-    ///
-    /// # Errors
-    /// As [`Archive::search`].
-    pub async fn stays(&self, room: &str, from: Option<Micros>, before: Option<Micros>) -> Result<Vec<Stay>, StoreError> {
-        let people = match &self.restriction.reach {
-            Reach::Only { people, rooms } if !rooms.iter().any(|one| one == room) => Some(self.set(people).await?),
-            Reach::Everybody | Reach::Only { .. } => None,
-        };
-        let Some(room) = self.jid(room).await? else { return Ok(Vec::new()) };
-        let slice = Slice { from, before }.and(Slice { from: self.restriction.from, before: self.restriction.to });
-        let rows: Vec<StayRow> = self.pool.load(sql::stays(self.dialect(), room, people.as_ref(), slice, MAX_STAYS)).await?;
-        Ok(rows.into_iter().map(StayRow::into_stay).collect())
     }
 
     /// Those of these names that no node of the store ever had.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Binary, Integer, Nullable, SmallInt, Text};
 
-use super::found::{Bounce, Delivery, Found, Stay};
+use super::found::{Bounce, Delivery, Found};
 use super::query::Cursor;
 use crate::message::content::file_name;
 
@@ -207,7 +207,7 @@ impl MessageRow {
 pub(crate) const ROOM: i16 = 2;
 
 /// The empty text means the same as none in every column that may be NULL.
-fn some(text: Option<String>) -> Option<String> {
+pub(super) fn some(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
@@ -276,26 +276,5 @@ pub(crate) struct BounceRow {
 impl BounceRow {
     pub(crate) fn into_bounce(self) -> Bounce {
         Bounce { at: self.at, from: some(self.sender), condition: self.defined, text: some(self.said) }
-    }
-}
-
-/// A stay in a room.
-#[derive(Debug, QueryableByName)]
-pub(crate) struct StayRow {
-    #[diesel(sql_type = Text)]
-    nick: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    jid: Option<String>,
-    #[diesel(sql_type = Nullable<Text>)]
-    resource: Option<String>,
-    #[diesel(sql_type = BigInt)]
-    joined_at: i64,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    left_at: Option<i64>,
-}
-
-impl StayRow {
-    pub(crate) fn into_stay(self) -> Stay {
-        Stay { nick: self.nick, jid: some(self.jid), resource: some(self.resource), joined_at: self.joined_at, left_at: self.left_at }
     }
 }

@@ -3,7 +3,7 @@
 //! The three dialects differ in how a value's place is written, in comparing without case, and in how to get the best out of
 //! their indexes. All of that stands here.
 
-use super::conditions::{FILES, JidSet, Scope, conditions};
+use super::conditions::{FILES, Scope, conditions};
 use super::query::{Cursor, Order};
 use super::slices::Slice;
 use super::text;
@@ -332,28 +332,9 @@ fn of_messages(statement: Statement, ids: &[i64]) -> Statement {
     statement.list(ids.iter().copied().map(Bind::Big))
 }
 
-/// Who was in a room in a range of time, of some people or of all: a row for each stay, as the view `occupancies` tells them, but in microseconds.
-pub(crate) fn stays(dialect: Dialect, room: i32, people: Option<&JidSet>, slice: Slice, limit: usize) -> Statement {
-    let mut statement = Statement::new(
-        dialect,
-        "SELECT e.nick, j.jid, e.resource, e.at AS joined_at, e.next_at AS left_at FROM (SELECT o.nick, o.jid_id, o.resource, o.event, o.at, \
-         LEAD(o.at) OVER (PARTITION BY o.nick, COALESCE(o.jid_id, 0), COALESCE(o.resource, '') ORDER BY o.at, o.id) AS next_at \
-         FROM occupancy_events o WHERE o.room_id = ",
-    );
-    statement = statement.bind(Bind::Int(room)).sql(") e LEFT JOIN jids j ON j.id = e.jid_id WHERE e.event = 1");
-    if let Some(people) = people {
-        statement = statement.sql(" AND e.jid_id ").among(people);
-    }
-    statement = bound(statement, " AND e.at < ", slice.before);
-    if let Some(from) = slice.from {
-        statement = statement.sql(" AND (e.next_at IS NULL OR e.next_at > ").bind(Bind::Big(from)).sql(")");
-    }
-    statement.sql(" ORDER BY e.at, e.nick").limit(limit)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::conditions::{Id, PeopleSet};
+    use super::super::conditions::{Id, JidSet, PeopleSet};
     use super::super::people::Side;
     use super::*;
 

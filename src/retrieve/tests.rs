@@ -10,11 +10,12 @@ use diesel::{Connection as _, SqliteConnection};
 use super::*;
 use crate::message::address::Address;
 use crate::store::{Backend, Connection, migrations, search};
-use crate::time::SECOND;
+use crate::time::{Micros, SECOND};
 
 /// When message 0 would have been sent: message n is n seconds later.
 const START: Micros = 1_795_332_535_173_794;
 const NOTHING: [i64; 0] = [];
+const ROOM: &str = "room@muc.a.example";
 const ROWS: &str = include_str!("../../tests/sql/views_rows.sql");
 /// What the views don't tell: texts in two cases, names, bounces, an original stanza.
 const MORE_ROWS: &str = "
@@ -219,15 +220,25 @@ async fn what_is_known_of_a_message(archive: &Archive) {
 }
 
 async fn rooms(archive: &Archive) {
-    let stays = archive.stays("room@muc.a.example", None, None).await.unwrap();
+    let stays = archive.stays(ROOM, &StayQuery::default()).await.unwrap().stays;
     let told: Vec<_> = stays.iter().map(|stay| (stay.nick.as_str(), stay.joined_at - START, stay.left_at.map(|at| at - START))).collect();
     assert_eq!(
         told,
         [("Bo", 100, Some(200)), ("Ca", 150, None), ("gh", 160, None), ("Bo", 170, None), ("Bo", 300, Some(400)), ("Bo", 400, Some(500))]
     );
-    let early = archive.stays("room@muc.a.example", Some(START + 200), Some(START + 300)).await.unwrap();
-    assert_eq!(early.iter().map(|stay| stay.nick.as_str()).collect::<Vec<_>>(), ["Ca", "gh", "Bo"]);
+    let early = StayQuery { from: Some(START + 200), before: Some(START + 300), ..StayQuery::default() };
+    let early = archive.stays(ROOM, &early).await.unwrap();
+    assert_eq!(early.stays.iter().map(|stay| stay.nick.as_str()).collect::<Vec<_>>(), ["Ca", "gh", "Bo"]);
+    for limit in 1..=6 {
+        assert_eq!(stays_by(archive, StayQuery { limit, ..StayQuery::default() }).await, stays, "pages of {limit}");
+        let lasting = StayQuery { from: Some(START + 250), limit, ..StayQuery::default() };
+        assert_eq!(
+            stays_by(archive, lasting).await.iter().map(|stay| stay.joined_at - START).collect::<Vec<_>>(),
+            [150, 160, 170, 300, 400]
+        );
+    }
     of_a_part(archive).await;
+    now_there(archive).await;
     assert_eq!(archive.conversations_of("zed@remote.example").await.unwrap().len(), 2);
     assert!(archive.has_conversation("room@muc.a.example").await.unwrap());
     assert!(!archive.has_conversation("room@muc.a.example ").await.unwrap());
@@ -236,7 +247,7 @@ async fn rooms(archive: &Archive) {
 /// Whoever may see a person and not the room is told of that person's stays, whoever may see neither of nobody's.
 async fn of_a_part(archive: &Archive) {
     let jid = |jid: &str| Pattern::Jid(jid.to_owned());
-    let room = "room@muc.a.example".to_owned();
+    let room = ROOM.to_owned();
     for (people, rooms, (from, to), expected) in [
         (vec![jid("bob@a.example")], vec![], (None, None), vec!["Bo", "Bo", "Bo", "Bo"]),
         (vec![jid("bob@a.example")], vec![], (Some(START + 200), Some(START + 300)), vec!["Bo"]),
@@ -246,9 +257,46 @@ async fn of_a_part(archive: &Archive) {
         (vec![], vec![room.clone()], (None, Some(START + 165)), vec!["Bo", "Ca", "gh"]),
     ] {
         let restriction = Restriction { reach: Reach::Only { people, rooms }, from, to };
-        let stays = archive.restricted(restriction.clone()).stays(&room, None, None).await.unwrap();
+        let archive = archive.restricted(restriction.clone());
+        let stays = stays_by(&archive, StayQuery { limit: 2, ..StayQuery::default() }).await;
         assert_eq!(stays.iter().map(|stay| stay.nick.as_str()).collect::<Vec<_>>(), expected, "{restriction:?}");
     }
+}
+
+/// All pages of stays.
+async fn stays_by(archive: &Archive, mut query: StayQuery) -> Vec<Stay> {
+    let mut all = Vec::new();
+    loop {
+        let page = archive.stays(ROOM, &query).await.unwrap();
+        assert!(page.stays.len() <= query.limit && (page.next.is_none() || page.stays.len() == query.limit));
+        all.extend(page.stays);
+        query.after = page.next;
+        if query.after.is_none() {
+            return all;
+        }
+    }
+}
+
+/// Who came and has not left, within what may be seen: two programs with one nick are one occupant.
+async fn now_there(archive: &Archive) {
+    let jid = |jid: &str| Pattern::Jid(jid.to_owned());
+    let rooms = [ROOM.to_owned(), "none@muc.a.example".to_owned(), "alice@a.example".to_owned()];
+    let exact = |occupants| Some(Occupancy { occupants, is_exact: true });
+    for (people, whole, (from, to), expected) in [
+        (vec![jid("bob@a.example")], vec![], (None, None), exact(1)),
+        (vec![Pattern::Wildcard("*@a.example".to_owned())], vec![], (Some(START), None), exact(2)),
+        (vec![jid("nobody@a.example")], vec!["other@muc.a.example".to_owned()], (None, None), exact(0)),
+        (vec![], vec![ROOM.to_owned()], (None, Some(Micros::MAX)), exact(3)),
+        (vec![], vec![ROOM.to_owned()], (None, Some(START + 165)), None),
+        (vec![], vec![ROOM.to_owned()], (Some(Micros::MAX), None), None),
+    ] {
+        let restriction = Restriction { reach: Reach::Only { people, rooms: whole }, from, to };
+        let found = archive.restricted(restriction.clone()).occupancies(&rooms).await.unwrap();
+        assert_eq!(found.get(ROOM).copied(), expected, "{restriction:?}");
+    }
+    let found = archive.occupancies(&rooms).await.unwrap();
+    assert_eq!(rooms.each_ref().map(|room| found.get(room).copied()), [exact(3), exact(0), exact(0)]);
+    assert!(archive.occupancies(&[]).await.unwrap().is_empty());
 }
 
 async fn changes(archive: &Archive) {

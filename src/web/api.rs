@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Path;
-use axum::http::header::{ALLOW, CONTENT_TYPE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
@@ -16,25 +17,25 @@ use super::audit::filter;
 use super::caller::Bearer;
 use super::clock::Clock;
 use super::desk::{Desk, knows};
-use super::exports_api;
 use super::find;
-use super::rooms::kind;
+use super::params::Params;
+use super::rooms::{after, kind};
 use super::routes::{Route, routed};
 use super::search::note_total;
 use super::trouble::Trouble;
+use super::{exports_api, figures_api, groups_api, upkeep_api};
 use crate::access::{Account, Action, AuditRow, Event, Outcome, Permission, Scope};
 use crate::cli::render_json;
-use crate::gap::State;
 use crate::message::address::Address;
-use crate::retrieve::{Change, Found, Room, Stay, names};
-use crate::store::gaps::{self, Filter, Gap};
-use crate::store::quarantine::{self, Entry};
+use crate::retrieve::{Change, Found, Occupancy, Room, Stay, StayQuery, names};
 use crate::time::{Micros, rfc3339};
 
 /// The description.
 const DESCRIPTION: &str = include_str!("openapi.json");
 /// Rooms of an answer.
 const ROOMS: usize = 200;
+/// Stays of an answer.
+const STAYS: usize = 1_000;
 /// What a search takes beside the conditions.
 const BESIDE: [&str; 8] = ["store", "order", "after", "limit", "reason", "zone", "count", "context"];
 /// The most messages that are shown before and after each that is found, and the most of a page that shows them.
@@ -55,9 +56,17 @@ pub(super) fn calls() -> Vec<Route> {
         Route::get("/exports/{id}", exports_api::show),
         Route::get("/exports/{id}/download", exports_api::download),
         Route::get("/status", status),
-        Route::get("/gaps", gap_list),
-        Route::get("/quarantine", quarantine_list),
+        Route::get("/days", figures_api::days),
+        Route::get("/busiest", figures_api::busiest),
+        Route::get("/gaps", upkeep_api::gaps),
+        Route::post("/gaps/{id}/close", upkeep_api::close_gap),
+        Route::get("/quarantine", upkeep_api::quarantine),
+        Route::get("/quarantine/{id}", upkeep_api::record),
         Route::get("/accounts", accounts),
+        Route::get("/groups", groups_api::list),
+        Route::get("/groups/{name}", groups_api::show),
+        Route::put("/groups/{name}", groups_api::set),
+        Route::delete("/groups/{name}", groups_api::remove),
         Route::get("/audit", audit),
     ]
 }
@@ -72,9 +81,9 @@ async fn nothing() -> Response {
 }
 
 async fn other_method() -> Response {
-    let mut response = Trouble::Wrong("Every call is a GET, but for the POST that begins an export.".to_owned()).json();
+    // Which methods there are is told by the router, in the header `Allow`.
+    let mut response = Trouble::Wrong("This call can’t be asked with that method.".to_owned()).json();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
     response
 }
 
@@ -90,7 +99,7 @@ pub(super) fn answer(result: Result<Value, Trouble>) -> Response {
 }
 
 impl Bearer {
-    fn store(&self) -> String {
+    pub(super) fn store(&self) -> String {
         self.params.get("store").unwrap_or_else(|| self.app.first_store()).to_owned()
     }
 
@@ -107,6 +116,15 @@ impl Bearer {
         match self.record(Event::new(action, target).ended(Outcome::Denied)).await {
             Ok(()) => Trouble::Missing(said.to_owned()),
             Err(trouble) => trouble,
+        }
+    }
+
+    /// The fields of something that is changed: they stand in a form or in the address.
+    pub(super) fn fields(&self, body: &Bytes) -> Result<Params, Trouble> {
+        match (self.params.pairs().next().is_some(), body.is_empty()) {
+            (true, false) => Err(Trouble::Wrong("Give the fields as a form or in the address, not both.".to_owned())),
+            (_, true) => Ok(self.params.clone()),
+            (false, false) => Ok(Params::parse(body)),
         }
     }
 
@@ -128,7 +146,7 @@ impl Bearer {
     }
 
     /// Why a program wants to read what people wrote.
-    fn reason(&self) -> Result<Option<String>, Trouble> {
+    pub(super) fn reason(&self) -> Result<Option<String>, Trouble> {
         match self.params.get("reason") {
             None if self.app.config.web.require_reason => Err(Trouble::ReasonWanted { path: String::new(), fields: Vec::new() }),
             reason => Ok(reason.map(str::to_owned)),
@@ -254,8 +272,13 @@ async fn room_list(bearer: &Bearer) -> Result<Value, Trouble> {
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
     let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
     let found = desk.rooms(&part, bearer.params.exact("after"), ROOMS).await?;
+    let occupancies = desk.occupancies(&found.rooms).await?;
     bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.rooms.len() as u64)).await?;
-    let room = |room: &Room| json!({ "jid": room.name, "kind": kind(room.kind), "first_seen_at": time(room.first_seen_at) });
+    let now = |now: &Occupancy| json!({ "occupants": now.occupants, "is_exact": now.is_exact });
+    let room = |room: &Room| {
+        let occupancy = occupancies.get(&room.name).map(now);
+        json!({ "jid": room.name, "kind": kind(room.kind), "first_seen_at": time(room.first_seen_at), "now": occupancy })
+    };
     Ok(json!({ "rooms": found.rooms.iter().map(room).collect::<Vec<_>>(), "next": found.next }))
 }
 
@@ -264,7 +287,7 @@ async fn stays(bearer: Bearer) -> Response {
 }
 
 async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
-    find::only(&bearer.params, &["store", "room", "from", "to", "zone", "reason"])?;
+    find::only(&bearer.params, &["store", "room", "from", "to", "after", "zone", "reason"])?;
     let (store, room) = (bearer.store(), Address::parse(&bearer.params.text("room")).bare);
     let target = json!({ "store": store, "room": room });
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
@@ -275,9 +298,10 @@ async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
     let clock = bearer.clock()?;
     let from = clock.read("from", bearer.params.get("from"), false)?;
     let to = clock.read("to", bearer.params.get("to"), true)?;
-    let found = desk.stays(&room, from, to).await?;
-    bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.len() as u64)).await?;
-    Ok(json!({ "stays": found.iter().map(stay).collect::<Vec<_>>() }))
+    let found = desk.stays(&room, &StayQuery { from, before: to, after: after(&bearer.params)?, limit: STAYS }).await?;
+    bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.stays.len() as u64)).await?;
+    let next = found.next.map(|next| next.to_string());
+    Ok(json!({ "stays": found.stays.iter().map(stay).collect::<Vec<_>>(), "next": next }))
 }
 
 fn stay(stay: &Stay) -> Value {
@@ -312,64 +336,6 @@ async fn look(bearer: &Bearer) -> Result<Value, Trouble> {
         "is_running": why_not.is_none(), "state": word("state"), "version": word("version"), "written": word("written"),
         "nodes": nodes, "stores": stores, "alarms": alarms,
     }))
-}
-
-/// The number after which a list goes on.
-fn after(bearer: &Bearer) -> Result<i64, Trouble> {
-    let wrong = |_no_number| Trouble::Wrong("The place to go on is no number.".to_owned());
-    bearer.params.get("after").map_or(Ok(0), |after| after.parse().map_err(wrong))
-}
-
-async fn gap_list(bearer: Bearer) -> Response {
-    answer(list_gaps(&bearer).await)
-}
-
-async fn list_gaps(bearer: &Bearer) -> Result<Value, Trouble> {
-    bearer.viewer.require(Permission::ViewGaps)?;
-    let (store, after) = (bearer.store(), after(bearer)?);
-    let states = match bearer.params.get("state") {
-        None | Some("all") => Vec::new(),
-        Some("open") => State::ALL.into_iter().filter(|state| state.is_open()).collect(),
-        Some(other) => return Err(Trouble::Wrong(format!("There is no state “{other}”: open or all."))),
-    };
-    let filter = Filter { states, ..Filter::default() };
-    let found = bearer.app.with_store(&store, async move |mut connection| gaps::list(&mut connection, &filter, after).await).await?;
-    let next = (found.len() >= usize::try_from(gaps::PAGE_GAPS).unwrap_or(usize::MAX))
-        .then(|| found.last().map(|gap| gap.id.to_string()))
-        .flatten();
-    Ok(json!({ "gaps": found.iter().map(gap).collect::<Vec<_>>(), "next": next }))
-}
-
-fn gap(gap: &Gap) -> Value {
-    json!({
-        "id": gap.id, "node": gap.node, "from": rfc3339(gap.from), "to": time(gap.to),
-        "reason": gap.reason.map(|reason| reason.word()), "state": gap.state.map(|state| state.word()),
-        "lost": gap.lost, "found": gap.found, "known": gap.known, "note": gap.note,
-        "changed_by": gap.changed_by, "changed_at": rfc3339(gap.changed_at),
-    })
-}
-
-async fn quarantine_list(bearer: Bearer) -> Response {
-    answer(list_quarantine(&bearer).await)
-}
-
-async fn list_quarantine(bearer: &Bearer) -> Result<Value, Trouble> {
-    let (store, after) = (bearer.store(), after(bearer)?);
-    let target = json!({ "store": store });
-    bearer.require(Permission::SeeQuarantineCounts, Action::ViewQuarantine, &target).await?;
-    let found = bearer.app.with_store(&store, async move |mut connection| quarantine::list(&mut connection, after).await).await?;
-    bearer.record(Event::new(Action::ViewQuarantine, target).of(found.len() as u64)).await?;
-    let next = (found.len() >= usize::try_from(quarantine::PAGE_ENTRIES).unwrap_or(usize::MAX))
-        .then(|| found.last().map(|entry| entry.id.to_string()))
-        .flatten();
-    let record = |entry: &Entry| {
-        json!({
-            "id": entry.id, "node": entry.node, "received_at": rfc3339(entry.received_at),
-            "reason": super::quarantine::reason(&bearer.viewer, &entry.reason),
-            "bytes": entry.record_bytes,
-        })
-    };
-    Ok(json!({ "records": found.iter().map(record).collect::<Vec<_>>(), "next": next }))
 }
 
 async fn accounts(bearer: Bearer) -> Response {

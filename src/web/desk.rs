@@ -3,6 +3,7 @@
 //! A desk can't be had without a [`Viewer`] who may, and gives out nothing that is beyond the viewer's reach, whatever is asked. A page that forgets about
 //! scopes shows too little, never too much. That something was read is the page's to record, before it answers.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::app::App;
@@ -10,7 +11,8 @@ use super::trouble::Trouble;
 use crate::access::{Limits, Permission, Reach, Viewer};
 use crate::message::content::Kind;
 use crate::retrieve::{
-    self, Archive, Busy, Change, Context, Count, EXACT_COUNT, Found, Order, Page, Pattern, Query, Restriction, Room, Stay,
+    self, Archive, Busy, Change, Context, Count, EXACT_COUNT, Found, Occupancy, Order, Page, Pattern, Query, Restriction, Room, Stay,
+    StayPage, StayQuery,
 };
 use crate::time::Micros;
 
@@ -176,27 +178,44 @@ impl Desk {
         Ok(RoomPage { rooms: shown, next })
     }
 
-    /// Who was in a room. Where only somebody in it may be seen, and not the room, the stays of that person.
-    pub(super) async fn stays(&self, room: &str, from: Option<Micros>, to: Option<Micros>) -> Result<Vec<Stay>, Trouble> {
+    /// How many are in each of these rooms now, of those who may be seen.
+    pub(super) async fn occupancies(&self, rooms: &[Room]) -> Result<HashMap<String, Occupancy>, Trouble> {
+        let names: Vec<String> = rooms.iter().map(|room| room.name.clone()).collect();
         match &self.reach {
-            Reach::Nothing => Ok(Vec::new()),
-            Reach::Everything => Ok(self.archive.stays(room, from, to).await?),
+            Reach::Nothing => Ok(HashMap::new()),
+            Reach::Everything | Reach::Within(_) => Ok(self.archive.occupancies(&names).await?),
+        }
+    }
+
+    /// Whether all who were in a room may be seen, and not some people alone.
+    pub(super) fn sees_all_stays(&self, room: &str) -> bool {
+        match &self.reach {
+            Reach::Everything => true,
+            Reach::Nothing => false,
+            Reach::Within(limits) => limits.rooms.iter().any(|other| other == room),
+        }
+    }
+
+    /// A page of who was in a room. Where only somebody in it may be seen, and not the room, the stays of that person.
+    pub(super) async fn stays(&self, room: &str, query: &StayQuery) -> Result<StayPage, Trouble> {
+        match &self.reach {
+            Reach::Nothing => Ok(StayPage::default()),
+            Reach::Everything => Ok(self.archive.stays(room, query).await?),
             Reach::Within(limits) => {
-                let mut stays = self.archive.stays(room, from, to).await?;
+                let mut page = self.archive.stays(room, query).await?;
                 // The second look, as for messages.
                 let is_whole = limits.rooms.iter().any(|other| other == room);
-                stays.retain(|stay| is_whole || stay.jid.as_deref().is_some_and(|jid| is_one_of(limits, jid)));
-                Ok(stays)
+                page.stays.retain(|stay| is_whole || stay.jid.as_deref().is_some_and(|jid| is_one_of(limits, jid)));
+                Ok(page)
             }
         }
     }
 
     /// Who was in the room when a message was said; nobody where that was no room.
     pub(super) async fn occupants(&self, message: &Found) -> Result<Vec<Stay>, Trouble> {
-        match message.room() {
-            Some(room) => self.stays(room, Some(message.sent_at), message.sent_at.checked_add(1)).await,
-            None => Ok(Vec::new()),
-        }
+        let Some(room) = message.room() else { return Ok(Vec::new()) };
+        let then = StayQuery { from: Some(message.sent_at), before: message.sent_at.checked_add(1), ..StayQuery::default() };
+        Ok(self.stays(room, &then).await?.stays)
     }
 
     /// Where most was said; nothing for whoever does not see everything, since the numbers would tell of what is beyond.

@@ -11,7 +11,6 @@ use super::caller::Bearer;
 use super::clock::Clock;
 use super::export_ask::{start, word};
 use super::exports::{MISSING, fetch, note_look, one, seen, stage};
-use super::params::Params;
 use super::trouble::Trouble;
 use crate::access::{Action, Event, Permission};
 use crate::export::job::{Job, Shelf};
@@ -35,11 +34,10 @@ async fn all(bearer: &Bearer) -> Result<Value, Trouble> {
 
 /// `POST /exports`: the fields of a search, and `format`, `reason`, `xml`, as a form or in the address.
 pub(super) async fn begin(bearer: Bearer, body: Bytes) -> Response {
-    let is_in_address = bearer.params.pairs().next().is_some();
-    if is_in_address && !body.is_empty() {
-        return Trouble::Wrong("Give the fields as a form or in the address, not both.".to_owned()).json();
-    }
-    let params = if body.is_empty() { bearer.params.clone() } else { Params::parse(&body) };
+    let params = match bearer.fields(&body) {
+        Ok(params) => params,
+        Err(trouble) => return trouble.json(),
+    };
     let mut mistakes = Vec::new();
     let clock = params.get("zone").map_or_else(|| Some(Clock::default()), Clock::of).unwrap_or_else(|| {
         mistakes.push(format!("There is no time zone “{}”.", params.text("zone")));

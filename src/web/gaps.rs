@@ -5,13 +5,14 @@ use axum::extract::Path;
 use axum::response::Response;
 use serde_json::json;
 
+use super::app::App;
 use super::caller::{Caller, Posted};
 use super::clock::Shown;
 use super::frame::{Frame, Place, page};
 use super::params::link;
 use super::search::{links, store};
 use super::trouble::{Trouble, see_other};
-use crate::access::{Action, Event, Permission};
+use crate::access::{Action, Event, Permission, Viewer};
 use crate::gap::State;
 use crate::store::gaps::{self, Change, Filter, Gap};
 
@@ -109,21 +110,29 @@ pub(super) async fn close(Path(id): Path<String>, posted: Posted) -> Response {
 
 async fn make_closed(posted: &Posted, id: &str) -> Result<Response, Trouble> {
     let Posted { caller, form } = posted;
-    let store = form.get("store").unwrap_or_else(|| caller.app.first_store()).to_owned();
+    let store = form.get("store").unwrap_or_else(|| caller.app.first_store());
+    close_by_hand(&caller.app, caller.viewer(), store, id, form.get("note")).await?;
+    let links = links(caller, store);
+    Ok(see_other(&link("/gaps", &[("store", &links.store), ("done", "gap")])))
+}
+
+/// Closes a gap for somebody who says why, and tells its number.
+pub(super) async fn close_by_hand(app: &App, viewer: &Viewer, store: &str, id: &str, note: Option<&str>) -> Result<i64, Trouble> {
     let target = json!({ "store": store, "gap": id });
-    caller.require(Permission::CloseGap, Action::CloseGap, target.clone()).await?;
-    let Some(note) = form.get("note").filter(|note| note.len() <= MAX_NOTE_BYTES).map(str::to_owned) else {
+    app.access.require(viewer, Permission::CloseGap, Action::CloseGap, &target).await?;
+    let Some(note) = note.filter(|note| note.len() <= MAX_NOTE_BYTES).map(str::to_owned) else {
         return Err(Trouble::Wrong(format!("A gap is closed with a note of up to {MAX_NOTE_BYTES} bytes that says why.")));
     };
-    let Ok(number) = id.parse::<i64>() else { return Err(Trouble::Missing("There is no such gap.".to_owned())) };
-    let exists = caller.app.with_store(&store, async move |mut connection| gaps::get(&mut connection, number).await).await?;
-    if exists.is_none() {
-        return Err(Trouble::Missing("There is no such gap.".to_owned()));
+    let missing = || Trouble::Missing("There is no such gap.".to_owned());
+    let number: i64 = id.parse().map_err(|_no_number| missing())?;
+    let gap = app.with_store(store, async move |mut connection| gaps::get(&mut connection, number).await).await?.ok_or_else(missing)?;
+    if !gap.state.is_some_and(State::is_open) {
+        // Whoever closed it first is named in it, and said why.
+        return Err(Trouble::Wrong(format!("Gap {number} is not open any more.")));
     }
     // The row comes first: a change that can't be told is not made.
-    caller.record(Event::new(Action::CloseGap, target).because(Some(note.clone()))).await?;
-    let change = Change { state: State::Closed, found: 0, known: 0, by: caller.viewer().name().to_owned(), note: Some(note) };
-    caller.app.with_store(&store, async move |mut connection| gaps::change(&mut connection, number, &change).await).await?;
-    let links = links(caller, &store);
-    Ok(see_other(&link("/gaps", &[("store", &links.store), ("done", "gap")])))
+    app.access.record(viewer, Event::new(Action::CloseGap, target).because(Some(note.clone()))).await?;
+    let change = Change { state: State::Closed, found: 0, known: 0, by: viewer.name().to_owned(), note: Some(note) };
+    app.with_store(store, async move |mut connection| gaps::change(&mut connection, number, &change).await).await?;
+    Ok(number)
 }

@@ -59,6 +59,8 @@ struct MessagePage {
     said: Vec<Said>,
     room: Option<String>,
     occupants: Vec<Occupant>,
+    /// Whether there may have been others, beyond what may be seen.
+    is_partial: bool,
     xml: Option<String>,
     xml_href: String,
     is_xml_asked: bool,
@@ -102,6 +104,7 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
         said: receipts.iter().map(|receipt| said(caller, receipt)).collect(),
         room: found.room().map(|room| links.room(room)),
         occupants: stays.iter().map(|stay| occupant(caller, stay)).collect(),
+        is_partial: found.room().is_some_and(|room| !desk.sees_all_stays(room)),
         xml: found.xml().map(|xml| text::whole(&xml)),
         xml_href: links.marking(&format!("/message/{}", found.id), &[("xml", "1")]) + "#xml",
         is_xml_asked,

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use super::app::App;
 use super::caller::Caller;
 use super::clock::Shown;
 use super::desk::Desk;
@@ -19,9 +20,9 @@ use crate::store::gaps;
 use crate::time::{Micros, SECOND, parse_stamp};
 
 /// Conversations of a list of where most is said.
-const BUSIEST: usize = 10;
+pub(super) const BUSIEST: usize = 10;
 /// Since when that is counted: a week.
-const BUSY_SPAN: Micros = 7 * 86_400 * SECOND;
+pub(super) const BUSY_SPAN: Micros = 7 * 86_400 * SECOND;
 
 /// What is well, what is not.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -234,13 +235,18 @@ fn vitals(told: &Value) -> Vitals {
     }
 }
 
+/// Messages per day, up to today.
+pub(super) async fn per_day(app: &App, store: &str) -> Result<Plot, Trouble> {
+    let last = day_of(app.access.now());
+    let day = |day: i64| i32::try_from(day).unwrap_or(i32::MAX);
+    let counts = app.archive(store).await?.days(day(last - DAYS + 1), day(last)).await?;
+    Ok(Plot::of(&counts, last))
+}
+
 /// What stands in the database alone.
 async fn fill(caller: &Caller, name: &str, shown: &mut Store) -> Result<(), Trouble> {
     let now = caller.app.access.now();
-    let last = day_of(now);
-    let day = |day: i64| i32::try_from(day).unwrap_or(i32::MAX);
-    let counts = caller.app.archive(name).await?.days(day(last - DAYS + 1), day(last)).await?;
-    shown.days = Some(Plot::of(&counts, last));
+    shown.days = Some(per_day(&caller.app, name).await?);
     let open = caller.app.with_store(name, async |mut connection| gaps::open(&mut connection).await).await?;
     shown.gaps = open
         .into_iter()

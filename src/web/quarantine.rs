@@ -21,7 +21,7 @@ use crate::store::quarantine::{self, Entry};
 /// Records of a page.
 const PAGE: usize = 100;
 /// What is said where there is none, or none for this viewer.
-const MISSING: &str = "There is no such record in quarantine.";
+pub(super) const MISSING: &str = "There is no such record in quarantine.";
 /// Characters of a reason in the list.
 const REASON_CHARS: usize = 300;
 
@@ -71,7 +71,7 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     found.truncate(PAGE);
     caller.record(Event::new(Action::ViewQuarantine, target).of(found.len() as u64)).await?;
     let links = links(caller, &store);
-    let may_read = reads(caller);
+    let may_read = reads(caller.viewer());
     let next = found.last().filter(|_| has_more).map(|last| {
         let after = last.id.to_string();
         link("/quarantine", &[("store", &links.store), ("after", &after)])
@@ -87,8 +87,8 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
 }
 
 /// A record can be anybody's, so only who sees everything reads it.
-fn reads(caller: &Caller) -> bool {
-    matches!(caller.viewer().reach(Permission::SeeQuarantineContent), Ok(Reach::Everything))
+pub(super) fn reads(viewer: &Viewer) -> bool {
+    matches!(viewer.reach(Permission::SeeQuarantineContent), Ok(Reach::Everything))
 }
 
 fn shelf(caller: &Caller, entry: &Entry, store: Option<&str>) -> Shelf {
@@ -109,10 +109,7 @@ fn shelf(caller: &Caller, entry: &Entry, store: Option<&str>) -> Shelf {
 
 /// Why a record is there. Who sent it is for those who may read it: a reason may name them.
 pub(super) fn reason(viewer: &Viewer, reason: &str) -> String {
-    match viewer.may(Permission::SeeQuarantineContent) {
-        true => reason.to_owned(),
-        false => text::without_people(reason),
-    }
+    if reads(viewer) { reason.to_owned() } else { text::without_people(reason) }
 }
 
 /// `POST /quarantine/{id}/retry`: hands a record to the pipeline once more, without showing it.
@@ -153,7 +150,7 @@ async fn make_record(caller: &Caller, id: &str) -> Result<Response, Trouble> {
     caller.require(Permission::SeeQuarantineContent, Action::ViewQuarantine, target.clone()).await?;
     let reason = caller.reason()?;
     let number = match id.parse::<i64>() {
-        Ok(number) if reads(caller) => number,
+        Ok(number) if reads(caller.viewer()) => number,
         _ => return Err(caller.missing(Action::ViewQuarantine, target, MISSING).await),
     };
     let found = caller.app.with_store(&store, async move |mut connection| quarantine::get(&mut connection, number).await).await?;

@@ -9,24 +9,30 @@ use super::clock::Shown;
 use super::desk::Desk;
 use super::frame::{Frame, Place, page};
 use super::message::{Occupant, occupant};
-use super::params::link;
+use super::params::{Params, link};
 use super::search::{links, store};
 use super::text;
 use super::trouble::Trouble;
 use crate::access::{Action, Event, Permission};
 use crate::message::address::Address;
-use crate::retrieve::Room;
+use crate::retrieve::{Cursor, CursorError, Occupancy, Room, StayQuery};
 
 /// Rooms of a page.
 const PAGE: usize = 100;
+/// Stays of a page.
+const STAYS: usize = 100;
+/// What a link to a room says itself, and what a page of its own has no use for.
+const OF_LINK: [&str; 5] = ["store", "name", "reason", "after", "done"];
 
 /// A room of the list.
 struct Entry {
     name: String,
     kind: &'static str,
     first_seen: Option<Shown>,
+    /// How many are in it now; none where that is beyond what may be seen.
+    now: Option<String>,
     conversation: String,
-    occupancy: String,
+    stays: String,
 }
 
 #[derive(Template)]
@@ -51,7 +57,9 @@ struct RoomPage {
     from: String,
     to: String,
     occupants: Vec<Occupant>,
-    is_cut: bool,
+    /// Whether there may have been others, beyond what may be seen.
+    is_partial: bool,
+    next: Option<String>,
     conversation: String,
     /// What was asked for, for paper, where forms are left out.
     asked: Vec<(String, String)>,
@@ -63,6 +71,14 @@ pub(super) fn kind(number: i16) -> &'static str {
         1 => "persistent",
         2 => "ad hoc",
         _ => "not known",
+    }
+}
+
+/// How many are in a room, for people.
+fn now(occupancy: &Occupancy) -> String {
+    match occupancy.is_exact {
+        true => occupancy.occupants.to_string(),
+        false => format!("at least {}", occupancy.occupants),
     }
 }
 
@@ -80,14 +96,16 @@ async fn make_list(caller: &Caller) -> Result<Response, Trouble> {
     let reason = caller.reason()?;
     let desk = Desk::open(&caller.app, caller.viewer(), &store).await?;
     let found = desk.rooms(&part, caller.params.exact("after"), PAGE).await?;
+    let occupancies = desk.occupancies(&found.rooms).await?;
     caller.record(Event::new(Action::ViewRoom, target).because(reason).of(found.rooms.len() as u64)).await?;
     let links = links(caller, &store);
     let entry = |room: &Room| Entry {
         name: text::jid(&room.name),
         kind: kind(room.kind),
         first_seen: room.first_seen_at.map(|at| caller.clock.full(at)),
+        now: occupancies.get(&room.name).map(now),
         conversation: links.conversation(&room.name, None),
-        occupancy: links.room(&room.name),
+        stays: links.room(&room.name),
     };
     page(&RoomsPage {
         frame: caller.frame(Place::Rooms, "Rooms"),
@@ -99,6 +117,12 @@ async fn make_list(caller: &Caller) -> Result<Response, Trouble> {
             .next
             .map(|next| link("/rooms", &[("store", &links.store), ("part", &part), ("after", &next), ("reason", &links.reason)])),
     })
+}
+
+/// Where the page before of stays ended.
+pub(super) fn after(params: &Params) -> Result<Option<Cursor>, Trouble> {
+    let wrong = |error: CursorError| Trouble::Wrong(format!("The place to go on {error}."));
+    params.get("after").map(|after| after.parse().map_err(wrong)).transpose()
 }
 
 /// `GET /room`.
@@ -118,10 +142,11 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
     }
     let from = caller.clock.read("From", caller.params.get("from"), false)?;
     let to = caller.clock.read("To", caller.params.get("to"), true)?;
-    let stays = desk.stays(&jid, from, to).await?;
-    caller.record(Event::new(Action::ViewRoom, target).because(reason).of(stays.len() as u64)).await?;
+    let page_of_stays = desk.stays(&jid, &StayQuery { from, before: to, after: after(&caller.params)?, limit: STAYS }).await?;
+    caller.record(Event::new(Action::ViewRoom, target).because(reason).of(page_of_stays.stays.len() as u64)).await?;
     let links = links(caller, &store);
     let name = text::jid(&jid);
+    let next = page_of_stays.next.map(|next| links.room(&jid) + "&" + &caller.params.query(&OF_LINK, Some(("after", &next.to_string()))));
     page(&RoomPage {
         frame: caller.frame(Place::Rooms, format!("Who was in {name}")),
         conversation: links.conversation(&jid, None),
@@ -130,8 +155,9 @@ async fn make(caller: &Caller) -> Result<Response, Trouble> {
         from: caller.params.text("from"),
         to: caller.params.text("to"),
         asked: caller.asked(&[("from", "From"), ("to", "To"), ("reason", "Reason")]),
-        is_cut: stays.len() >= crate::retrieve::MAX_STAYS,
-        occupants: stays.iter().map(|stay| occupant(caller, stay)).collect(),
+        next,
+        is_partial: !desk.sees_all_stays(&jid),
+        occupants: page_of_stays.stays.iter().map(|stay| occupant(caller, stay)).collect(),
         name,
         jid,
     })

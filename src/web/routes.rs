@@ -7,7 +7,7 @@ use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::app::App;
 use super::caller::Caller;
@@ -40,6 +40,14 @@ impl Route {
 
     pub(super) fn post<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Self {
         Self { method: "POST", path, answers: post(handler) }
+    }
+
+    pub(super) fn put<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Self {
+        Self { method: "PUT", path, answers: put(handler) }
+    }
+
+    pub(super) fn delete<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Self {
+        Self { method: "DELETE", path, answers: delete(handler) }
     }
 }
 

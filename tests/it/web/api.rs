@@ -56,11 +56,12 @@ fn mismatch(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<Str
     }
 }
 
-fn check(description: &Value, route: &str, status: u16, body: &Value) {
-    let schema = &description["paths"][route]["get"]["responses"][status.to_string()]["content"]["application/json"]["schema"];
-    assert!(schema.is_object(), "{route} {status} is not described");
+pub(super) fn check(description: &Value, (method, route): (&str, &str), status: u16, body: &Value) {
+    let schema =
+        &description["paths"][route][method.to_lowercase()]["responses"][status.to_string()]["content"]["application/json"]["schema"];
+    assert!(schema.is_object(), "{method} {route} {status} is not described");
     if let Some(wrong) = mismatch(description, schema, body, "answer") {
-        panic!("{route} {status}: {wrong}");
+        panic!("{method} {route} {status}: {wrong}");
     }
 }
 
@@ -70,9 +71,11 @@ fn every_answer_is_as_described() {
     let description = site.ask("GET", "/api/v1/openapi.json", "", "").json();
     assert_eq!(description["openapi"], "3.1.0");
     let routes = xmpp_archiver::web::routes();
-    let calls: BTreeSet<&str> = routes.iter().filter_map(|(_, path)| path.strip_prefix("/api/v1")).collect();
-    let described: BTreeSet<&str> = description["paths"].as_object().expect("paths").keys().map(String::as_str).collect();
-    assert_eq!(calls, described, "what is served is what is described");
+    let calls = routes.iter().filter_map(|(method, path)| Some((method.to_lowercase(), path.strip_prefix("/api/v1")?)));
+    let paths = description["paths"].as_object().expect("paths").iter();
+    let described =
+        paths.flat_map(|(path, methods)| methods.as_object().expect("methods").keys().map(|method| (method.clone(), path.as_str())));
+    assert_eq!(calls.collect::<BTreeSet<_>>(), described.collect(), "what is served is what is described");
     let inside = site.message(true, false)["id"].to_string();
     let in_room = site.message(true, true)["id"].to_string();
     let room = encoded("workshop@rooms.lindqvist.example");
@@ -88,25 +91,38 @@ fn every_answer_is_as_described() {
         ("/messages/{id}", "/messages/0".to_owned()),
         ("/rooms", "/rooms".to_owned()),
         ("/stays", format!("/stays?room={room}")),
+        ("/stays", format!("/stays?room={room}&after=1:1")),
+        ("/stays", format!("/stays?room={room}&after=once")),
         ("/stays", "/stays".to_owned()),
         ("/exports", "/exports".to_owned()),
         ("/exports/{id}", "/exports/999".to_owned()),
         ("/exports/{id}/download", "/exports/999/download".to_owned()),
         ("/status", "/status".to_owned()),
+        ("/days", "/days".to_owned()),
+        ("/days", "/days?to=x".to_owned()),
+        ("/busiest", "/busiest".to_owned()),
+        ("/busiest", "/busiest?room=x".to_owned()),
         ("/gaps", "/gaps?state=open".to_owned()),
         ("/gaps", "/gaps?after=x".to_owned()),
         ("/quarantine", "/quarantine".to_owned()),
+        ("/quarantine/{id}", "/quarantine/1".to_owned()),
+        ("/quarantine/{id}", "/quarantine/1?xml=true".to_owned()),
+        ("/quarantine/{id}", "/quarantine/x".to_owned()),
         ("/accounts", "/accounts".to_owned()),
+        ("/groups", "/groups".to_owned()),
+        ("/groups", "/groups?name=visitors".to_owned()),
+        ("/groups/{name}", "/groups/visitors".to_owned()),
+        ("/groups/{name}", "/groups/none".to_owned()),
         ("/audit", "/audit?order=oldest".to_owned()),
         ("/audit", "/audit?action=none".to_owned()),
     ] {
         for bearer in &bearers {
             let answer = site.call(&path, bearer);
             assert_eq!(answer.header("content-type"), "application/json", "{path}");
-            check(&description, route, answer.status, &answer.json());
+            check(&description, ("GET", route), answer.status, &answer.json());
         }
         let answer = site.call(&path, "none");
-        check(&description, route, answer.status, &answer.json());
+        check(&description, ("GET", route), answer.status, &answer.json());
     }
     let one = site.call(&format!("/messages/{inside}?xml=true"), &bearers[2]).json();
     assert!(one["message"]["xml"].as_str().is_some_and(|xml| xml.contains("<body>")), "{one}");

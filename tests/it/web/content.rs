@@ -13,7 +13,7 @@ pub(super) fn ids_of(body: &str) -> Vec<i64> {
 }
 
 /// Every page of a list, by its link to the next.
-fn pages(site: &Site, first: &str, visitor: &Visitor) -> Vec<String> {
+pub(super) fn pages(site: &Site, first: &str, visitor: &Visitor) -> Vec<String> {
     let mut pages = Vec::new();
     let mut next = Some(first.to_owned());
     while let Some(path) = next {

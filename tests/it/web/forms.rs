@@ -63,7 +63,7 @@ fn the_api_takes_no_session() {
     let csrf = site.get("/account", &officer).csrf();
     let calls = xmpp_archiver::web::routes().into_iter().filter(|(_, path)| path.starts_with("/api/") && !path.ends_with("/openapi.json"));
     for (method, path) in calls {
-        let answer = site.ask(method, &path.replace("{id}", "1"), &headers, &format!("csrf={csrf}&reason=x"));
+        let answer = site.ask(method, &path.replace("{id}", "1").replace("{name}", "1"), &headers, &format!("csrf={csrf}&reason=x"));
         assert_eq!(answer.status, 401, "{method} {path}");
     }
 }
@@ -229,6 +229,7 @@ fn a_gap_is_closed_with_a_reason_that_is_kept() {
     assert_eq!(close("1", " ").status, 400);
     assert_eq!(close("2", "why not").status, 404);
     assert_eq!(close("1", "the backup <b>has</b> it").header("location"), "/gaps?done=gap");
+    assert_eq!(close("1", "once more").status, 400, "who closed it first, and why, stays");
     let closed = site.get("/gaps?state=all", &operator).body;
     assert!(
         closed.contains("by <bdi>operator</bdi>") && closed.contains("the backup &#60;b&#62;has") && !closed.contains("Close it by hand")

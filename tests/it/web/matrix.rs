@@ -16,7 +16,7 @@ use crate::support::process::wait_for;
 type Row = (&'static str, &'static str, [u16; 5]);
 
 /// What is asked for and changes nothing.
-const LOOKS: [Row; 70] = [
+const LOOKS: [Row; 81] = [
     ("GET /", "", [303, 303, 303, 303, 303]),
     ("GET /overview", "", [200, 403, 200, 403, 403]),
     ("GET /search", "", [403, 200, 200, 403, 403]),
@@ -37,6 +37,8 @@ const LOOKS: [Row; 70] = [
     ("GET /rooms", "", [403, 200, 200, 403, 403]),
     ("GET /room", "?name=IN-ROOM", [403, 200, 200, 403, 403]),
     ("GET /room", "?name=OUT-ROOM", [403, 404, 200, 403, 403]),
+    ("GET /room", "?name=IN-ROOM&after=1:1", [403, 200, 200, 403, 403]),
+    ("GET /room", "?name=OUT-ROOM&after=1:1", [403, 404, 200, 403, 403]),
     ("GET /room", "?name=none%40rooms.lindqvist.example", [403, 404, 404, 403, 403]),
     ("GET /exports", "", [403, 403, 200, 403, 403]),
     ("GET /exports/new", "", [403, 403, 200, 403, 403]),
@@ -76,21 +78,30 @@ const LOOKS: [Row; 70] = [
     ("GET /api/v1/rooms", "", [403, 200, 200, 403, 403]),
     ("GET /api/v1/stays", "?room=IN-ROOM", [403, 200, 200, 403, 403]),
     ("GET /api/v1/stays", "?room=OUT-ROOM", [403, 404, 200, 403, 403]),
+    ("GET /api/v1/stays", "?room=IN-ROOM&after=1:1", [403, 200, 200, 403, 403]),
+    ("GET /api/v1/stays", "?room=OUT-ROOM&after=1:1", [403, 404, 200, 403, 403]),
     ("GET /api/v1/exports", "", [403, 403, 200, 403, 403]),
     ("GET /api/v1/exports/{id}", "1", [403, 403, 200, 403, 403]),
     ("GET /api/v1/exports/{id}", "999", [403, 403, 404, 403, 403]),
     ("GET /api/v1/exports/{id}/download", "1", [403, 403, 404, 403, 403]),
     ("GET /api/v1/exports/{id}/download", "2", [403, 403, 200, 403, 403]),
     ("GET /api/v1/status", "", [200, 403, 200, 403, 403]),
+    ("GET /api/v1/days", "", [200, 403, 200, 403, 403]),
+    ("GET /api/v1/busiest", "", [403, 403, 200, 403, 403]),
     ("GET /api/v1/gaps", "", [200, 403, 200, 200, 403]),
     ("GET /api/v1/quarantine", "", [200, 403, 200, 200, 403]),
+    ("GET /api/v1/quarantine/{id}", "1", [200, 403, 200, 200, 403]),
+    ("GET /api/v1/quarantine/{id}", "999", [404, 403, 404, 404, 403]),
     ("GET /api/v1/accounts", "", [403, 403, 403, 403, 200]),
+    ("GET /api/v1/groups", "", [403, 403, 403, 403, 200]),
+    ("GET /api/v1/groups/{name}", "visitors", [403, 403, 403, 403, 200]),
+    ("GET /api/v1/groups/{name}", "none", [403, 403, 403, 403, 404]),
     ("GET /api/v1/audit", "", [403, 403, 403, 200, 403]),
     ("GET /api/v1/openapi.json", "", [200, 200, 200, 200, 200]),
 ];
 
-/// Forms, sent with nothing in them but the token; after the last two the session is over.
-const FORMS: [Row; 17] = [
+/// Forms, sent with nothing in them but the token, and calls that change something; after the last two the session is over.
+const FORMS: [Row; 21] = [
     ("POST /exports/new", "", [403, 403, 200, 403, 403]),
     ("POST /exports/{id}", "1", [403, 403, 400, 403, 403]),
     ("POST /exports/{id}", "999", [403, 403, 404, 403, 403]),
@@ -106,6 +117,10 @@ const FORMS: [Row; 17] = [
     ("POST /account/tokens", "", [200, 200, 200, 200, 200]),
     ("POST /account/tokens/{id}/revoke", "999", [404, 404, 404, 404, 404]),
     ("POST /api/v1/exports", "", [403, 403, 400, 403, 403]),
+    ("POST /api/v1/gaps/{id}/close", "1", [400, 403, 400, 403, 403]),
+    ("POST /api/v1/gaps/{id}/close", "999?note=x", [404, 403, 404, 403, 403]),
+    ("PUT /api/v1/groups/{name}", "visitors", [403, 403, 403, 403, 400]),
+    ("DELETE /api/v1/groups/{name}", "none", [403, 403, 403, 403, 404]),
     ("POST /account/sessions", "", [303, 303, 303, 303, 303]),
     ("POST /sign-out", "", [303, 303, 303, 303, 303]),
 ];
@@ -129,7 +144,7 @@ const NEVER: [(&str, &str); 3] =
 fn address(row: &Row) -> String {
     let (_, route) = row.0.split_once(' ').expect("a method and a route");
     let (id, query) = row.1.split_once('?').map_or((row.1, String::new()), |(id, query)| (id, format!("?{query}")));
-    route.replace("{id}", id) + &query
+    route.replace("{id}", id).replace("{name}", id) + &query
 }
 
 /// Whom the table is gone through for.
@@ -423,7 +438,7 @@ fn every_route_has_a_row() {
     let rows = LOOKS.iter().chain(&FORMS).map(|row| row.0).chain(OPEN.iter().map(|(route, _)| *route));
     assert_eq!(served, rows.map(str::to_owned).collect());
     for row in LOOKS.iter().chain(&FORMS) {
-        let is_form = row.0.starts_with("POST ");
+        let is_form = !row.0.starts_with("GET ");
         assert_eq!(FORMS.iter().any(|form| form.0 == row.0), is_form, "{} is in the wrong table", row.0);
         // What reviewers read of a message, a conversation or a room has a row within the scope and one beyond it.
         let reads = LOOKS.iter().filter(|other| other.0 == row.0).map(|other| other.1).collect::<Vec<_>>();
