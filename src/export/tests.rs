@@ -12,13 +12,9 @@ use super::checkpoint::FILE as CHECKPOINT;
 use super::series::Series;
 use super::*;
 use crate::retrieve::Archive;
-use crate::store::{Backend, Endpoint};
+use crate::store::{Backend, Connection, Endpoint, migrations};
 
-const TABLES: [&str; 3] = [
-    include_str!("../../migrations/sqlite/2026-11-22-000001_create_archive/up.sql"),
-    include_str!("../../migrations/sqlite/2026-11-22-000003_create_gaps/up.sql"),
-    include_str!("../../tests/sql/views_rows.sql"),
-];
+const ROWS: &str = include_str!("../../tests/sql/views_rows.sql");
 /// A room in which much is said on two days, with a correction of each tenth message.
 const MUCH: &str = "
 WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 12099)
@@ -31,10 +27,6 @@ INSERT INTO gaps(id,node_id,from_at,to_at,reason,state,lost,found,known,changed_
 
 fn archive(directory: &Path, more: &str) -> Archive {
     let path = directory.join("archive.db");
-    let mut connection = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    for sql in TABLES.into_iter().chain([more]) {
-        connection.batch_execute(sql).unwrap();
-    }
     let second = Duration::from_secs(30);
     let endpoint = Endpoint {
         name: "test".to_owned(),
@@ -43,7 +35,14 @@ fn archive(directory: &Path, more: &str) -> Archive {
         connect_timeout: second,
         statement_timeout: second,
     };
-    block_on(Archive::open(&endpoint, 2)).unwrap()
+    block_on(async {
+        let mut connection = Connection::open(&endpoint).await.unwrap();
+        migrations::up(&mut connection, None).await.unwrap();
+        for sql in [ROWS, more] {
+            connection.batch(sql).await.unwrap();
+        }
+        Archive::open(&endpoint, 2).await.unwrap()
+    })
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -233,7 +232,7 @@ fn what_nobody_was_told_of_is_told_with_the_next_turn() {
 #[test]
 fn a_message_that_matches_by_a_later_copy_is_in_the_next_export_and_in_no_other() {
     let directory = tempfile::tempdir().unwrap();
-    let archive = archive(directory.path(), include_str!("../../migrations/sqlite/2026-11-22-000010_create_search/up.sql"));
+    let archive = archive(directory.path(), "");
     let path = directory.path().join("series");
     let database = directory.path().join("archive.db");
     let run = |sql: &str| SqliteConnection::establish(database.to_str().unwrap()).unwrap().batch_execute(sql).unwrap();

@@ -203,8 +203,17 @@ fn context_receipts_and_occupants_are_told_within_the_scope() {
 fn a_reviewer_of_a_person_sees_that_persons_stays() {
     let site = Site::new();
     let room = encoded("workshop@rooms.lindqvist.example");
-    let page = site.get(&format!("/room?name={room}"), &site.sign_in("reviewer")).body;
+    let (reviewer, officer) = (site.sign_in("reviewer"), site.sign_in("officer"));
+    let page = site.get(&format!("/room?name={room}"), &reviewer).body;
     assert!(page.contains("anna@lindqvist.example") && !page.contains("ben@lindqvist.example"), "{page}");
+    // And is told so: that nobody else is listed proves nothing.
+    let of_room =
+        |message: &&Value| message["room"] == "workshop@rooms.lindqvist.example" && message.to_string().contains("anna@lindqvist");
+    let message = format!("/message/{}", site.messages.iter().find(of_room).expect("one in the room")["id"]);
+    for path in [format!("/room?name={room}"), message] {
+        let is_told = |visitor| site.get(&path, visitor).body.contains("Only people whom you may see are listed");
+        assert_eq!((is_told(&reviewer), is_told(&officer)), (true, false), "{path}");
+    }
     let stays = site.call(&format!("/stays?room={room}"), &site.token("reviewer", NewToken::default())).json();
     let stays = stays["stays"].as_array().expect("stays").clone();
     assert!(!stays.is_empty() && stays.iter().all(|stay| stay["jid"] == "anna@lindqvist.example"), "{stays:?}");

@@ -88,6 +88,15 @@ fn operators_and_auditors_learn_nobodys_address() {
 }
 
 #[test]
+fn whoever_is_signed_in_keeps_the_menu_where_there_is_no_page() {
+    let site = Site::new();
+    let page = site.get("/no-such-page", &site.sign_in("officer"));
+    assert!(page.status == 404 && page.body.contains("There is no such page.") && page.body.contains("href=\"/search\""), "{page:?}");
+    let page = site.get("/no-such-page", &Visitor::default());
+    assert!(page.status == 404 && !page.body.contains("href=\"/search\""), "{page:?}");
+}
+
+#[test]
 fn the_overview_does_not_contradict_itself() {
     let mut site = Site::new();
     let operator = site.sign_in("operator");
