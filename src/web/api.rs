@@ -155,11 +155,16 @@ impl Bearer {
 }
 
 async fn me(bearer: Bearer) -> Response {
+    answer(own(&bearer))
+}
+
+fn own(bearer: &Bearer) -> Result<Value, Trouble> {
+    find::only(&bearer.params, &[])?;
     let viewer = &bearer.viewer;
     let may = Permission::ALL.into_iter().filter(|permission| viewer.may(*permission)).map(Permission::word);
     let roles: Vec<&str> = viewer.roles().iter().map(|role| role.word()).collect();
     let stores: Vec<&str> = bearer.app.store_names().collect();
-    answer(Ok(json!({ "name": viewer.name(), "roles": roles, "may": may.collect::<Vec<_>>(), "stores": stores })))
+    Ok(json!({ "name": viewer.name(), "roles": roles, "may": may.collect::<Vec<_>>(), "stores": stores }))
 }
 
 async fn messages(bearer: Bearer) -> Response {
@@ -270,6 +275,7 @@ async fn room_list(bearer: &Bearer) -> Result<Value, Trouble> {
     let part = bearer.params.text("part");
     let target = json!({ "store": store, "rooms": if part.is_empty() { "all" } else { part.as_str() } });
     bearer.require(Permission::ViewContent, Action::ViewRoom, &target).await?;
+    find::only(&bearer.params, &["store", "part", "after", "reason"])?;
     let desk = Desk::open(&bearer.app, &bearer.viewer, &store).await?;
     let found = desk.rooms(&part, bearer.params.exact("after"), ROOMS).await?;
     let occupancies = desk.occupancies(&found.rooms).await?;
@@ -321,6 +327,7 @@ async fn status(bearer: Bearer) -> Response {
 
 async fn look(bearer: &Bearer) -> Result<Value, Trouble> {
     bearer.require(Permission::ViewHealth, Action::ViewOverview, &Value::Null).await?;
+    find::only(&bearer.params, &[])?;
     let app = bearer.app.clone();
     let look = tokio::task::spawn_blocking(move || crate::cli::status::look(&app.config)).await;
     let (mut status, why_not) = look.map_err(|error| Trouble::Broken(format!("the status: {error}")))?;
@@ -344,6 +351,7 @@ async fn accounts(bearer: Bearer) -> Response {
 
 async fn list_accounts(bearer: &Bearer) -> Result<Value, Trouble> {
     bearer.require(Permission::ManageAccounts, Action::AccountChange, &Value::Null).await?;
+    find::only(&bearer.params, &[])?;
     let found = bearer.app.access.accounts(&bearer.viewer).await?;
     Ok(json!({ "accounts": found.iter().map(account).collect::<Vec<_>>() }))
 }
@@ -371,6 +379,7 @@ async fn audit(bearer: Bearer) -> Response {
 
 async fn list_audit(bearer: &Bearer) -> Result<Value, Trouble> {
     bearer.require(Permission::ViewAudit, Action::ViewAudit, &Value::Null).await?;
+    find::only(&bearer.params, &["actor", "action", "outcome", "address", "text", "from", "to", "order", "after", "zone"])?;
     let filter = filter(&bearer.params, &bearer.clock()?)?;
     let found = bearer.app.access.audit(&bearer.viewer, &filter).await?;
     let next = (found.len() >= filter.limit as usize).then(|| found.last().map(|row| row.id.to_string())).flatten();

@@ -11,6 +11,7 @@ use super::caller::Bearer;
 use super::clock::Clock;
 use super::export_ask::{start, word};
 use super::exports::{MISSING, fetch, note_look, one, seen, stage};
+use super::find;
 use super::trouble::Trouble;
 use crate::access::{Action, Event, Permission};
 use crate::export::job::{Job, Shelf};
@@ -27,6 +28,7 @@ pub(super) async fn list(bearer: Bearer) -> Response {
 async fn all(bearer: &Bearer) -> Result<Value, Trouble> {
     let target = json!({ "exports": "all" });
     bearer.require(Permission::Export, Action::ViewExport, &target).await?;
+    find::only(&bearer.params, &[])?;
     let jobs = seen(&bearer.viewer, bearer.app.exports.on_shelf(Shelf::list).await?)?;
     bearer.record(Event::new(Action::ViewExport, target).of(jobs.len() as u64)).await?;
     Ok(json!({ "exports": jobs.iter().map(|job| value(bearer, job)).collect::<Vec<_>>() }))
@@ -60,6 +62,7 @@ pub(super) async fn show(bearer: Bearer, Path(id): Path<String>) -> Response {
 async fn shown(bearer: &Bearer, id: &str) -> Result<Value, Trouble> {
     let target = json!({ "export": id });
     bearer.require(Permission::Export, Action::ViewExport, &target).await?;
+    find::only(&bearer.params, &[])?;
     let Some(job) = one(&bearer.app, &bearer.viewer, id).await? else {
         return Err(bearer.missing(Action::ViewExport, target, MISSING).await);
     };
@@ -69,7 +72,10 @@ async fn shown(bearer: &Bearer, id: &str) -> Result<Value, Trouble> {
 
 /// `GET /exports/{id}/download`.
 pub(super) async fn download(bearer: Bearer, Path(id): Path<String>) -> Response {
-    fetch(&bearer.app, &bearer.viewer, &id).await.unwrap_or_else(Trouble::json)
+    match find::only(&bearer.params, &[]) {
+        Ok(()) => fetch(&bearer.app, &bearer.viewer, &id).await.unwrap_or_else(Trouble::json),
+        Err(trouble) => trouble.json(),
+    }
 }
 
 fn value(bearer: &Bearer, job: &Job) -> Value {

@@ -32,6 +32,7 @@ pub(super) async fn gaps(bearer: Bearer) -> Response {
 
 async fn list_gaps(bearer: &Bearer) -> Result<Value, Trouble> {
     bearer.viewer.require(Permission::ViewGaps)?;
+    find::only(&bearer.params, &["store", "state", "after"])?;
     let (store, after) = (bearer.store(), after(bearer)?);
     let states = match bearer.params.get("state") {
         None | Some("all") => Vec::new(),
@@ -82,6 +83,7 @@ async fn list_quarantine(bearer: &Bearer) -> Result<Value, Trouble> {
     let (store, after) = (bearer.store(), after(bearer)?);
     let target = json!({ "store": store });
     bearer.require(Permission::SeeQuarantineCounts, Action::ViewQuarantine, &target).await?;
+    find::only(&bearer.params, &["store", "after"])?;
     let found = bearer.app.with_store(&store, async move |mut connection| quarantine::list(&mut connection, after).await).await?;
     bearer.record(Event::new(Action::ViewQuarantine, target).of(found.len() as u64)).await?;
     let next = (found.len() >= usize::try_from(quarantine::PAGE_ENTRIES).unwrap_or(usize::MAX))

@@ -278,3 +278,21 @@ fn a_call_that_has_no_such_method_says_which_it_has() {
         assert_eq!((answer.status, answer.header("allow"), answer.header("content-type")), (405, allowed, "application/json"), "{path}");
     }
 }
+
+/// A misspelt condition must not widen what is answered.
+#[test]
+fn a_field_that_is_not_described_is_refused_everywhere() {
+    let site = Site::new();
+    let tokens = ["officer", "auditor", "administrator"].map(|role| site.token(role, NewToken::default()));
+    let description = site.ask("GET", "/api/v1/openapi.json", "", "").json();
+    let paths = description["paths"].as_object().expect("paths").iter();
+    let lists: Vec<&String> =
+        paths.filter(|(path, calls)| calls["get"].is_object() && *path != "/openapi.json").map(|(path, _)| path).collect();
+    assert!(lists.len() >= 15, "{lists:?}");
+    for path in lists {
+        let path = path.replace("{id}", "1").replace("{name}", GROUP);
+        let answers = tokens.each_ref().map(|token| site.call(&format!("{path}?nonsense=1&reason=case+3"), token));
+        let refused = answers.iter().filter(|answer| answer.status == 400 && answer.body.contains("There is no field “nonsense”."));
+        assert!(refused.count() >= 1 && answers.iter().all(|answer| answer.status >= 400), "{path}: {answers:?}");
+    }
+}
