@@ -136,7 +136,9 @@ fn sqlite(endpoint: &Endpoint, path: &Path, size: u32) -> Result<r2d2::Pool<Conn
     let name = path.to_str().ok_or_else(|| StoreError::Misconfigured(format!("{shown}: not UTF-8")))?;
     // The pool would try again until its timeout and then speak of that.
     let first = SqliteConnection::establish(name).map_err(|error| StoreError::Unreachable(format!("{shown}: {error}")));
-    first?.batch_execute("PRAGMA schema_version").map_err(|error| StoreError::Unreachable(format!("{shown}: {error}")))?;
+    // An archiver that is just ending holds the whole file for a moment.
+    let look = format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}; PRAGMA schema_version");
+    first?.batch_execute(&look).map_err(|error| StoreError::Unreachable(format!("{shown}: {error}")))?;
     let builder = r2d2::Pool::builder().max_size(size).min_idle(Some(0)).test_on_check_out(false);
     let builder = builder.connection_timeout(endpoint.connect_timeout).connection_customizer(Box::new(ReadOnly));
     Ok(builder.build_unchecked(ConnectionManager::new(name)))

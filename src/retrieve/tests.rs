@@ -391,6 +391,21 @@ fn a_reader_cannot_write() {
     });
 }
 
+/// As an archiver does that folds the log into the file while it ends.
+#[test]
+fn a_file_that_is_held_for_a_moment_is_waited_for() {
+    let (_directory, endpoint) = sqlite();
+    let Backend::Sqlite(path) = &endpoint.backend else { panic!("a file") };
+    let mut holder = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    holder.batch_execute("PRAGMA locking_mode = EXCLUSIVE; DELETE FROM nodes WHERE id = -1").unwrap();
+    let held = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        drop(holder);
+    });
+    block_on(async { Archive::open(&endpoint, 1).await.unwrap().search(&query()).await.unwrap() });
+    held.join().unwrap();
+}
+
 #[test]
 fn what_is_missing_is_said() {
     let directory = tempfile::tempdir().unwrap();
