@@ -24,6 +24,7 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs the command.
 pub fn execute(config: Config, args: ExportArgs) -> Result<(), Failure> {
+    super::memory::give_back_at_once();
     if let Some(directory) = &args.verify {
         return verifying::execute(&config, directory);
     }

@@ -1,4 +1,4 @@
-//! Gives freed memory back at once, so that an archiver stays small at any backlog.
+//! Gives freed memory back at once, so that an archiver stays small at any backlog, and an export at any size.
 //!
 //! What one thread of the pipeline allocates, another one frees. The allocator keeps such memory for a while before it gives it back,
 //! which at full load doubles what the process holds and makes nothing faster; it commits its arenas as a whole, so that what it reused once counts
