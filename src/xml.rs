@@ -256,9 +256,20 @@ impl<'a> Builder<'a> {
             let blank = text.bytes().all(|byte| byte.is_ascii_whitespace());
             return if blank { Ok(()) } else { Err(XmlError::NotOneElement) };
         }
+        if let Some(before) = self.text_before() {
+            before.to_mut().push_str(&text);
+            return Ok(());
+        }
         let empty = Cow::Borrowed("");
         let node = Node { name: "", namespace: empty, text, attributes: 0..0, first_child: NONE, next_sibling: NONE, start: 0, end: 0 };
         self.push(node).map(drop)
+    }
+
+    /// The text that goes on here: references to characters split one text into any number of parts, which are one node all the same.
+    fn text_before(&mut self) -> Option<&mut Cow<'a, str>> {
+        let (_, last) = self.open.last()?;
+        let node = self.document.nodes.get_mut(*last as usize)?;
+        (node.name.is_empty() && node.first_child == NONE).then_some(&mut node.text)
     }
 
     #[expect(clippy::indexing_slicing, reason = "indices come from this builder and point into its own vector")]

@@ -144,9 +144,10 @@ impl Intake for Recorder {
         }
     }
 
-    async fn oversize(&self, head: &[u8], total_bytes: u64, _arrived_at: Micros) {
+    async fn oversize(&self, head: &[u8], total_bytes: u64, _arrived_at: Micros) -> Taken {
         let head = String::from_utf8_lossy(head).into_owned();
         self.oversize.lock().unwrap().push((head, total_bytes));
+        Taken::Done
     }
 
     fn connected(&self) {

@@ -61,7 +61,7 @@ pub trait Intake: Send + Sync + 'static {
     /// received, without the stream's default namespace. Waits only while the spool is at its disk limit.
     fn take(&self, stanza: &[u8], arrived_at: Micros) -> impl Future<Output = Taken> + Send;
     /// A stanza over the size limit: it was skipped, only its head (start tag, at most 4 KiB) is known.
-    fn oversize(&self, head: &[u8], total_bytes: u64, arrived_at: Micros) -> impl Future<Output = ()> + Send;
+    fn oversize(&self, head: &[u8], total_bytes: u64, arrived_at: Micros) -> impl Future<Output = Taken> + Send;
     /// The stream was opened: sequence state, such as known sessions, is reset.
     fn connected(&self);
     /// The stream was closed.

@@ -406,7 +406,7 @@ impl<'a, I: Intake> Session<'a, I> {
                     self.status.counters().stanzas.add(1);
                     self.stanza(stanza, shutdown).await?;
                 }
-                Frame::Oversize { head, total_bytes } => self.oversize(&head, total_bytes).await,
+                Frame::Oversize { head, total_bytes } => self.oversize(&head, total_bytes, shutdown).await,
                 Frame::Violation(violation) => self.violation(violation)?,
                 Frame::StreamClose => return Ok(true),
                 Frame::StreamOpen(_) => {}
@@ -432,11 +432,12 @@ impl<'a, I: Intake> Session<'a, I> {
         Err(SessionError::OutOfStep(format!("a stanza did not end after {skipped_bytes} bytes")))
     }
 
-    async fn oversize(&mut self, head: &[u8], total_bytes: u64) {
+    async fn oversize(&mut self, head: &[u8], total_bytes: u64, shutdown: &mut watch::Receiver<bool>) {
         self.status.counters().oversize.add(1);
         let limit_bytes = self.settings.max_stanza_bytes;
         error!("node {}: a stanza of {total_bytes} bytes is lost: the limit is {limit_bytes}", self.settings.name);
-        self.intake.oversize(head, total_bytes, time::now()).await;
+        let intake = self.intake;
+        self.settle(intake.oversize(head, total_bytes, time::now()), shutdown).await;
     }
 
     /// Logged the first time in a session; counted each time.
@@ -515,7 +516,12 @@ impl<'a, I: Intake> Session<'a, I> {
 
     /// Hands a stanza to the intake, and waits for it there; but not for ever once the archiver is to stop.
     async fn offer(&mut self, stanza: &[u8], shutdown: &mut watch::Receiver<bool>) {
-        let taking = self.intake.take(stanza, time::now());
+        let intake = self.intake;
+        self.settle(intake.take(stanza, time::now()), shutdown).await;
+    }
+
+    /// Waits until a stanza is taken, and sends what is to be said to it.
+    async fn settle(&mut self, taking: impl Future<Output = Taken>, shutdown: &mut watch::Receiver<bool>) {
         tokio::pin!(taking);
         let taken = tokio::select! {
             biased;

@@ -49,6 +49,8 @@ const UNREADABLE: &str = "unreadable presence or iq";
 const OWN: &str = "addressed to the archive itself";
 pub(crate) const ROOM_KIND: &str = "what kind of room it is";
 const FULL: &str = "spool full";
+/// In the answer to a copy that is not kept and would not be the next time.
+const REFUSED: &str = "<refused xmlns='urn:xmpp-archiver:mirror:0'/>";
 const TOO_LONG: &str = "too long for the spool";
 
 /// The intake of one node.
@@ -170,7 +172,7 @@ impl NodeIntake {
         let document = match Document::parse(stanza, COMPONENT_NS) {
             Ok(document) => document,
             Err(_kept_raw) if stanza.starts_with(b"<message") || memmem::find(stanza, ENVELOPE_NS.as_bytes()).is_some() => {
-                return Seen { look: Look::Unreadable, copy: None };
+                return Seen { look: Look::Unreadable, copy: self.started(stanza, arrived_at) };
             }
             Err(_not_a_message) => return Seen { look: Look::Skip(UNREADABLE), copy: None },
         };
@@ -182,6 +184,7 @@ impl NodeIntake {
                 Seen { look: Look::Skip(OWN), copy: None }
             }
             Recognised::Forged(why) => Seen { look: Look::Forged(why), copy: None },
+            Recognised::Empty(method, why) => Seen { look: Look::Forged(why), copy: Some(queued(stanza, &method, arrived_at)) },
             Recognised::Copy(copy) => {
                 let look = match copy.stanza.name() {
                     "message" if mirror::is_own(copy.stanza, &self.node) => Look::Skip(OWN),
@@ -189,12 +192,15 @@ impl NodeIntake {
                     "presence" => self.presence(copy.stanza),
                     _ => room_kind(copy.stanza),
                 };
-                // Only what came in an iq can be acknowledged, and is sent again when it is not.
-                let envelope = if let Method::Envelope(envelope) = &copy.method { Some(envelope) } else { None };
-                let envelope = envelope.filter(|_| stanza.starts_with(b"<iq"));
-                Seen { look, copy: Some(envelope.and_then(|envelope| position(envelope, arrived_at))) }
+                Seen { look, copy: Some(queued(stanza, &copy.method, arrived_at)) }
             }
         }
+    }
+
+    /// What is known of a copy that can't be read: the node sent it, and where it stands in its queue. None for what somebody else sent.
+    fn started(&self, stanza: &[u8], arrived_at: Micros) -> Option<Option<Queued>> {
+        let start = mirror::start(stanza).filter(|start| self.node.trusts(&start.from))?;
+        Some(start.envelope.and_then(|envelope| position(&envelope, arrived_at)))
     }
 
     fn message(&self, copy: &Copy<'_, '_>) -> Look {
@@ -244,11 +250,10 @@ impl NodeIntake {
         self.alarms.raise(Name::StanzasDropped, &self.node.name, &text);
     }
 
-    /// Not kept. A number from the node's own queue goes into the spool all the same, or it would be missed.
-    async fn skip(&self, stanza: &[u8], arrived_at: Micros, reason: &'static str, queued: Option<&Queued>) -> Taken {
-        self.stats.skipped.add(reason, 1);
+    /// Not kept, and counted as this. A number from the node's own queue goes into the spool all the same, or it would be missed.
+    async fn skip(&self, stanza: &[u8], arrived_at: Micros, (state, reason): (State, &'static str), queued: Option<&Queued>) -> Taken {
         let Some(queued) = queued else {
-            self.tally.add(arrived_at, State::Skipped, reason);
+            self.tally.add(arrived_at, state, reason);
             return acknowledge(stanza, None);
         };
         match self.keep(&Record::passed(&self.node.name, arrived_at, queued, reason), Some(queued)).await {
@@ -274,20 +279,26 @@ impl Intake for NodeIntake {
         if let Some(queued) = &copy {
             self.link.came(queued.is_some());
         }
+        let is_nodes = copy.is_some();
         let queued = copy.flatten();
         let sessions = match look {
-            Look::Skip(reason) => return self.skip(stanza, arrived_at, reason, queued.as_ref()).await,
+            Look::Skip(reason) => {
+                self.stats.skipped.add(reason, 1);
+                return self.skip(stanza, arrived_at, (State::Skipped, reason), queued.as_ref()).await;
+            }
             Look::Forged(why) => {
                 self.forged(why, stanza);
-                self.tally.add(arrived_at, State::Forged, why);
-                return Taken::Done;
+                let taken = self.skip(stanza, arrived_at, (State::Forged, why), queued.as_ref()).await;
+                // Whoever forges is not answered; what the node itself sent is, or it would keep it for ever.
+                return if is_nodes { taken } else { Taken::Done };
             }
             Look::RoomKind { room, persistent } => {
                 let _counted_already = self.keep(&Record::room_kind(&self.node.name, arrived_at, &room, persistent), None).await;
-                return match &queued {
-                    Some(_) => self.skip(stanza, arrived_at, ROOM_KIND, queued.as_ref()).await,
-                    None => Taken::Done,
-                };
+                if queued.is_none() {
+                    return Taken::Done;
+                }
+                self.stats.skipped.add(ROOM_KIND, 1);
+                return self.skip(stanza, arrived_at, (State::Skipped, ROOM_KIND), queued.as_ref()).await;
             }
             Look::Unreadable => {
                 count(&self.stats.unreadable);
@@ -298,17 +309,20 @@ impl Intake for NodeIntake {
         let look = |clock: &Arc<Mutex<StepWatch>>| clock.lock().unwrap_or_else(PoisonError::into_inner).look(arrived_at, Instant::now());
         let step = self.clock.as_ref().and_then(look);
         match self.keep(&Record::stanza(&self.node.name, arrived_at, sessions, stanza).after(step), queued.as_ref()).await {
-            Ok(seq) => acknowledge(stanza, Some((self.spool.clone(), seq))),
-            Err(_counted_already) => Taken::Done,
+            Ok(seq) if is_nodes => acknowledge(stanza, Some((self.spool.clone(), seq))),
+            Ok(_) | Err(_) => Taken::Done,
         }
     }
 
-    async fn oversize(&self, head: &[u8], total_bytes: u64, arrived_at: Micros) {
+    async fn oversize(&self, head: &[u8], total_bytes: u64, arrived_at: Micros) -> Taken {
         count(&self.stats.oversize);
         let text = format!("a stanza of {total_bytes} bytes from {} was over the limit and is lost", head_sender(head));
         self.alarms.raise(Name::StanzaOversize, &self.node.name, &format!("{text}: raise max_stanza of the node"));
         // The loss itself is on record: in quarantine, with the head of the stanza.
-        let _counted_already = self.keep(&Record::oversize(&self.node.name, arrived_at, &text, head), None).await;
+        match self.keep(&Record::oversize(&self.node.name, arrived_at, &text, head), None).await {
+            Ok(seq) if self.started(head, arrived_at).is_some() => answer(head, REFUSED, Some((self.spool.clone(), seq))),
+            Ok(_) | Err(_) => Taken::Done,
+        }
     }
 
     fn connected(&self) {
@@ -329,6 +343,14 @@ impl Intake for NodeIntake {
     }
 }
 
+/// Where in its node's own queue a copy stands that can be acknowledged, and is sent again when it is not: only what came in an iq can.
+fn queued(stanza: &[u8], method: &Method, arrived_at: Micros) -> Option<Queued> {
+    match method {
+        Method::Envelope(envelope) if stanza.starts_with(b"<iq") => position(envelope, arrived_at),
+        _ => None,
+    }
+}
+
 /// Where in its node's own queue a copy stands, where the envelope says so.
 pub(crate) fn position(envelope: &Envelope, arrived_at: Micros) -> Option<Queued> {
     // A node whose clock is ahead says nothing about when it was.
@@ -338,7 +360,7 @@ pub(crate) fn position(envelope: &Envelope, arrived_at: Micros) -> Option<Queued
 
 /// A reason that comes back from the spool.
 pub(crate) fn known_reason(reason: &str) -> &'static str {
-    [IQ, PRESENCE, NOTHING, OWN, ROOM_KIND].into_iter().find(|known| *known == reason).unwrap_or("not worth keeping")
+    [IQ, PRESENCE, NOTHING, OWN, ROOM_KIND].into_iter().chain(mirror::EMPTY).find(|known| *known == reason).unwrap_or("not worth keeping")
 }
 
 /// A mirrored iq, told without parsing: most of an ejabberd's traffic besides messages.
@@ -368,13 +390,15 @@ fn room_kind(iq: Element<'_, '_>) -> Look {
 
 /// An envelope that came in an iq is answered with a result, once it is durable (`docs/MIRROR.md`).
 fn acknowledge(stanza: &[u8], durable: Option<(Appender, u64)>) -> Taken {
-    if !stanza.starts_with(b"<iq") {
-        return Taken::Done;
-    }
-    let Ok(document) = Document::parse(stanza, COMPONENT_NS) else { return Taken::Done };
-    let iq = document.root();
-    let attribute = |name: &str| quick_xml::escape::escape(iq.attribute(name).unwrap_or_default()).into_owned();
-    let result = format!("<iq type='result' id='{}' from='{}' to='{}'/>", attribute("id"), attribute("to"), attribute("from"));
+    answer(stanza, "", durable)
+}
+
+/// Answers an iq of which at least the start is there, once something is durable.
+fn answer(stanza: &[u8], content: &'static str, durable: Option<(Appender, u64)>) -> Taken {
+    let Some(iq) = mirror::start(stanza) else { return Taken::Done };
+    let [id, from, to] = [&iq.id, &iq.to, &iq.from].map(|text| quick_xml::escape::escape(text.as_str()));
+    let end = if content.is_empty() { "/>".to_owned() } else { format!(">{content}</iq>") };
+    let result = format!("<iq type='result' id='{id}' from='{from}' to='{to}'{end}");
     Taken::ReplyWhenDurable(Box::pin(async move {
         if let Some((spool, seq)) = durable {
             spool.durable(seq).await.ok()?;

@@ -16,7 +16,7 @@ use crate::node::{Kind, Node};
 use crate::time::Micros;
 use crate::xml::Element;
 
-pub use envelope::{Envelope, NAMESPACE as ENVELOPE_NS, Occupant};
+pub use envelope::{Envelope, NAMESPACE as ENVELOPE_NS, Occupant, Start, start};
 
 /// XEP-0297.
 pub const FORWARD_NS: &str = "urn:xmpp:forward:0";
@@ -24,6 +24,13 @@ pub const FORWARD_NS: &str = "urn:xmpp:forward:0";
 pub const DELAY_NS: &str = "urn:xmpp:delay";
 /// XEP-0359.
 pub const SID_NS: &str = "urn:xmpp:sid:0";
+
+const NO_STANZA: &str = "wrapper without a stanza";
+const FORGED_CARBON: &str = "carbon that is not from the user's own account";
+const FORGED_RESULT: &str = "archive result from an address that is not the archive's";
+const EMPTY_RESULT: &str = "archive result without a message";
+/// Why there is nothing to believe in what a node mirrored.
+pub const EMPTY: [&str; 4] = [NO_STANZA, FORGED_CARBON, FORGED_RESULT, EMPTY_RESULT];
 
 /// How a copy was mirrored, which decides what one can know from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +89,8 @@ pub enum Recognised<'d, 'a> {
     Copy(Box<Copy<'d, 'a>>),
     /// Looks like a mirrored stanza but may not be believed; why.
     Forged(&'static str),
+    /// The node did mirror it, but there is nothing in it that may be believed; how it was mirrored, and why not.
+    Empty(Method, &'static str),
     /// Addressed to the component itself.
     Own,
 }
@@ -92,7 +101,7 @@ pub fn recognise<'d, 'a>(outer: Element<'d, 'a>, node: &Node) -> Recognised<'d, 
     if !node.trusts(outer.attribute("from").unwrap_or_default()) {
         return Recognised::Forged("wrapper from an address that is not trusted");
     }
-    let Some(stanza) = stanza else { return Recognised::Forged("wrapper without a stanza") };
+    let Some(stanza) = stanza else { return Recognised::Empty(method, NO_STANZA) };
     let copy =
         Copy { method, source: Source::Direct, stanza, owner: None, sent_carbon: false, archive_id: None, stamp: openfire::date(outer) };
     if stanza.name() != "message" {
@@ -100,7 +109,7 @@ pub fn recognise<'d, 'a>(outer: Element<'d, 'a>, node: &Node) -> Recognised<'d, 
     }
     match carbon::open(stanza, node) {
         carbon::Carbon::None => replay::open(copy, node),
-        carbon::Carbon::Forged => forged_inside(copy, "carbon that is not from the user's own account"),
+        carbon::Carbon::Forged => forged_inside(copy, FORGED_CARBON),
         carbon::Carbon::Of { owner, sent, message } => {
             Recognised::Copy(Box::new(Copy { source: Source::Carbon, stanza: message, owner: Some(owner), sent_carbon: sent, ..copy }))
         }
@@ -121,7 +130,7 @@ pub fn is_own(stanza: Element<'_, '_>, node: &Node) -> bool {
 /// A stanza that really was sent, with a forgery in it: what its sender wrote beside the forgery still counts.
 fn forged_inside<'d, 'a>(copy: Copy<'d, 'a>, why: &'static str) -> Recognised<'d, 'a> {
     let written = |child: Element<'_, '_>| child.name() == "body" && child.namespace() == copy.stanza.namespace();
-    if copy.stanza.children().any(written) { Recognised::Copy(Box::new(copy)) } else { Recognised::Forged(why) }
+    if copy.stanza.children().any(written) { Recognised::Copy(Box::new(copy)) } else { Recognised::Empty(copy.method, why) }
 }
 
 type Unwrapped<'d, 'a> = (Method, Option<Element<'d, 'a>>);

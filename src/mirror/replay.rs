@@ -3,7 +3,7 @@
 //! Each says when the message was first sent by a delay stamp (XEP-0203). The stamp counts only when an address of this
 //! node gave it: anybody can put a `<delay/>` into a message.
 
-use super::{Copy, DELAY_NS, FORWARD_NS, Recognised, SID_NS, Source, forged_inside, forwarded};
+use super::{Copy, DELAY_NS, EMPTY_RESULT, FORGED_RESULT, FORWARD_NS, Recognised, SID_NS, Source, forged_inside, forwarded};
 use crate::message::address::Address;
 use crate::node::Node;
 use crate::time::{Micros, parse_stamp};
@@ -51,10 +51,10 @@ fn archive_result<'d, 'a>(copy: Copy<'d, 'a>, result: Element<'d, 'a>, node: &No
     let own_account = archive == owner.bare && node.is_local(&owner);
     let room = node.is_room(&Address::parse(&archive)) && !archive.contains('/');
     if !own_account && !room {
-        return forged_inside(copy, "archive result from an address that is not the archive's");
+        return forged_inside(copy, FORGED_RESULT);
     }
-    let Some(forwarded) = result.child("forwarded", FORWARD_NS) else { return forged_inside(copy, "archive result without a message") };
-    let Some(message) = forwarded::stanza(forwarded) else { return forged_inside(copy, "archive result without a message") };
+    let Some(forwarded) = result.child("forwarded", FORWARD_NS) else { return forged_inside(copy, EMPTY_RESULT) };
+    let Some(message) = forwarded::stanza(forwarded) else { return forged_inside(copy, EMPTY_RESULT) };
     let stamp = delay(forwarded).map(|(stamp, _)| stamp);
     let archive_id = result.attribute("id").map(|id| (archive, id.to_owned()));
     Recognised::Copy(Box::new(Copy { source: Source::Archive, stanza: message, owner: Some(owner), stamp, archive_id, ..copy }))

@@ -91,7 +91,10 @@ impl RecordReader {
                     item,
                 }
             }
-            Err(why) => unreadable(seq, bytes, &node, record.arrived_at, stanza, why),
+            Err(why) => {
+                let queued = bytes.get(stanza.clone()).and_then(|stanza| started(stanza, &node, record.arrived_at));
+                Entry { queued, ..unreadable(seq, bytes, &node, record.arrived_at, stanza, why) }
+            }
         }
     }
 
@@ -168,7 +171,7 @@ impl RecordReader {
         let node = believed(node, document.root());
         let copy = match mirror::recognise(document.root(), &node) {
             Recognised::Copy(copy) => copy,
-            Recognised::Forged(why) => return Ok((Item::Skipped(why), 0, None)),
+            Recognised::Forged(why) | Recognised::Empty(_, why) => return Ok((Item::Skipped(why), 0, None)),
             Recognised::Own => return Ok((Item::Skipped("addressed to the archive itself"), 0, None)),
         };
         let mut events = Vec::new();
@@ -240,6 +243,12 @@ impl RecordReader {
         }
         hasher.finish()
     }
+}
+
+/// Where in its node's own queue a copy stands of which nothing but the start can be read.
+fn started(stanza: &[u8], node: &Node, arrived_at: Micros) -> Option<Queued> {
+    let start = mirror::start(stanza).filter(|start| node.hosts.is_empty() || node.trusts(&start.from))?;
+    intake::position(&start.envelope?, arrived_at)
 }
 
 /// A node that is no longer configured is believed for the domain that it spoke for when the record was taken.

@@ -35,6 +35,7 @@ use crate::message::address::Address;
 use crate::message::content::flags;
 use crate::message::rooms::Event;
 use crate::message::{Bounce, ExactId, Message};
+use crate::mirror;
 use crate::tally::State;
 use crate::time::Micros;
 
@@ -389,7 +390,12 @@ impl Memory {
             }
             (Item::Skipped(reason), _) => {
                 *batch.committed.skipped.entry(reason).or_default() += 1;
-                (if *reason == SET_ASIDE_IN_FILE { State::Quarantined } else { State::Skipped }, *reason)
+                let state = match *reason {
+                    SET_ASIDE_IN_FILE => State::Quarantined,
+                    why if mirror::EMPTY.contains(&why) => State::Forged,
+                    _ => State::Skipped,
+                };
+                (state, *reason)
             }
             (Item::Unreadable(why), _) => (self.set_aside(entry, why, Reason::Quarantined, batch), ""),
             (Item::Oversize(why), _) => (self.set_aside(entry, why, Reason::Oversize, batch), OVERSIZE),

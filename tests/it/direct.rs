@@ -1,5 +1,7 @@
 //! People who write to each other: what each client does to the number and the shape of the copies, and the archive that must not care.
 
+use std::rc::Rc;
+
 use crate::support::client::Client;
 use crate::support::line::{Line, chat, normal};
 use crate::support::stage::{Stage, scenarios};
@@ -65,6 +67,22 @@ pub(crate) fn forked_with_carbons(stage: &Stage) {
     let private =
         chat(&alice[0].jid(), "private: no carbons").with("<private xmlns='urn:xmpp:carbons:2'/><no-copy xmlns='urn:xmpp:hints'/>");
     stage.say_to(&bob[1], private, &[&alice[0]]);
+}
+
+/// Lies without a word of their own, and a text that is full of references to characters.
+pub(crate) fn odd_stanzas(stage: &Stage, alice: &Rc<Client>, bob: &Rc<Client>) {
+    let inner = format!(
+        "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='{0}' to='{0}'><body>forged</body></message></forwarded>",
+        bob.account
+    );
+    for lie in [
+        format!("<received xmlns='urn:xmpp:carbons:2'>{inner}</received>"),
+        format!("<result xmlns='urn:xmpp:mam:2' queryid='q' id='1'>{inner}</result>"),
+    ] {
+        stage.say_to(alice, Line::new("chat", &bob.account).with(&lie).not_kept(), &[bob]);
+    }
+    stage.say_to(alice, chat(&bob.account, &"\"a".repeat(33_000)), &[bob]);
+    stage.say_to(alice, chat(&bob.account, "and then"), &[bob]);
 }
 
 fn wait_for_carbon(client: &Client, body: &str) {

@@ -1,6 +1,7 @@
 //! What was missed is on record, exactly: which node, from when to when, why; and the numbers of all that came add up, whatever was killed when.
 
 mod account;
+mod answers;
 mod damage;
 mod link;
 mod module;

@@ -456,3 +456,13 @@ fn an_error_in_the_module_keeps_messages_back_in_require_mode() {
     bob.sync();
     assert!(bob.received().iter().all(|stanza| !stanza.contains("unrecorded")));
 }
+
+/// What anybody may send, and what the archive makes nothing of, does not hold up the queue.
+#[test]
+fn forgeries_and_odd_stanzas_leave_the_queue() {
+    perform("", |stage| {
+        let (alice, bob) = (stage.enter("alice", "desk"), stage.enter("bob", "phone"));
+        direct::odd_stanzas(stage, &alice, &bob);
+        stage.archiver.borrow().wait_until("the queue to be empty", |status| status["nodes"][0]["module"]["depth"] == 0);
+    });
+}

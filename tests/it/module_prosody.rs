@@ -430,3 +430,41 @@ fn answers_come_in_pieces() {
     assert!(depth("s1").contains("depth='3'"), "{}", depth("s1"));
     assert!(depth("s2").contains("depth='0'"), "{}", depth("s2"));
 }
+
+/// What anybody may send, and what the archive makes nothing of, does not hold up the queue.
+#[test]
+fn forgeries_and_odd_stanzas_leave_the_queue() {
+    perform("", |stage| {
+        let [alice, bob] = enter(stage);
+        direct::odd_stanzas(stage, &alice, &bob);
+        module_status(stage, "the queue to be empty", |module| module["depth"] == 0);
+    });
+}
+
+/// The archiver says that it will never take a copy: it is set aside, and what comes after it goes on.
+#[test]
+fn a_copy_that_is_refused_is_set_aside() {
+    let mut node = Node::start_with_module(Kind::Prosody, REQUIRE);
+    let (alice, bob) = (Client::log_in(&node, "alice", "desk"), Client::log_in(&node, "bob", "phone"));
+    bob.become_available(0);
+    let component = Component::connect(&node);
+    let copy = |component: &Component, text: &str| component.expect("a copy", |stanza| stanza.name() == "iq" && stanza.contains(text));
+    let answer = |component: &Component, copy: &Stanza, content: &str| {
+        let id = copy.attr("id").expect("an id");
+        component.send(&format!("<iq type='result' id='{id}' from='{}' to='{}'>{content}</iq>", node.archive, node.host));
+    };
+    alice.send(&format!("<message type='chat' id='m1' to='{}'><body>too large</body></message>", bob.account));
+    answer(&component, &copy(&component, "too large"), "<refused xmlns='urn:xmpp-archiver:mirror:0'/>");
+    assert!(alice.expect_error("m1").contains("could not be recorded"));
+    alice.send(&format!("<message type='chat' id='m2' to='{}'><body>small</body></message>", bob.account));
+    answer(&component, &copy(&component, "small"), "");
+    bob.expect_body("small");
+    let set_aside = fs::read_to_string(node.queue().join("refused")).expect("what was set aside");
+    assert!(set_aside.contains("too large") && !set_aside.contains("small"), "{set_aside}");
+    assert!(bob.received().iter().all(|stanza| stanza.body() != Some("too large".to_owned())));
+    drop(component);
+    let again = Component::connect(&node);
+    copy(&again, "small");
+    assert!(again.copies_with("<body>too large</body></message></forwarded>").iter().all(|copy| copy.contains("type='error'")));
+    node.stop();
+}

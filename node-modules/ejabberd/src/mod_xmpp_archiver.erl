@@ -160,7 +160,7 @@ component_send_packet({#iq{type = Type, id = Id, from = #jid{lserver = From}} = 
     guarded(component_send_packet, Acc, fun() ->
         case persistent_term:get(?MODULE) of
             #{component := From} ->
-                IsOurs = ?QUEUE:answered(Id, Type =:= result) orelse ?QUEUE:hello(Id, self(), socket(State)),
+                IsOurs = ?QUEUE:answered(Id, answer(Iq)) orelse ?QUEUE:hello(Id, self(), socket(State)),
                 if IsOurs -> {drop, State}; true -> Acc end;
             _ -> {Iq, State}
         end
@@ -168,6 +168,11 @@ component_send_packet({#iq{type = Type, id = Id, from = #jid{lserver = From}} = 
 component_send_packet({#message{} = Message, State} = Acc) ->
     guarded(component_send_packet, Acc, fun() -> from_outside(Message, Acc, fun(Marked) -> {Marked, State} end, must_not_wait) end);
 component_send_packet(Acc) -> Acc.
+
+%% An error is never the archive's own: the server answers so when nobody is there.
+answer(#iq{type = error}) -> error;
+answer(#iq{type = result, sub_els = [#xmlel{name = <<"refused">>} | _]}) -> refused;
+answer(#iq{type = result}) -> ok.
 
 %% Bytes may be written to it from outside only when nothing transforms them.
 socket(#{socket := Socket}) ->

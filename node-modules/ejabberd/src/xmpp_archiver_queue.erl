@@ -57,12 +57,11 @@
     ahead = queue:new() :: queue:queue(),
     ahead_bytes = 0 :: non_neg_integer(),
     ahead_to = 0 :: non_neg_integer(),
-    %% Sent and not answered: {Position, Size, At}, oldest first.
+    %% Sent on this link, from the oldest that is not answered on, {Position, At}; and the sizes of those of them that are not answered.
     unanswered = queue:new() :: queue:queue(),
     unanswered_count = 0 :: non_neg_integer(),
-    unanswered_bytes = 0 :: non_neg_integer(),
-    %% Answered before an earlier one was.
-    early = #{} :: #{pos_integer() => true},
+    in_flight = #{} :: #{pos_integer() => non_neg_integer()},
+    in_flight_bytes = 0 :: non_neg_integer(),
     %% Who waits for an answer: position => alias.
     waiters = #{} :: #{pos_integer() => reference()},
     dropped_seen = 0 :: non_neg_integer(),
@@ -140,11 +139,11 @@ await_link(Counters, Deadline) ->
             await_link(Counters, Deadline)
     end.
 
-%% The archive answered an iq of ours; true if the id is one of ours.
-answered(<<"xa", _/binary>> = Id, IsResult) ->
+%% The archive answered an iq of ours: it has the copy (ok), never takes it (refused), or the answer came from elsewhere (error). True if the id is one of ours.
+answered(<<"xa", _/binary>> = Id, Answer) ->
     case binary:split(Id, <<":">>) of
         [Epoch, Number] ->
-            ?MODULE ! {answered, Epoch, binary_to_integer(Number), IsResult},
+            ?MODULE ! {answered, Epoch, binary_to_integer(Number), Answer},
             true;
         _ -> false
     end;
@@ -261,11 +260,11 @@ handle({copy, At, Tail, Waiter}, #q{counters = Counters} = Q) ->
         batch_count = Counted#q.batch_count + 1,
         batch_bytes = Counted#q.batch_bytes + byte_size(Tail) + 24
     };
-handle({answered, _, _, false}, Q) -> Q;
-handle({answered, Epoch, Seq, true}, #q{log = Log, link = #link{} = Link} = Q) when Log =/= undefined ->
+handle({answered, _, _, error}, Q) -> Q;
+handle({answered, Epoch, Seq, Answer}, #q{log = Log, link = #link{} = Link} = Q) when Log =/= undefined ->
     case xmpp_archiver_log:position(Log, Epoch, Seq) of
         unknown -> Q;
-        Position -> take_answer(Position, Q#q{link = Link#link{answered_at = now_ms()}})
+        Position -> take_answer(Position, Answer, Q#q{link = Link#link{answered_at = now_ms()}})
     end;
 handle({answered, _, _, _}, Q) -> Q;
 handle({give_up, Alias}, #q{waiters = Waiters} = Q) ->
@@ -352,17 +351,17 @@ give_up_oldest(Bytes, #q{log = Log} = Q) ->
     end.
 
 %% The oldest copies were given up for newer ones.
-forget_until(Last, Lost, #q{sent = Sent, waiters = Waiters} = Q) ->
+forget_until(Last, Lost, #q{sent = Sent, waiters = Waiters, in_flight = InFlight} = Q) ->
     complain("The archive's queue is full: ~B of its oldest copies were given up", [Lost], Q),
     maps:foreach(fun(Position, Alias) -> Position =< Last andalso (Alias ! {Alias, {error, full}}) end, Waiters),
     Kept = maps:filter(fun(Position, _) -> Position > Last end, Waiters),
-    Unanswered = queue:filter(fun({Position, _, _}) -> Position > Last end, Q#q.unanswered),
+    Unanswered = queue:filter(fun({Position, _}) -> Position > Last end, Q#q.unanswered),
+    Sizes = maps:filter(fun(Position, _) -> Position > Last end, InFlight),
     Reached = max(Sent, Last),
-    recount((nothing_ready(Reached, Q))#q{sent = Reached, waiters = Kept, unanswered = Unanswered, dropped = Q#q.dropped + Lost, complained_at = now_ms()}).
-
-recount(#q{unanswered = Unanswered} = Q) ->
-    Bytes = queue:fold(fun({_, Size, _}, Sum) -> Sum + Size end, 0, Unanswered),
-    Q#q{unanswered_count = queue:len(Unanswered), unanswered_bytes = Bytes}.
+    Forgotten = (nothing_ready(Reached, Q))#q{sent = Reached, waiters = Kept, dropped = Q#q.dropped + Lost, complained_at = now_ms()},
+    %% What comes now may have been answered already.
+    advance(Forgotten#q{unanswered = Unanswered, unanswered_count = queue:len(Unanswered),
+        in_flight = Sizes, in_flight_bytes = lists:sum(maps:values(Sizes))}).
 
 %% The batch can't be kept: the sequence jumps over it.
 lose(Why, #q{batch = Batch, batch_count = Count, log = Log} = Q) ->
@@ -429,13 +428,13 @@ link_up(Pid, Socket, #q{asked = Asked} = Q) when Q#q.link =:= undefined; is_map_
 link_up(_, _, Q) -> Q.
 
 link_down(#q{link = undefined} = Q) -> Q;
-link_down(#q{link = #link{monitor = Monitor, sender = Sender}, counters = Counters, unanswered_count = Count} = Q) ->
+link_down(#q{link = #link{monitor = Monitor, sender = Sender}, counters = Counters, in_flight = InFlight} = Q) ->
     demonitor(Monitor, [flush]),
     is_pid(Sender) andalso exit(Sender, kill),
     atomics:put(Counters, ?LINKED, 0),
     atomics:put(Counters, ?DOWN_SINCE, now_ms()),
-    ?WARNING_MSG("The archive is not connected any more; ~B copies are unanswered", [Count]),
-    nothing_ready(0, Q#q{link = undefined, unanswered = queue:new(), unanswered_count = 0, unanswered_bytes = 0, early = #{}}).
+    ?WARNING_MSG("The archive is not connected any more; ~B copies are unanswered", [map_size(InFlight)]),
+    nothing_ready(0, Q#q{link = undefined, unanswered = queue:new(), unanswered_count = 0, in_flight = #{}, in_flight_bytes = 0}).
 
 %% What was written just now is sent without reading it back, if everything before it was sent or is about to be.
 hold_ready(Batch, First, #q{link = #link{}, ahead_to = To, ahead_bytes = Bytes} = Q) when To + 1 =:= First, Bytes < ?AHEAD_BYTES ->
@@ -477,8 +476,8 @@ pump_from_disk(#q{log = Log, ahead_to = To} = Q) ->
             end
     end.
 
-has_room(#q{unanswered_count = Count, early = Early, unanswered_bytes = Bytes, options = #{window := Window}}) ->
-    Count - map_size(Early) < Window andalso Bytes < ?WINDOW_BYTES.
+has_room(#q{in_flight = InFlight, in_flight_bytes = Bytes, options = #{window := Window}}) ->
+    map_size(InFlight) < Window andalso Bytes < ?WINDOW_BYTES.
 
 send(Epoch, Base, [{Position, At, Tail} | Rest] = Copies, Q, Bytes) ->
     case has_room(Q) of
@@ -490,9 +489,10 @@ send(Epoch, Base, [{Position, At, Tail} | Rest] = Copies, Q, Bytes) ->
                 stamp = Stamp,
                 sent = Position,
                 ahead_bytes = Q#q.ahead_bytes - Size,
-                unanswered = queue:in({Position, Size, At}, Q#q.unanswered),
+                unanswered = queue:in({Position, At}, Q#q.unanswered),
                 unanswered_count = Q#q.unanswered_count + 1,
-                unanswered_bytes = Q#q.unanswered_bytes + Size
+                in_flight = (Q#q.in_flight)#{Position => Size},
+                in_flight_bytes = Q#q.in_flight_bytes + Size
             },
             send(Epoch, Base, Rest, idle_no_more(Q, Sent), [[Head, Tail] | Bytes])
     end;
@@ -508,19 +508,29 @@ idle_no_more(_, Q) -> Q.
 
 %% Answers.
 
-take_answer(Position, #q{unanswered = Unanswered, early = Early} = Q) ->
-    Answered = wake(Position, ok, Q),
-    case queue:peek(Unanswered) of
-        {value, {Position, _, _}} -> advance(Answered);
-        {value, {First, _, _}} when Position > First, Position =< Q#q.sent, map_size(Early) < ?PASSED_OVER ->
-            Answered#q{early = Early#{Position => true}};
-        {value, {First, _, _}} when Position > First, Position =< Q#q.sent ->
-            %% The archive has looked at it and refused it: it does not help to send it again.
-            complain("The archive does not answer copy ~B; it is given up", [First], Q),
-            Passed = wake(First, {error, refused}, Answered),
-            advance(Passed#q{early = Early#{Position => true}, passed_over = Q#q.passed_over + 1, complained_at = now_ms()});
-        _AnsweredTwiceOrOnAnotherLink -> Answered
+take_answer(Position, Answer, #q{in_flight = InFlight, in_flight_bytes = Bytes} = Q) ->
+    case maps:take(Position, InFlight) of
+        {Size, Others} ->
+            Answered = Q#q{in_flight = Others, in_flight_bytes = Bytes - Size},
+            give_up_first(advance(heed(Position, Answer, Answered)));
+        error -> Q
     end.
+
+heed(Position, ok, Q) -> wake(Position, ok, Q);
+heed(Position, refused, Q) -> refused(Position, "does not take", Q).
+
+%% It does not help to send it again.
+refused(Position, Why, #q{passed_over = Count} = Q) ->
+    complain("The archive ~s copy ~B; it is given up", [Why, Position], Q),
+    (wake(Position, {error, refused}, Q))#q{passed_over = Count + 1, complained_at = now_ms()}.
+
+%% So many that were sent after it are answered, and the oldest is not: the archive has looked at it.
+give_up_first(#q{unanswered = Unanswered, unanswered_count = Count, in_flight = InFlight, in_flight_bytes = Bytes} = Q)
+        when Count - map_size(InFlight) > ?PASSED_OVER ->
+    {value, {First, _}} = queue:peek(Unanswered),
+    {Size, Others} = maps:take(First, InFlight),
+    advance(refused(First, "does not answer", Q#q{in_flight = Others, in_flight_bytes = Bytes - Size}));
+give_up_first(Q) -> Q.
 
 wake(Position, Result, #q{waiters = Waiters} = Q) ->
     case Waiters of
@@ -530,19 +540,12 @@ wake(Position, Result, #q{waiters = Waiters} = Q) ->
         _ -> Q
     end.
 
-%% The oldest unanswered copy is done, and with it those after it that are.
-advance(#q{unanswered = Unanswered, early = Early} = Q) ->
-    {{value, {Position, Size, _}}, Rest} = queue:out(Unanswered),
-    Done = Q#q{
-        unanswered = Rest,
-        unanswered_count = Q#q.unanswered_count - 1,
-        unanswered_bytes = Q#q.unanswered_bytes - Size,
-        early = maps:remove(Position, Early),
-        log = released(Position, Q)
-    },
-    case queue:peek(Rest) of
-        {value, {Next, _, _}} when is_map_key(Next, Early) -> advance(Done);
-        _ -> Done
+%% The oldest copies that are answered are done.
+advance(#q{unanswered = Unanswered, unanswered_count = Count, in_flight = InFlight} = Q) ->
+    case queue:peek(Unanswered) of
+        {value, {Position, _}} when not is_map_key(Position, InFlight) ->
+            advance(Q#q{unanswered = queue:drop(Unanswered), unanswered_count = Count - 1, log = released(Position, Q)});
+        _ -> Q
     end.
 
 released(Position, #q{log = Log}) -> xmpp_archiver_log:ack(Log, Position).
@@ -574,20 +577,20 @@ check_stall(Q) -> Q.
 %% What the archive asks for.
 
 status_of(#q{log = undefined} = Q) -> {counts(Q, #{epoch => <<>>, next => 0, depth => 0, bytes => 0, oldest => none}), Q};
-status_of(#q{log = Log, early = Early} = Q) ->
+status_of(#q{log = Log, unanswered_count = Count, in_flight = InFlight} = Q) ->
     {Epoch, Base} = xmpp_archiver_log:epoch(Log),
     Next = xmpp_archiver_log:next(Log),
     {Oldest, Looked} = oldest(Q),
-    Depth = max(0, Next - 1 - xmpp_archiver_log:acked(Log) - map_size(Early)),
+    Depth = max(0, Next - 1 - xmpp_archiver_log:acked(Log) - (Count - map_size(InFlight))),
     {counts(Q, #{epoch => Epoch, next => Next - Base, depth => Depth, bytes => xmpp_archiver_log:bytes(Log), oldest => Oldest}), Looked}.
 
-counts(#q{counters = Counters, unanswered_count = Count, early = Early} = Q, Status) ->
-    Status#{in_flight => Count - map_size(Early), dropped => Q#q.dropped, refused => Q#q.passed_over, errors => atomics:get(Counters, ?ERRORS)}.
+counts(#q{counters = Counters, in_flight = InFlight} = Q, Status) ->
+    Status#{in_flight => map_size(InFlight), dropped => Q#q.dropped, refused => Q#q.passed_over, errors => atomics:get(Counters, ?ERRORS)}.
 
 %% When the oldest copy that is not answered was made.
 oldest(#q{unanswered = Unanswered, log = Log} = Q) ->
     case queue:peek(Unanswered) of
-        {value, {_, _, At}} -> {At, Q};
+        {value, {_, At}} -> {At, Q};
         empty ->
             case xmpp_archiver_log:read(Log, xmpp_archiver_log:acked(Log) + 1, 4096) of
                 {_, _, [{_, At, _} | _], Read} -> {At, Q#q{log = Read}};

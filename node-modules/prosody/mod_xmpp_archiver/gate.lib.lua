@@ -55,7 +55,7 @@ local function sweep(self)
 	end
 end
 
--- Waits until the copy with this index is durable: "recorded", or "late".
+-- Waits until the copy with this index is durable: "recorded"; "refused" or "late" if not.
 function gate:wait(index)
 	local options = self.options;
 	local is_away = not self.link.session;
@@ -77,10 +77,10 @@ function gate:wait(index)
 	return waiter.outcome;
 end
 
--- The archiver has answered for this copy.
-function gate:recorded(index)
+-- The archiver has answered for this copy: "recorded" or "refused".
+function gate:answered(index, outcome)
 	local waiter = self.waiting[index];
-	if waiter then let_go(self, waiter, "recorded"); end
+	if waiter then let_go(self, waiter, outcome); end
 end
 
 -- The error that its sender gets for a message that was not recorded.

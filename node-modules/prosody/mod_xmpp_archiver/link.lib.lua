@@ -51,7 +51,8 @@ local function round(self)
 end
 
 -- `options`: wrap (makes the text of a copy with its number), result_pattern (what an answer of the archiver looks like), window (copies), window_bytes,
--- log, now, guard (calls a function and survives its errors), on_finished (called with the index of each copy that is acknowledged).
+-- log, now, guard (calls a function and survives its errors), on_finished (called with the index of each copy that is acknowledged), on_refused (with
+-- that of each that the archiver does not take).
 local function new(queue, options)
 	local self;
 	self = { queue = queue, options = options, in_flight = {}, times = {}, count = 0, bytes = 0, highest = 0, strikes = {}, is_live = false,
@@ -84,18 +85,37 @@ function link:push(copy)
 	return index;
 end
 
--- The archiver has said that a copy is durable. False when that is none of ours.
-local function acknowledge(self, epoch, seq)
-	local index = self.queue:index_of(epoch, tonumber(seq));
-	if not index then return false; end
+-- Takes a copy off the window; false if it is not on its way.
+local function settle(self, index)
 	local bytes = self.in_flight[index];
-	if not bytes then return true; end
+	if not bytes then return false; end
 	self.in_flight[index], self.times[index] = nil, nil;
 	self.count = self.count - 1;
 	self.bytes = self.bytes - bytes;
 	if index > self.highest then self.highest = index; end
-	self.queue:finish(index);
-	self.options.on_finished(index);
+	return true;
+end
+
+-- The archiver has said that a copy is durable. False when that is none of ours.
+local function acknowledge(self, epoch, seq)
+	local index = self.queue:index_of(epoch, tonumber(seq));
+	if not index then return false; end
+	if settle(self, index) then
+		self.queue:finish(index);
+		self.options.on_finished(index);
+	end
+	return true;
+end
+
+-- The archiver has said that it does not take a copy, and would not the next time. False when that is none of ours.
+local function refuse(self, epoch, seq)
+	local index = self.queue:index_of(epoch, tonumber(seq));
+	if not index then return false; end
+	if settle(self, index) then
+		self.queue:set_aside(index);
+		self.options.on_refused(index);
+		self.options.log("error", "the archiver does not take a copy, which is set aside: index %d", index);
+	end
 	return true;
 end
 
@@ -106,10 +126,10 @@ local function go_on(self)
 	if not self.is_live and window - self.count >= window / REFILL_PART then pump(self); end
 end
 
--- The archiver has answered with this id. False when that is no id of ours.
-function link:acknowledge(id)
+-- The archiver has answered with this id: the copy is durable, or refused. False when that is no id of ours.
+function link:answered(id, is_refused)
 	local epoch, seq = match(id, "^([%w%-]+):(%d+)$");
-	if not epoch or not acknowledge(self, epoch, seq) then return false; end
+	if not epoch or not (is_refused and refuse or acknowledge)(self, epoch, seq) then return false; end
 	go_on(self);
 	return true;
 end

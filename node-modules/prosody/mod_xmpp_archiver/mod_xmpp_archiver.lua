@@ -227,7 +227,7 @@ local function on_iq(event)
 	if stanza.attr.from ~= component then return; end
 	local kind, id = stanza.attr.type, stanza.attr.id;
 	if kind == "result" then
-		if id and link:acknowledge(id) then return true; end
+		if id and link:answered(id, stanza:get_child("refused", envelope.NAMESPACE) ~= nil) then return true; end
 	elseif kind == "get" and stanza:get_child("status", envelope.NAMESPACE) then
 		origin.send(st.reply(stanza):tag("status", status()));
 		return true;
@@ -284,7 +284,10 @@ local function start()
 		window_bytes = 8 * MIB,
 		log = log, now = time_now, guard = guard,
 		on_finished = function (index)
-			if gate then gate:recorded(index); end
+			if gate then gate:answered(index, "recorded"); end
+		end,
+		on_refused = function (index)
+			if gate then gate:answered(index, "refused"); end
 		end,
 	});
 	if must_record then

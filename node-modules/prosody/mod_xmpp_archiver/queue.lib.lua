@@ -117,7 +117,7 @@ local function read_state(directory)
 	local epoch, base, done, last, dropped, boot, how = match(line, "^1 ([%w%-]+) (%d+) (%d+) (%d+) (%d+) ([%w%-]+) (%l+)\n$");
 	if not epoch then return nil; end
 	return { epoch = epoch, base = tonumber(base), done = tonumber(done), last = tonumber(last), dropped = tonumber(dropped),
-		boot = boot, is_clean = how == "clean" };
+		boot = boot, is_clean = how == "clean", is_dropping = how == "dropping" };
 end
 
 -- Why the epoch can't go on, if so.
@@ -126,6 +126,7 @@ local function broken(state, segments, unreadable, last, is_sound)
 	if unreadable > 0 then return "a segment can't be read"; end
 	if not is_sound then return "its end is damaged"; end
 	if state.boot ~= boot_id() and not state.is_clean then return "the machine went down"; end
+	if state.is_dropping then return "copies were being dropped when it ended"; end
 	if last < state.last and state.last > state.done then return "records are missing"; end
 end
 
@@ -191,10 +192,18 @@ function queue:save_state(how)
 	return os.rename(path .. ".new", path);
 end
 
+-- What is said of the queue while it is open. Numbers of copies that are dropped stand in no segment: should the process be killed before they are saved,
+-- nobody would know that they are used.
+local function how_it_is(self)
+	return self.is_dropping and "dropping" or "open";
+end
+
 -- Saves the state if it has changed.
 function queue:save_progress()
-	if self.saved_done ~= self.done or self.saved_last ~= self.last then
-		self:save_state("open");
+	local was_dropping = self.is_dropping;
+	self.is_dropping, self.has_dropped = self.has_dropped, false;
+	if self.saved_done ~= self.done or self.saved_last ~= self.last or was_dropping then
+		self:save_state(how_it_is(self));
 	end
 end
 
@@ -306,6 +315,11 @@ function queue:append(payload)
 		self.dropped = self.dropped + 1;
 		if err ~= "full" then self:close_segment(); end
 		add_hole(self, index);
+		self.has_dropped = true;
+		if not self.is_dropping then
+			self.is_dropping = true;
+			self:save_state("dropping");
+		end
 		return nil, err;
 	end
 	local position = self.active.bytes;

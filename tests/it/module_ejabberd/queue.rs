@@ -157,3 +157,41 @@ fn a_missing_disk_loses_no_message() {
         bob.expect_body(&format!("hello {number}"));
     }
 }
+
+/// The archive says that it will never take a copy: nobody gets the message in mode `require`, and what comes after it goes on.
+#[test]
+fn a_copy_that_is_refused_is_given_up() {
+    let node = node(super::REQUIRE);
+    let (alice, bob) = (Client::log_in(&node, "alice", "desk"), Client::log_in(&node, "bob", "phone"));
+    bob.become_available(0);
+    let first = attach(&node);
+    alice.send(&format!("<message type='chat' id='m1' to='{}'><body>too large</body></message>", bob.account));
+    let refused = copy(&first, "too large");
+    let id = refused.attr("id").expect("an id");
+    let content = format!("<refused xmlns='{MIRROR}'/>");
+    first.send(&format!("<iq type='result' id='{id}' from='{}' to='{}'>{content}</iq>", node.archive, node.host));
+    assert!(alice.expect_error("m1").contains("could not be recorded"));
+    alice.send(&format!("<message type='chat' id='m2' to='{}'><body>small</body></message>", bob.account));
+    answer(&first, &node, &copy(&first, "small"));
+    bob.expect_body("small");
+    assert!(bob.received().iter().all(|stanza| stanza.body() != Some("too large".to_owned())));
+    first.send(&format!("<iq type='get' id='s' from='{}' to='{}'><status xmlns='{MIRROR}'/></iq>", node.archive, node.host));
+    let status = first.expect("the status", |stanza| stanza.attr("id") == Some("s"));
+    assert!(status.contains("refused='1'"), "{}", status.raw);
+}
+
+/// What was answered before an older copy was needs no room: behind one that is never answered goes on what is far more than may be on its way.
+#[test]
+fn one_copy_without_an_answer_holds_nothing_up() {
+    let node = node("");
+    let alice = Client::log_in(&node, "alice", "desk");
+    let component = attach(&node);
+    note(&alice, "never answered");
+    copy(&component, "never answered");
+    let padding = "x".repeat(200_000);
+    // The window has 8 MiB.
+    for number in 0..60 {
+        note(&alice, &format!("note {number}.{padding}"));
+        answer(&component, &node, &copy(&component, &format!("note {number}.")));
+    }
+}

@@ -29,6 +29,8 @@ pub(crate) struct QueueNode {
     /// How much of `waiting` has been sent on this connection.
     sent: usize,
     pub(crate) said: Vec<String>,
+    /// The numbers of copies that the archiver would not take.
+    pub(crate) refused: Vec<u64>,
 }
 
 impl QueueNode {
@@ -47,6 +49,7 @@ impl QueueNode {
             acknowledged: Vec::new(),
             sent: 0,
             said: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -67,6 +70,15 @@ impl QueueNode {
             self.next += 1;
         }
         self.said.push(body.to_owned());
+    }
+
+    /// Queues a copy of this, whatever it is; its number.
+    pub(crate) fn mirror(&mut self, inner: &str) -> u64 {
+        let sequence = self.next;
+        let wrapped = Wrapped { direction: "received", host: "h".to_owned(), epoch: self.epoch.clone(), sequence, ..Wrapped::default() };
+        self.waiting.push_back(Queued { sequence, stanza: wrapped.iq(&sequence.to_string(), inner) });
+        self.next += 1;
+        sequence
     }
 
     pub(crate) fn say_many(&mut self, topic: &str, count: usize) {
@@ -119,6 +131,9 @@ impl QueueNode {
         let id = answer.split("id='").nth(1).or_else(|| answer.split("id=\"").nth(1)).and_then(|rest| rest.split(['\'', '"']).next());
         let sequence: u64 = id.and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("an answer to nothing: {answer}"));
         let Some(index) = self.waiting.iter().position(|queued| queued.sequence == sequence) else { return };
+        if answer.contains("<refused") {
+            self.refused.push(sequence);
+        }
         self.acknowledged.extend(self.waiting.remove(index));
         self.sent -= 1;
     }
