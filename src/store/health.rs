@@ -38,7 +38,12 @@ const TABLES: [(&str, &str); 25] = [
 ];
 
 /// What is done beyond reading and adding, by the writer, the indexer and for the console.
-const CHANGES: [(&str, &str); 18] = [
+const CHANGES: [(&str, &str); 19] = [
+    (
+        "UPDATE on messages",
+        "UPDATE messages SET sender_id = sender_id, sender_resource = sender_resource, sender_nick = sender_nick, \
+         recipient_id = recipient_id, recipient_resource = recipient_resource, recipient_nick = recipient_nick WHERE 1 = 0",
+    ),
     ("UPDATE on rooms", "UPDATE rooms SET kind = kind WHERE 1 = 0"),
     ("UPDATE on progress", "UPDATE progress SET next_seq = next_seq WHERE 1 = 0"),
     ("UPDATE on settings", "UPDATE settings SET value = value WHERE 1 = 0"),
