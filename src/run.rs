@@ -337,7 +337,7 @@ async fn keep_watching(shown: Shown, config: watch::Receiver<Arc<Config>>) {
                         mismatches.note(found, &node.name, shown.alarms());
                     }
                 }
-                requests::Request::Acknowledge { .. } => {}
+                requests::Request::Acknowledge { .. } | requests::Request::Locked(_) | requests::Request::Unlocked { .. } => {}
             }
         }
         while tests.try_join_next().is_some() {}

@@ -223,8 +223,9 @@ impl Access {
         let change = self.prepared(viewer, &name, change).await?;
         let by = By::viewer(viewer, reason, self.now());
         let issuer = self.inner.settings.oidc.as_ref().map(|oidc| oidc.issuer.clone());
-        self.change(async move |connection| {
+        let unlocked = self.change(async move |connection| {
             let mut row = named(connection, &name).await?;
+            let was_locked = row.locked_until.is_some();
             let target = change.apply(&mut row, issuer)?;
             row.changed_at = by.now;
             if matches!(change, Prepared::OidcSubject(_)) {
@@ -237,9 +238,13 @@ impl Access {
             if matches!(change, Prepared::NoTotp) {
                 accounts::set_codes(connection, row.id, &[]).await?;
             }
-            by.note(connection, Event::new(action, target)).await
-        })
-        .await
+            by.note(connection, Event::new(action, target)).await?;
+            Ok(Some(row.name).filter(|_| was_locked && row.locked_until.is_none()))
+        });
+        if let Some(name) = unlocked.await? {
+            self.tell_unlocked(&name);
+        }
+        Ok(())
     }
 
     /// Checks a change and hashes what is to be hashed, outside of any transaction.
@@ -477,7 +482,7 @@ fn checked(mut account: NewAccount) -> Result<NewAccount, AccessError> {
     if wrong.is_empty() { Ok(account) } else { Err(AccessError::Invalid(wrong.join("; "))) }
 }
 
-pub(super) fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_alphanumeric() || "-_.@+".contains(c);
     let is_right = !name.is_empty() && name.len() <= MAX_NAME_BYTES && name.chars().all(allowed);
     // The audit trail calls the command line `cli:USER`; no account can be mistaken for it.

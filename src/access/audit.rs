@@ -83,10 +83,6 @@ actions! {
     ExportFetch = "export-fetch";
     /// An export was removed with its files.
     ExportRemove = "export-remove";
-    /// Messages were put on hold.
-    Hold = "hold";
-    /// A hold was ended.
-    Release = "release";
     /// The archive was verified.
     Verify = "verify";
     /// The audit trail was read.

@@ -15,6 +15,7 @@ mod desk;
 mod group;
 mod keeping;
 mod limit;
+mod lockout;
 pub mod oidc;
 mod oidc_http;
 pub mod password;
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 pub use account::{Account, AccountChange, NewAccount, Recovery, TotpOffer};
 pub use audit::{Action, AuditFilter, AuditRow, Event, Outcome};
+pub use lockout::Lock;
 pub use oidc::{OidcReturn, OidcStart};
 pub use role::{Exclusion, Permission, Role, Roles};
 pub use scope::{Groups, Limits, Reach, Scope};
@@ -49,6 +51,7 @@ use self::limit::Gate;
 use self::password::Hasher;
 use crate::alarm::Alarms;
 use crate::config::{Config, StoreChoiceError};
+use crate::run::requests;
 use crate::store::access::changing;
 use crate::store::{Connection, Endpoint, StoreError};
 use crate::time::Micros;
@@ -73,6 +76,8 @@ pub struct Settings {
     pub oidc: Option<crate::config::OidcConfig>,
     /// Whom to tell when an account is locked.
     pub alarms: Alarms,
+    /// Where the archiver takes requests that runs with the same configuration, if one does: it is told, too.
+    pub requests: Option<PathBuf>,
     /// The time.
     pub clock: Clock,
 }
@@ -92,6 +97,7 @@ impl Settings {
             public_url: web.public_url.clone(),
             oidc: web.oidc.clone(),
             alarms,
+            requests: Some(requests::directory(&config.spool.path)),
             clock: Arc::new(crate::time::now),
         })
     }

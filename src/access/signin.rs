@@ -16,8 +16,7 @@ use super::crypt::Purpose;
 use super::role::Roles;
 use super::session::{self, Begin, Session, micros};
 use super::viewer::Way;
-use super::{Access, AccessError, limit, totp};
-use crate::alarm::Name;
+use super::{Access, AccessError, Lock, limit, totp};
 use crate::store::Connection;
 use crate::store::access::accounts;
 use crate::store::access::rows::AccountRow;
@@ -248,10 +247,8 @@ impl Access {
                 Ok(row.and_then(|row| locked_until.map(|until| (row.name, row.failures, until))))
             })
             .await?;
-        if let Some((name, failures, until)) = locked {
-            let until = if until == Micros::MAX { "somebody unlocks it".to_owned() } else { shown(until) };
-            let text = format!("{failures} attempts to sign in failed in a row, the last one from {address}: locked until {until}");
-            self.inner.settings.alarms.raise(Name::AccountLocked, &name, &text);
+        if let Some((account, failures, until)) = locked {
+            self.tell_locked(&Lock { account, failures, address, until });
         }
         Ok(SignInError::Refused)
     }
@@ -267,18 +264,21 @@ impl Access {
                     return Ok(None);
                 };
                 let Some(by) = prove(connection, &mut row, &entry.with).await? else { return Ok(None) };
+                let was_locked = row.locked_until.is_some();
                 (row.failures, row.locked_until, row.signed_in_at) = (0, None, Some(now));
                 accounts::save(connection, &row).await?;
                 let begin = Begin { way: entry.way, address: entry.address, previous: entry.previous, now, lifetime, idle };
                 let session = session::begin(connection, &row, begin).await?;
                 let by_viewer = By::viewer(&session.session.viewer, None, now);
                 by_viewer.note(connection, Event::new(Action::SignIn, json!({ "by": by }))).await?;
-                Ok(Some(session))
+                Ok(Some((session, was_locked)))
             })
             .await?;
         match admitted {
-            Some(session) => {
-                self.inner.settings.alarms.clear(Name::AccountLocked, session.session.viewer.name());
+            Some((session, was_locked)) => {
+                if was_locked {
+                    self.tell_unlocked(session.session.viewer.name());
+                }
                 Ok(session)
             }
             None => Err(self.refuse(Who::Number(account), address, "code").await?),

@@ -91,11 +91,8 @@ fn ask(directory: &Path, request: &str) -> Result<(), Failure> {
     fs::write(&file, "").map_err(|error| Failure::Runtime(format!("the archiver can't be asked: {}: {error}", file.display())))
 }
 
-/// Tells one request from another.
 fn token() -> Result<String, Failure> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::Runtime(format!("no random numbers: {error}")))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    requests::token().map_err(|error| Failure::Runtime(error.to_string()))
 }
 
 /// Tries the ways from this process, since no archiver runs.

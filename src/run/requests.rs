@@ -1,18 +1,21 @@
-//! What other commands ask of the daemon: to acknowledge alarms, to try the ways out, to raise the alarm of what `reconcile` found.
+//! What other commands ask of the daemon: to acknowledge alarms, to try the ways out, to raise the alarm of what `reconcile` found, or of an account that
+//! the console has locked.
 //!
 //! A request is an empty file whose name says it all, in a directory beside the spools: it needs no port, no password but the right
 //! to write there, and works though it was made by another user (root) whose files the daemon could not read. The answer, where
 //! there is one, is a file beside it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use sha2::{Digest, Sha256};
 
+use crate::access::Lock;
+use crate::access::account::check_name;
 use crate::alarm::{Alarms, Name};
 use crate::tally::DAY;
-use crate::time::{Micros, rfc3339};
+use crate::time::{Micros, now, rfc3339};
 
 /// The directory's name beside the spools.
 const DIRECTORY: &str = "requests";
@@ -44,6 +47,13 @@ pub enum Request {
     },
     /// `reconcile` has an outcome.
     Reconciled(Reconciled),
+    /// An account is locked.
+    Locked(Lock),
+    /// It is not any more.
+    Unlocked {
+        /// Its name.
+        account: String,
+    },
 }
 
 /// What `reconcile` found at a node.
@@ -133,6 +143,35 @@ pub fn acknowledge(name: Option<Name>, subject: Option<&str>, token: &str) -> St
     format!("acknowledge.{}.{subject}.{token}", name.map_or(ANY, Name::label))
 }
 
+/// The file's name of a request that tells of an account that is locked. What it is made of holds no comma, and points separate its parts.
+pub fn locked(lock: &Lock, token: &str) -> String {
+    let Lock { account, failures, address, until } = lock;
+    format!("locked.{}.{failures}.{}.{until}.{token}", account.replace('.', ","), address.to_string().replace('.', ","))
+}
+
+/// The file's name of a request that tells of one that is not any more.
+pub fn unlocked(account: &str, token: &str) -> String {
+    format!("unlocked.{}.{token}", account.replace('.', ","))
+}
+
+/// Tells one request from another.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn token() -> io::Result<String> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(format!("no random numbers: {error}")))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Leaves a request for the daemon; `request` gives the file's name for a token.
+///
+/// # Errors
+/// When the file can't be made.
+pub fn leave(directory: &Path, request: impl FnOnce(&str) -> String) -> io::Result<()> {
+    fs::write(directory.join(request(&token()?)), "")
+}
+
 /// The file's name of a request for a test.
 pub fn test(token: &str) -> String {
     format!("test.{token}")
@@ -143,7 +182,7 @@ pub fn answer(token: &str) -> String {
     format!("answer.{token}.json")
 }
 
-/// Acknowledges what is to be acknowledged; hands back the other requests.
+/// Does what only concerns alarms; hands back the other requests.
 pub(super) fn take(directory: &Path, alarms: &Alarms) -> Vec<Request> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let mut others = Vec::new();
@@ -161,6 +200,10 @@ pub(super) fn take(directory: &Path, alarms: &Alarms) -> Vec<Request> {
                 };
                 alarms.acknowledge(picks);
             }
+            // One that nobody took in time is over.
+            Request::Locked(lock) if lock.until > now() => alarms.raise(Name::AccountLocked, &lock.account, &lock.text()),
+            Request::Locked(_) => {}
+            Request::Unlocked { account } => alarms.clear(Name::AccountLocked, &account),
             other => others.push(other),
         }
     }
@@ -171,6 +214,11 @@ pub(super) fn take(directory: &Path, alarms: &Alarms) -> Vec<Request> {
 /// A day as it stands in a file's name, not so far away that it could not be shown.
 fn day(text: &str) -> Option<i32> {
     text.parse().ok().filter(|day: &i32| (0..=MAX_DAY).contains(day))
+}
+
+fn account_named(text: &str) -> Option<String> {
+    let name = text.replace(',', ".");
+    check_name(&name).is_ok().then_some(name)
 }
 
 fn parse(directory: &Path, file: &str) -> Option<Request> {
@@ -189,6 +237,13 @@ fn parse(directory: &Path, file: &str) -> Option<Request> {
             wrong: wrong.parse().ok()?,
             at: at.parse().ok()?,
         })),
+        ["locked", account, failures, address, until, _token] => Some(Request::Locked(Lock {
+            account: account_named(account)?,
+            failures: failures.parse().ok()?,
+            address: address.replace(',', ".").parse().ok()?,
+            until: until.parse().ok()?,
+        })),
+        ["unlocked", account, _token] => Some(Request::Unlocked { account: account_named(account)? }),
         ["test", token] => Some(Request::Test { answer: directory.join(answer(token)) }),
         _ => None,
     }
@@ -217,6 +272,34 @@ mod tests {
         assert_eq!(take(place.path(), &alarms), []);
         assert!(alarms.raised().is_empty());
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_locked_account_is_an_alarm_until_it_is_unlocked() {
+        let (place, alarms) = (tempfile::tempdir().unwrap(), Alarms::default());
+        let lock = |account: &str, address: &str, until| Lock {
+            account: account.to_owned(),
+            failures: 5,
+            address: address.parse().unwrap(),
+            until,
+        };
+        let longest = "ä.@+-_".repeat(20).chars().take(85).collect::<String>();
+        assert!(check_name(&longest).is_ok());
+        let locks = [lock("ann.b", "192.0.2.1", Micros::MAX), lock(&longest, "2001:db8:1111:2222:3333:4444:5555:6666", now() + 60_000_000)];
+        for one in &locks {
+            leave(place.path(), |token| locked(one, token)).unwrap();
+        }
+        leave(place.path(), |token| locked(&lock("over", "192.0.2.1", now() - 1), token)).unwrap();
+        fs::write(place.path().join("locked.a b.5.192,0,2,1.9.t"), "").unwrap();
+        assert_eq!(take(place.path(), &alarms), []);
+        let mut raised: Vec<(String, String)> = alarms.raised().into_iter().map(|alarm| (alarm.subject, alarm.text)).collect();
+        raised.sort();
+        let mut expected: Vec<(String, String)> = locks.iter().map(|lock| (lock.account.clone(), lock.text())).collect();
+        expected.sort();
+        assert_eq!(raised, expected);
+        leave(place.path(), |token| unlocked("ann.b", token)).unwrap();
+        take(place.path(), &alarms);
+        assert_eq!(alarms.raised().len(), 1);
     }
 
     #[test]

@@ -123,6 +123,7 @@ fn settings(store: &Store, directory: &Directory, clock: &Arc<AtomicI64>, alarms
         public_url: "https://archive.example.com".to_owned(),
         oidc,
         alarms: alarms.clone(),
+        requests: None,
         clock: Arc::new(move || clock.load(Ordering::Relaxed)),
     }
 }

@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use xmpp_archiver::access::{Access, Attempt, NewAccount, Role, Roles, Settings, Viewer};
+use xmpp_archiver::alarm::Alarms;
+use xmpp_archiver::config::Config;
+
 use super::{HTTP, IMPATIENT, add, alarm, archiver, has_alarm, http, line, lines, prosody, scrape};
 use crate::support::archiver::{Archiver, Store, StoreKind};
 use crate::support::line::chat;
@@ -325,4 +329,49 @@ fn a_spool_that_is_removed_is_told() {
     archiver.wait_until_stored();
     assert_eq!(archiver.search().len(), 10);
     archiver.stop();
+}
+
+/// The console, of which there may be several processes, locks an account: the archiver tells whomever its alarms reach, and tells when it is unlocked.
+#[test]
+fn an_account_that_is_locked_is_told_and_cleared() {
+    let (webhook, directory) = (Webhook::start(), Directory::new(None));
+    let mut node = prosody();
+    let mut archiver = Archiver::for_played(StoreKind::Sqlite, "", &[&node]);
+    let key = directory.path().join("access.key");
+    add(&archiver, &format!("{}[web]\nkey_file = '{}'\n", webhook_section(&webhook), key.display()));
+    archiver.must(&["migrate"]);
+    archiver.start();
+    node.accept();
+    let file = directory.write("archiver.toml", &archiver.settings());
+    let config = Config::load(Some(&file)).expect("a configuration");
+    let access = Access::open(Settings::from_config(&config, Alarms::default()).expect("settings")).expect("access");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        access.ready().await.expect("a store and a key");
+        let account = NewAccount {
+            name: "ann".to_owned(),
+            roles: Roles::of([Role::Officer]),
+            password: Some("correct horse battery".to_owned().into()),
+            ..NewAccount::default()
+        };
+        access.add_account(&Viewer::console("tester"), account, None).await.expect("an account");
+        for _ in 0..5 {
+            let attempt = Attempt {
+                name: "ann".to_owned(),
+                password: "wrong".to_owned().into(),
+                address: "192.0.2.7".parse().expect("an address"),
+                previous: None,
+            };
+            assert!(access.sign_in(attempt).await.is_err());
+        }
+    });
+    webhook.wait_for_event("account-locked", "raised");
+    let status = archiver.wait_until("the alarm", |status| has_alarm(status, "account-locked"));
+    let told = alarm(&status, "account-locked").expect("the alarm");
+    assert_eq!(told["subject"], "ann");
+    assert!(told["text"].as_str().is_some_and(|text| text.contains("from 192.0.2.7")), "{told}");
+    archiver.must(&["user", "unlock", "ann"]);
+    webhook.wait_for_event("account-locked", "cleared");
+    archiver.stop();
+    assert_eq!(webhook.events("account-locked"), ["raised", "cleared"]);
 }
