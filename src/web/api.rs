@@ -261,6 +261,7 @@ async fn one_message(bearer: &Bearer, id: &str) -> Result<Value, Trouble> {
     let shown = json!({
         "message": value(&found)?, "amendments": values(&amendments)?, "receipts": values(&receipts)?,
         "occupants": occupants.iter().map(stay).collect::<Vec<_>>(),
+        "is_partial": found.room().is_some_and(|room| !desk.sees_all_stays(room)),
     });
     bearer.record(Event::new(action, target).because(bearer.reason()?).of(1)).await?;
     Ok(shown)
@@ -307,7 +308,8 @@ async fn stay_list(bearer: &Bearer) -> Result<Value, Trouble> {
     let found = desk.stays(&room, &StayQuery { from, before: to, after: after(&bearer.params)?, limit: STAYS }).await?;
     bearer.record(Event::new(Action::ViewRoom, target).because(bearer.reason()?).of(found.stays.len() as u64)).await?;
     let next = found.next.map(|next| next.to_string());
-    Ok(json!({ "stays": found.stays.iter().map(stay).collect::<Vec<_>>(), "next": next }))
+    let stays: Vec<Value> = found.stays.iter().map(stay).collect();
+    Ok(json!({ "stays": stays, "is_partial": !desk.sees_all_stays(&room), "next": next }))
 }
 
 fn stay(stay: &Stay) -> Value {
