@@ -381,7 +381,7 @@ pub enum RoleArg {
     Operator,
     /// Reads messages within the scope of the account
     Reviewer,
-    /// Reads, exports and holds all messages
+    /// Reads and exports all messages
     Officer,
     /// Reads the audit trail and verifies the archive; never sees what people wrote
     Auditor,

@@ -190,12 +190,12 @@ pub enum MigrateAction {
 /// Which part of the time, and how times are read and written.
 #[derive(Args, Debug)]
 pub struct TimeArgs {
-    /// Sent at this time or later
+    /// At this time or later
     ///
     /// RFC 3339 (2026-11-22T07:28:55Z), 2026-11-22, "2026-11-22 07:28", today, yesterday, now, or back from now: -2h, -30m, -7d.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub from: Option<When>,
-    /// Sent at this time or earlier; a day, minute or second counts as a whole
+    /// At this time or earlier; a day, minute or second counts as a whole
     ///
     /// The same forms as --from.
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]

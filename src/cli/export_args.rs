@@ -63,7 +63,7 @@ pub struct ExportArgs {
     /// A TrueType or OpenType font for pdf, before those of the system; several: in this order
     #[arg(long, value_name = "FILE", requires = "output_dir")]
     pub font: Vec<PathBuf>,
-    /// Add the original stanza, passwords of rooms redacted; in jsonl, csv, eml and mbox
+    /// Add the original stanza, passwords of rooms redacted; in jsonl, csv, eml, mbox and the natives of dat
     #[arg(long)]
     pub xml: bool,
     /// The store, if several are configured

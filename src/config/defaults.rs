@@ -55,9 +55,9 @@ pub const STORE_STATEMENT_TIMEOUT: Bounds<Duration> = seconds(60, 1, 86_400);
 /// Spool records that one transaction writes at most. Rates stop growing at about 4000 rows a batch.
 pub const STORE_BATCH_MESSAGES: Bounds<u64> = Bounds { default: 2_000, least: 1, most: 100_000 };
 
-/// The largest stanza that is read; a larger one is skipped, counted and alarmed.
+/// The largest stanza that is read; a larger one is skipped, counted and alarmed. A record of the spool holds it with what is known of it beside.
 pub const NODE_MAX_STANZA: Bounds<ByteSize> =
-    Bounds { default: ByteSize::mebibytes(10), least: ByteSize::mebibytes(1), most: ByteSize::mebibytes(256) };
+    Bounds { default: ByteSize::mebibytes(10), least: ByteSize::mebibytes(1), most: ByteSize::mebibytes(15) };
 
 /// How long connecting to a node may take, the handshake included.
 pub const NODE_CONNECT_TIMEOUT: Bounds<Duration> = seconds(10, 1, 600);

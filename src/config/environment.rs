@@ -1,6 +1,6 @@
 //! `XMPP_ARCHIVER__…` variables, laid over the tree that the file gave.
 //!
-//! `__` stands between the keys: `XMPP_ARCHIVER__SPOOL__PATH` is `spool.path`. An entry of `[[node]]` or `[[store]]` is named by its
+//! `__` stands between the keys: `XMPP_ARCHIVER__SPOOL__PATH` is `spool.path`. An entry of `[[node]]`, `[[store]]` or `[[export]]` is named by its
 //! position (`NODE__0__SECRET`; the position after the last adds one) or by its name in upper case, with `_` for whatever is
 //! neither letter nor digit (`NODE__ARCHIVE_EXAMPLE_COM__SECRET`). An empty variable counts as not set.
 
@@ -18,14 +18,16 @@ pub(super) const PREFIX: &str = "XMPP_ARCHIVER__";
 pub(super) const ORIGIN: &str = "the environment";
 
 /// The arrays of tables.
-const ARRAYS: [&str; 2] = ["store", "node"];
+const ARRAYS: [&str; 3] = ["store", "node", "export"];
 
 /// The ways to give one secret: each one given here replaces those of the file.
-const SECRET_KEYS: [[&str; 3]; 4] = [
+const SECRET_KEYS: [[&str; 3]; 6] = [
     ["secret", "secret_file", "secret_env"],
     ["webhook_secret", "webhook_secret_file", "webhook_secret_env"],
     ["password", "password_file", "password_env"],
     ["client_secret", "client_secret_file", "client_secret_env"],
+    ["secret_access_key", "secret_access_key_file", "secret_access_key_env"],
+    ["session_token", "session_token_file", "session_token_env"],
 ];
 
 /// Lays the variables over `root`.
@@ -156,6 +158,7 @@ fn variable_name(array: &str, value: &Value) -> String {
     };
     let name = text("name").unwrap_or_else(|| match array {
         "node" => text("domain").unwrap_or_default(),
+        "export" => defaults::EXPORT_NAME.to_owned(),
         _ => defaults::STORE_NAME.to_owned(),
     });
     let fold = |c: char| if c.is_alphanumeric() { c } else { '_' };

@@ -55,7 +55,7 @@ fn durations_and_sizes_have_bounds() {
         check(text, &[&format!("{key}: {kind} {bounds}")]);
     }
     let small = node("max_stanza = \"1 KiB\"");
-    check(&small, &[&format!("node.0.max_stanza = \"1 KiB\": {SIZE} 1 MiB to 256 MiB")]);
+    check(&small, &[&format!("node.0.max_stanza = \"1 KiB\": {SIZE} 1 MiB to 15 MiB")]);
 }
 
 #[test]

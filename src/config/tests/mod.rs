@@ -1,7 +1,7 @@
 //! The configuration as an operator meets it: texts and variables in, settings or mistakes out.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret;
 
@@ -237,6 +237,24 @@ fn a_canary_from_the_environment() {
 fn a_password_from_the_environment_replaces_the_files() {
     let config = load_with(WITH_WAYS, &[("XMPP_ARCHIVER__ALARM__EMAIL__PASSWORD_ENV", "MAIL_PASSWORD")]).unwrap();
     assert!(matches!(config.alarm.email.unwrap().password, Some(SecretSource::Env(name)) if name == "MAIL_PASSWORD"));
+}
+
+#[test]
+fn exports_from_the_environment() {
+    let variables = [
+        ("XMPP_ARCHIVER__EXPORT__JOURNAL__AT", "03:00"),
+        ("XMPP_ARCHIVER__EXPORT__1__FORMAT", "csv"),
+        ("XMPP_ARCHIVER__EXPORT__1__S3__SECRET_ACCESS_KEY_ENV", "S3_KEY"),
+        ("XMPP_ARCHIVER__EXPORT__1__S3__SESSION_TOKEN_FILE", "/run/token"),
+        ("XMPP_ARCHIVER__EXPORT__2__PATH", "c"),
+        ("XMPP_ARCHIVER__EXPORT__2__NAME", "third"),
+    ];
+    let config = load_with(WITH_EXPORT, &variables).unwrap();
+    let [journal, plain, third] = config.exports.as_slice() else { panic!("{:?}", config.exports) };
+    assert_eq!((journal.at.hour(), plain.format, third.path.as_path()), (3, crate::export::Format::Csv, Path::new("c")));
+    let bucket = plain.s3.as_ref().unwrap();
+    assert!(matches!(&bucket.secret_access_key, SecretSource::Env(name) if name == "S3_KEY"));
+    assert!(matches!(&bucket.session_token, Some(SecretSource::File(path)) if path == Path::new("/run/token")));
 }
 
 #[test]
