@@ -39,15 +39,20 @@ impl Turn {
     }
 }
 
-/// When the next turn is due: today, unless today's turn is over. A turn that was missed is due at once.
+/// Whether the last turn was noted for a day that it can't have been made for: the clock was ahead then. It can have been tomorrow's, in another zone.
+pub fn is_ahead(now: &Zoned, last: Date) -> bool {
+    now.date().tomorrow().is_ok_and(|tomorrow| last > tomorrow)
+}
+
+/// When the next turn is due: today, unless today's turn is over. A turn that was missed is due at once. One that was made while the clock was
+/// ahead does not count: else there would be none until that day.
 ///
 /// # Errors
 /// When the calendar ends.
 pub fn due(now: &Zoned, at: Time, last: Option<Date>) -> Result<Zoned, jiff::Error> {
-    let today = now.date();
+    let (today, last) = (now.date(), last.filter(|last| !is_ahead(now, *last)));
     let missed = last.is_some_and(|last| today.yesterday().is_ok_and(|yesterday| last < yesterday));
     let day = match last {
-        // One that is later was made while the clock was wrong.
         Some(last) if last >= today => today.tomorrow()?,
         _ => today,
     };
@@ -160,7 +165,12 @@ mod tests {
         assert_eq!(due(&berlin("22T03:00:00"), Some("2026-11-22")), berlin("23T02:00:00"));
         assert_eq!(due(&berlin("22T03:00:00"), None), berlin("22T02:00:00"), "the first one");
         assert_eq!(due(&berlin("22T01:00:00"), Some("2026-11-20")), berlin("22T01:00:00"), "yesterday's was missed");
-        assert_eq!(due(&berlin("22T03:00:00"), Some("2036-01-01")), berlin("23T02:00:00"), "the clock was wrong");
+        assert_eq!(due(&berlin("22T03:00:00"), Some("2026-11-23")), berlin("23T02:00:00"), "it was made in another zone");
+        assert_eq!(due(&berlin("23T02:00:00"), Some("2026-11-23")), berlin("24T02:00:00"));
+        for ahead in ["2026-11-24", "2036-01-01"] {
+            assert_eq!(due(&berlin("22T03:00:00"), Some(ahead)), berlin("22T02:00:00"), "the clock was ahead");
+            assert_eq!(due(&berlin("22T01:00:00"), Some(ahead)), berlin("22T02:00:00"), "the clock was ahead");
+        }
         let day = |text: &str| day_of(&now(&berlin(text)), at).unwrap().to_string();
         assert_eq!([day("22T01:59:59"), day("22T02:00:00")], ["2026-11-21", "2026-11-22"]);
         // The clocks go from 02:00 to 03:00 on that day.

@@ -1,8 +1,8 @@
 //! Hands finished exports of a series on to where they belong, each exactly once as far as the other side allows.
 //!
 //! How far an export is delivered stands in a file beside it, `.sent-FIRST-LAST`, and is made durable after each step. When the process dies
-//! between the answer of the mail server and that, one mail comes twice, with the same `Message-ID`. When all is delivered, the export keeps its
-//! manifest and its hashes here, and loses its other files.
+//! between the answer of the mail server and that, one mail comes twice, with the same `Message-ID`. Where that file can't be written, nothing is
+//! sent: it would be sent again by each turn. When all is delivered, the export keeps its manifest and its hashes here, and loses its other files.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -41,7 +41,7 @@ pub struct Delivered {
 /// Sends the mails of each export that was not delivered yet to the recipients of the settings, whoever is named in the mails.
 ///
 /// # Errors
-/// When a file can't be read, or the mail server does not take a mail. What it has taken is not sent again.
+/// When a file can't be read or written, or the mail server does not take a mail. What it has taken and is noted is not sent again.
 pub async fn by_mail(series: &Path, mail: &EmailConfig, watch: Watch<'_>) -> Result<Delivered, ExportError> {
     let envelope = envelope(mail).map_err(ExportError::Undelivered)?;
     let transport = transport(mail).map_err(ExportError::Undelivered)?;
@@ -49,6 +49,8 @@ pub async fn by_mail(series: &Path, mail: &EmailConfig, watch: Watch<'_>) -> Res
     for directory in series::finished(series)? {
         let note = note(&directory);
         let Some(done) = done(&note)? else { continue };
+        // What can't be noted is not sent.
+        keep(&note, &done.to_string())?;
         let mut sent = 0;
         for name in mails(&directory)? {
             let name = name?;
@@ -135,5 +137,85 @@ pub(super) fn tell(watch: Watch<'_>, directory: &Path, sent: u64) -> Result<(), 
     match watch(Progress { stage: Stage::Delivering, messages: sent, total: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(ExportError::Stopped(directory.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::config::EmailTls;
+
+    /// Takes every mail and counts them.
+    async fn serve(stream: TcpStream, mails: Arc<AtomicU64>) {
+        let (read, mut write) = stream.into_split();
+        let mut lines = tokio::io::BufReader::new(read).lines();
+        write.write_all(b"220 ready\r\n").await.unwrap();
+        let mut is_mail = false;
+        while let Ok(Some(line)) = lines.next_line().await {
+            let answer = match line.as_str() {
+                "." if is_mail => {
+                    is_mail = false;
+                    mails.fetch_add(1, Ordering::SeqCst);
+                    "250 kept\r\n"
+                }
+                _ if is_mail => continue,
+                "DATA" => {
+                    is_mail = true;
+                    "354 go on\r\n"
+                }
+                _ => "250 well\r\n",
+            };
+            let _gone_already = write.write_all(answer.as_bytes()).await;
+        }
+    }
+
+    async fn mail_server(mails: Arc<AtomicU64>) -> EmailConfig {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, mails.clone()));
+            }
+        });
+        EmailConfig {
+            server: "127.0.0.1".to_owned(),
+            port,
+            tls: EmailTls::None,
+            tls_ca: None,
+            user: None,
+            password: None,
+            from: "archive@example.com".to_owned(),
+            to: vec!["journal@example.com".to_owned()],
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_that_can_not_be_noted() {
+        let root = tempfile::tempdir().unwrap();
+        let export = root.path().join("000000000000001-000000000000002");
+        fs::create_dir_all(export.join("eml")).unwrap();
+        let names = ["eml/a.eml", "eml/b.eml"];
+        names.iter().for_each(|name| fs::write(export.join(name), "Subject: a\r\n\r\nb\r\n").unwrap());
+        fs::write(export.join(SUMS), names.map(|name| format!("00  {name}\n")).concat()).unwrap();
+        let mails = Arc::new(AtomicU64::new(0));
+        let config = mail_server(mails.clone()).await;
+        let turn = || by_mail(root.path(), &config, &|_| ControlFlow::Continue(()));
+        // What is to become the note can't be written.
+        let in_its_way = root.path().join(".sent-000000000000001-000000000000002.new");
+        fs::create_dir(&in_its_way).unwrap();
+        for _ in 0..2 {
+            assert!(matches!(turn().await, Err(ExportError::File { .. })));
+            assert_eq!(mails.load(Ordering::SeqCst), 0);
+        }
+        fs::remove_dir(&in_its_way).unwrap();
+        assert_eq!(turn().await.unwrap(), Delivered { exports: 1, files: 2 });
+        assert_eq!(turn().await.unwrap(), Delivered::default());
+        assert_eq!(mails.load(Ordering::SeqCst), 2);
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::changes::Changes;
 use super::checkpoint::Checkpoint;
 use super::folder::Folder;
 use super::formats::Writer;
@@ -40,6 +41,8 @@ pub(crate) struct Counts {
     pub(crate) by_via: BTreeMap<String, u64>,
     pub(crate) corrected: u64,
     pub(crate) retracted: u64,
+    /// Something was done to them that does not count.
+    pub(crate) changed_without_effect: u64,
     pub(crate) reacted_to: u64,
     pub(crate) encrypted: u64,
     pub(crate) possibly_several: u64,
@@ -58,15 +61,15 @@ impl Counts {
         self.conversations = self.conversations.max(unit.conversation_number);
         for item in &unit.items {
             let found = &item.found;
-            let done =
-                |kinds: &[Kind]| u64::from(item.amendments.iter().any(|amendment| kinds.iter().any(|kind| *kind as i16 == amendment.kind)));
+            let changes = Changes::of(item);
             let flag = |bit: i32| u64::from(found.has(bit));
             self.messages += 1;
             *self.by_kind.entry(found.kind_name().to_owned()).or_default() += 1;
             *self.by_via.entry(names::via(found.via).to_owned()).or_default() += 1;
-            self.corrected += done(&[Kind::Correction]);
-            self.retracted += done(&[Kind::Retraction, Kind::Moderation]);
-            self.reacted_to += done(&[Kind::Reaction]);
+            self.corrected += u64::from(changes.corrections().next().is_some());
+            self.retracted += u64::from(changes.is_retracted());
+            self.changed_without_effect += u64::from(changes.without_effect().next().is_some());
+            self.reacted_to += u64::from(item.amendments.iter().any(|amendment| amendment.kind == Kind::Reaction as i16));
             self.encrypted += flag(flags::ENCRYPTED);
             self.possibly_several += u64::from(found.possibly_several() > 1);
             self.bounced += u64::from(!found.bounces.is_empty());
@@ -244,4 +247,23 @@ fn put(file: &mut File, path: &std::path::Path, text: &str) -> Result<(), Export
 fn close(mut file: File, folder: &Folder, name: &str) -> Result<(), ExportError> {
     let (path, hidden) = (folder.root().join(name), folder.root().join(format!(".{name}")));
     file.flush().and_then(|()| std::fs::rename(&hidden, &path)).map_err(ExportError::file(&path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::changes::tests::attacked;
+    use crate::export::unit::tests::unit;
+
+    #[test]
+    fn what_somebody_else_did_is_counted_by_itself() {
+        let mut unit = unit(&["a", "b"]);
+        unit.items.push(attacked());
+        let mut counts = Counts::default();
+        counts.add(&unit);
+        assert_eq!(
+            (counts.messages, counts.corrected, counts.retracted, counts.changed_without_effect, counts.reacted_to),
+            (3, 2, 2, 1, 3)
+        );
+    }
 }

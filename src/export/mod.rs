@@ -2,12 +2,14 @@
 //!
 //! An [`Export`] says what, how, by whom and why. [`produce`] builds it in a directory beside the one that is asked for, which gets
 //! its name only when everything is there and counted. In the order in which an export walks: `request` is what was asked for;
-//! `walk` reads conversation by conversation and hands on units (`unit`: one conversation, one day); a format (`formats`) writes each
+//! `walk` reads conversation by conversation, with what was done to its messages (`amended`), and hands on units (`unit`: one conversation, one day); a format (`formats`) writes each
 //! unit into the `folder`; `checkpoint` remembers how far it is, so that [`resume`] goes on after a power cut with the same bytes;
 //! `manifest` counts what was written once more, from the files, and says what the export holds and what may be missing.
 //!
 //! What is written depends on the archive and the request alone: no clock, no chance, no machine. Only the manifest tells when.
 
+mod amended;
+mod changes;
 mod checkpoint;
 pub(crate) mod columns;
 pub mod daily;

@@ -3,6 +3,8 @@
 //! Texts are exactly what was written. Times are RFC 3339, UTC, with microseconds. `amendments` is there in exports that walk conversation
 //! by conversation: what was done to the message later, whether or not it was asked for.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -22,14 +24,14 @@ pub(crate) fn value(found: &Found) -> serde_json::Result<Value> {
 }
 
 /// The same with what was done to the message later.
-pub(crate) fn line_with(found: &Found, amendments: &[Found]) -> serde_json::Result<String> {
-    let amendments = Some(amendments.iter().map(Amendment::of).collect());
+pub(crate) fn line_with(found: &Found, amendments: &[Arc<Found>]) -> serde_json::Result<String> {
+    let amendments = Some(amendments.iter().map(|amendment| Amendment::of(amendment)).collect());
     serde_json::to_string(&Message { amendments, ..Message::of(found) })
 }
 
 /// What was done to a message, as a JSON array.
-pub(crate) fn amendments(amendments: &[Found]) -> serde_json::Result<String> {
-    serde_json::to_string(&amendments.iter().map(Amendment::of).collect::<Vec<_>>())
+pub(crate) fn amendments(amendments: &[Arc<Found>]) -> serde_json::Result<String> {
+    serde_json::to_string(&amendments.iter().map(|amendment| Amendment::of(amendment)).collect::<Vec<_>>())
 }
 
 #[derive(Serialize)]

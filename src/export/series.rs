@@ -1,22 +1,30 @@
 //! A series of exports: each holds what is new since the one before, so that together they hold no message twice.
 //!
 //! Each lies in a directory named by the numbers of messages that it looked at, `FIRST-LAST`. Numbers are given in the order of commits,
-//! so a range that was looked at never gets another message. There is no other state: an export has its name only when it is whole, and
-//! the next one begins behind the last. One that was broken off is finished first. What began to match only later is taken from the ranges
-//! before (`late`).
+//! so a range that was looked at never gets another message. An export has its name only when it is whole, and the next one begins behind
+//! the last. One that was broken off is finished first. What began to match only later is taken from the ranges before (`late`).
+//!
+//! Numbers begin anew in another database, and are given once more in one that was restored from a backup: there what gets a number of a range
+//! that was looked at would be in no export. Therefore it is noted when the last message of a range was received (`.newest`).
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::checkpoint::Checkpoint;
+use super::daily::keep;
 use super::late::{self, Looked};
 use super::{Export, ExportError, Produced, Watch, manifest, partial, produce, resume};
 use crate::retrieve::{Archive, Query};
+use crate::time::Micros;
 
 /// Keeps a second process away.
 const LOCK: &str = ".lock";
+
+/// The last messages of the last ranges, one a line: its number, and when it was received. A series that an earlier version began has it not yet.
+const NEWEST: &str = ".newest";
 
 /// Digits of a number in a name: names are in the order of numbers.
 const DIGITS: usize = 15;
@@ -49,13 +57,15 @@ impl Series {
 /// a copy that came while it was counted is no reason to stop for ever.
 ///
 /// # Errors
-/// As [`produce`] and [`resume`], and when the series was begun otherwise, or one of it is missing.
+/// As [`produce`] and [`resume`], and when the series was begun otherwise, one of it is missing, or the store does not have the messages any more that
+/// it was made of.
 pub async fn add(archive: &Archive, export: Export, series: &Series, watch: Watch<'_>) -> Result<Option<Produced>, ExportError> {
     export.check()?;
     let series = series.path.as_path();
     let found = Found::of(series)?;
-    if let Some(directory) = &found.unfinished {
+    if let Some(((_, last), directory)) = &found.unfinished {
         if let Some(checkpoint) = Checkpoint::load(&partial(directory))? {
+            require_same_store(archive, series, *last).await?;
             require_same(&asked(&checkpoint.export)?, &asked(&export)?, directory)?;
             return match resume(archive, directory, watch).await {
                 Err(ExportError::Withheld { partial, .. }) => {
@@ -72,15 +82,55 @@ pub async fn add(archive: &Archive, export: Export, series: &Series, watch: Watc
         require_same(&told(directory)?, &asked(&export)?, directory)?;
     }
     let done = found.done();
-    let newest = archive.newest().await?;
-    if newest <= done {
+    let newest = require_same_store(archive, series, done).await?;
+    if newest == done {
         return Ok(None);
     }
     let export = Export { lists_numbers: late::may_come_late(archive, &export.query), ..export };
     let late = late::of_series(archive, &export, &found.finished).await?;
+    note_newest(archive, series, done, newest).await?;
     let directory = series.join(format!("{:0DIGITS$}-{newest:0DIGITS$}", done + 1));
     let query = Query { newer_than: Some(done), newest: Some(newest), late, ..export.query };
     produce(archive, Export { query, ..export }, &directory, watch).await.map(Some)
+}
+
+/// That the store has what the series looked at, up to this number; the number of its newest message.
+async fn require_same_store(archive: &Archive, series: &Path, done: i64) -> Result<i64, ExportError> {
+    let newest = archive.newest().await?;
+    let is_other = match noted(series)?.get(&done) {
+        Some(then) => archive.received_at(done).await? != Some(*then),
+        None => false,
+    };
+    if newest >= done && !is_other {
+        return Ok(newest);
+    }
+    let has = if newest < done { format!("has them up to {newest} only") } else { "does not have the one that had this number".to_owned() };
+    Err(ExportError::Refused(format!(
+        "{}: the series has looked at messages up to number {done}, and the store {has}: was it restored from a backup, or is it another database? \
+         Messages that are stored with numbers up to {done} would be in no export; begin a new series, in a new directory",
+        series.display()
+    )))
+}
+
+/// Notes the last message of the range that is begun, beside that of the range before.
+async fn note_newest(archive: &Archive, series: &Path, done: i64, newest: i64) -> Result<(), ExportError> {
+    let before = noted(series)?.remove_entry(&done);
+    let now = archive.received_at(newest).await?.map(|at| (newest, at));
+    let lines = before.into_iter().chain(now).map(|(number, at)| format!("{number} {at}\n"));
+    keep(&series.join(NEWEST), &lines.collect::<String>())
+}
+
+/// When the messages were received that are noted.
+fn noted(series: &Path) -> Result<HashMap<i64, Micros>, ExportError> {
+    let path = series.join(NEWEST);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(error) => return Err(ExportError::file(&path)(error)),
+    };
+    let pair = |line: &str| line.split_once(' ').and_then(|(number, at)| Some((number.parse().ok()?, at.parse().ok()?)));
+    let pairs = text.lines().map(|line| pair(line).ok_or_else(|| ExportError::damaged(&path, "it does not hold numbers")));
+    pairs.collect()
 }
 
 fn make(series: &Path) -> Result<(), ExportError> {
@@ -111,8 +161,8 @@ pub(super) fn finished(series: &Path) -> Result<Vec<PathBuf>, ExportError> {
 struct Found {
     /// The finished exports, in their order.
     finished: Vec<Looked>,
-    /// What an unfinished export will be named.
-    unfinished: Option<PathBuf>,
+    /// An unfinished export, with the name that it will have.
+    unfinished: Option<Looked>,
 }
 
 impl Found {
@@ -123,8 +173,8 @@ impl Found {
             let unfinished = name.strip_prefix('.').and_then(|name| name.strip_suffix(".part"));
             if let Some(range) = range(&name) {
                 found.finished.push((range, series.join(&name)));
-            } else if let Some(name) = unfinished.filter(|name| range(name).is_some()) {
-                found.unfinished = Some(series.join(name));
+            } else if let Some((name, range)) = unfinished.and_then(|name| Some((name, range(name)?))) {
+                found.unfinished = Some((range, series.join(name)));
             }
         }
         found.finished.sort_unstable();

@@ -25,6 +25,15 @@ SELECT i, 1795332600000000 + i * 10000000, 1795332600000000, CASE WHEN i % 10 = 
 INSERT INTO gaps(id,node_id,from_at,to_at,reason,state,lost,found,known,changed_at) VALUES(1,1,1795332535000000,NULL,1,1,NULL,0,0,0);
 ";
 
+/// A long answer that is sent as it grows: 23 corrections of 200 kB, each of which names the one before it.
+const CHAIN: &str = "
+WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 123)
+INSERT INTO messages(id,sent_at,received_at,refers_to,conversation_id,sender_id,recipient_id,flags,node_id,kind,type,direction,via,content_key,stanza_id,body,xml)
+SELECT i, 1795332600000000 + i * 1000000, 1795332600000000, CASE WHEN i > 100 THEN i - 1 END,
+ (SELECT id FROM conversation_names WHERE name = 'room@muc.a.example'), 1, 4, 0, 1, CASE WHEN i > 100 THEN 3 ELSE 1 END, 2, 3, 1, X'0102030405060708090a0b0c',
+ 's' || i, i || hex(zeroblob(100000)), X'00' FROM n;
+";
+
 fn archive(directory: &Path, more: &str) -> Archive {
     let path = directory.join("archive.db");
     let second = Duration::from_secs(30);
@@ -142,6 +151,34 @@ fn an_export_that_was_stopped_anywhere_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn a_chain_of_corrections_is_held_once_and_told_within_a_bound() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), CHAIN);
+    let query = crate::retrieve::Query { newer_than: Some(99), ..Default::default() };
+    let asked = Export { query, ..export(Format::Jsonl) };
+    let mut walk = walk::Walk::new(&archive, &asked, checkpoint::Place::default()).unwrap();
+    let mut items = Vec::new();
+    while let Some((unit, _)) = block_on(walk.next()).unwrap() {
+        items.extend(unit.items);
+    }
+    // The eleventh of 200 kB each exceeds 2 MiB.
+    for (at, item) in items.iter().enumerate() {
+        let after: Vec<i64> = item.amendments.iter().map(|amendment| amendment.id).collect();
+        let first = 101 + at as i64;
+        assert_eq!(after, (first..124).take(11).collect::<Vec<_>>());
+        assert_eq!(item.amendments_cut, at < 12, "{at}");
+    }
+    assert_eq!(items.len(), 24);
+    assert!(std::sync::Arc::ptr_eq(&items[0].amendments[1], &items[1].amendments[0]));
+    let [whole, parts] = ["whole", "parts"].map(|name| directory.path().join(name));
+    block_on(produce(&archive, asked.clone(), &whole, &go_on)).unwrap();
+    let stop_in_it = |now: Progress| if (1..24).contains(&now.messages) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    assert!(matches!(block_on(produce(&archive, asked, &parts, &stop_in_it)), Err(ExportError::Stopped(_))));
+    block_on(resume(&archive, &parts, &go_on)).unwrap();
+    assert!(files(&whole) == files(&parts));
+}
+
+#[test]
 fn an_export_that_does_not_add_up_is_withheld() {
     let directory = tempfile::tempdir().unwrap();
     let archive = archive(directory.path(), "");
@@ -210,6 +247,47 @@ fn a_series_holds_every_message_once() {
     assert_eq!((lines.len(), lines.iter().collect::<std::collections::HashSet<_>>().len()), (12_016, 12_016));
     std::fs::remove_dir_all(series.join("000000000000001-000000000000017")).unwrap();
     assert!(matches!(add(export(Format::Jsonl), &go_on), Err(ExportError::Refused(said)) if said.contains("missing")));
+}
+
+/// What is stored into a database that was restored gets numbers that the series has looked at.
+#[test]
+fn a_series_does_not_go_on_with_a_store_that_was_restored() {
+    let directory = tempfile::tempdir().unwrap();
+    let archive = archive(directory.path(), "");
+    let path = directory.path().join("series");
+    let database = directory.path().join("archive.db");
+    let run = |sql: &str| SqliteConnection::establish(database.to_str().unwrap()).unwrap().batch_execute(sql).unwrap();
+    let add_until = |watch: Watch<'_>| block_on(series::add(&archive, export(Format::Jsonl), &Series::open(&path).unwrap(), watch));
+    let add = || add_until(&go_on);
+    let said = |id: i64, at: i64| {
+        run(&format!(
+            "INSERT INTO messages(id,sent_at,received_at,conversation_id,sender_id,recipient_id,flags,node_id,kind,type,direction,via,content_key,body,xml)
+             VALUES({id},{at},{at},2,5,4,0,1,1,2,1,1,X'00','said',X'00')"
+        ));
+    };
+    let refused = |outcome: Result<Option<Produced>, ExportError>, with: &str| match outcome {
+        Err(ExportError::Refused(said)) => assert!(said.contains(with) && said.contains("begin a new series"), "{said}"),
+        other => panic!("{other:?}"),
+    };
+    said(18, 1_000);
+    assert_eq!(add().unwrap().unwrap().messages, 17);
+    run("DELETE FROM messages WHERE id = 18");
+    refused(add(), "up to number 18, and the store has them up to 17 only");
+    said(18, 2_000);
+    refused(add(), "does not have the one that had this number");
+    said(19, 2_000);
+    refused(add(), "does not have the one that had this number");
+    // A series that an earlier version began goes on, and is watched from then on.
+    std::fs::remove_file(path.join(".newest")).unwrap();
+    assert_eq!(add().unwrap().unwrap().messages, 1);
+    said(20, 3_000);
+    let stop_at_the_check = |now: Progress| if now.stage == Stage::Checking { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    assert!(matches!(add_until(&stop_at_the_check), Err(ExportError::Stopped(_))));
+    run("UPDATE messages SET received_at = 4000 WHERE id = 20");
+    refused(add(), "does not have the one that had this number");
+    run("UPDATE messages SET received_at = 3000 WHERE id = 20");
+    assert_eq!(add().unwrap().unwrap().messages, 1, "what was broken off is finished in the same store");
+    assert_eq!(add().unwrap(), None);
 }
 
 /// A process that dies between the end of an export and its row in the audit trail leaves no export that the trail does not know.

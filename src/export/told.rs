@@ -6,6 +6,7 @@
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use super::changes::Changes;
 use super::columns::delivered_to;
 use super::record::detail;
 use super::unit::Item;
@@ -115,9 +116,10 @@ fn notes(item: &Item, zone: &TimeZone) -> Vec<Note> {
     let found = &item.found;
     let mut notes = Vec::new();
     let mut note = |kind, text: String| notes.push(Note { kind, text });
+    let changes = Changes::of(item);
     for amendment in &item.amendments {
         let (kind, text) = amended(found, amendment, zone);
-        note(kind, text);
+        note(kind, if changes.is_without_effect(amendment) { format!("{text} [without effect]") } else { text });
     }
     if item.amendments_cut {
         note(NoteKind::Mark, "more was done to it than stands here".to_owned());
@@ -184,6 +186,8 @@ fn delivered(found: &Found) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::retrieve::sample;
 
@@ -204,7 +208,7 @@ pub(crate) mod tests {
             amendment(19, Kind::Reaction, "", r#"{"reactions":["👍"]}"#),
             amendment(20, Kind::Retraction, "", "null"),
         ];
-        Item { found: base, amendments, amendments_cut: false }
+        Item { found: base, amendments: amendments.into_iter().map(Arc::new).collect(), amendments_cut: false }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A unit is held in memory and handed to the format as a whole; its limits are what makes the memory of an export independent of its size.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -21,22 +22,24 @@ pub(crate) const MAX_BYTES: usize = 8 << 20;
 pub(crate) struct Item {
     pub(crate) found: Found,
     /// Corrections, retractions and reactions, in the order of time, whether or not the query finds them.
-    pub(crate) amendments: Vec<Found>,
+    pub(crate) amendments: Vec<Arc<Found>>,
     /// Whether there are more of them than stand here.
     pub(crate) amendments_cut: bool,
 }
 
 impl Item {
-    /// About how much memory it takes.
+    /// About how much text is written of it.
     pub(crate) fn bytes(&self) -> usize {
-        let texts = |found: &Found| {
-            let columns = [&found.body, &found.subject, &found.detail, &found.thread, &found.sender_nick, &found.stanza_id];
-            columns.into_iter().flatten().map(String::len).sum::<usize>()
-                + found.packed_xml.as_ref().map_or(0, Vec::len)
-                + found.deliveries.len() * 100
-        };
-        texts(&self.found) + self.amendments.iter().map(texts).sum::<usize>()
+        text_bytes(&self.found) + self.amendments.iter().map(|amendment| text_bytes(amendment)).sum::<usize>()
     }
+}
+
+/// About how much text a message has.
+pub(crate) fn text_bytes(found: &Found) -> usize {
+    let columns = [&found.body, &found.subject, &found.detail, &found.thread, &found.sender_nick, &found.stanza_id];
+    columns.into_iter().flatten().map(String::len).sum::<usize>()
+        + found.packed_xml.as_ref().map_or(0, Vec::len)
+        + found.deliveries.len() * 100
 }
 
 /// What was said in one conversation on one day.
@@ -180,6 +183,7 @@ pub(crate) mod tests {
             item.found.id += at as i64 * 10;
             item.found.sent_at += at as Micros * 1_000_000;
             item.found.body = Some((*body).to_owned());
+            item.amendments.iter_mut().for_each(|amendment| Arc::make_mut(amendment).refers_to = Some(item.found.id));
             item
         };
         Unit {

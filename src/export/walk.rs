@@ -3,16 +3,17 @@
 //! Conversations come in the order in which the archive first saw them: the index of messages by conversation and time gives exactly
 //! this walk. Only messages up to a number that is fixed at the start are seen, so what is captured meanwhile changes nothing.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::ExportError;
+use super::amended::{Amended, MAX_AMENDS, Numbered};
 use super::checkpoint::Place;
 use super::request::Export;
-use super::unit::{self, Item, Unit};
-use crate::retrieve::{Amends, Archive, Cursor, Found, MAX_NUMBERS, MAX_PAGE, Query, Share, Stay, StayQuery};
+use super::unit::{self, Item, Unit, text_bytes};
+use crate::retrieve::{Archive, Cursor, MAX_PAGE, Query, Share, Stay, StayQuery};
 use crate::time::{Micros, SECOND};
 
 /// Conversations whose names are read at a time.
@@ -21,10 +22,6 @@ const SHARES: usize = 10_000;
 const FIRST_PAGE: usize = 100;
 /// The text that a page should have.
 const PAGE_BYTES: usize = 4 << 20;
-/// The most amendments of one conversation that are known at a time: 32 MiB.
-const MAX_AMENDS: usize = 2 << 20;
-/// The most amendments that are told of one message.
-const MAX_AMENDMENTS: usize = 200;
 /// An amendment that seems to be older than what it amends, since two clocks differ.
 const SKEW: Micros = 86_400 * SECOND;
 
@@ -42,11 +39,14 @@ pub(crate) struct Walk {
 /// The conversation in hand.
 struct Current {
     share: Share,
+    /// Messages that were read, without what was done to them.
+    waiting: VecDeque<Numbered>,
+    /// Those that a unit can take.
     ready: VecDeque<Item>,
     after: Option<Cursor>,
     is_read: bool,
     page: usize,
-    amends: Vec<Amends>,
+    amended: Amended,
     /// All who were in the room; none where they are too many to be known at a time.
     stays: Option<Vec<Stay>>,
 }
@@ -96,9 +96,18 @@ impl Walk {
         }
         let newest = self.query.newest.unwrap_or(i64::MAX);
         let since = Some(share.first.saturating_sub(SKEW));
-        let amends = self.archive.amends(share.conversation_id, since, self.amended_before, newest, MAX_AMENDS).await?;
+        let pairs = self.archive.amends(share.conversation_id, since, self.amended_before, newest, MAX_AMENDS).await?;
         let stays = self.stays(&share).await?;
-        self.current = Some(Current { share, ready: VecDeque::new(), after: resumed, is_read: false, page: FIRST_PAGE, amends, stays });
+        self.current = Some(Current {
+            share,
+            waiting: VecDeque::new(),
+            ready: VecDeque::new(),
+            after: resumed,
+            is_read: false,
+            page: FIRST_PAGE,
+            amended: Amended::new(pairs),
+            stays,
+        });
         Ok(true)
     }
 
@@ -159,75 +168,34 @@ impl Walk {
         }
     }
 
-    /// Reads a page if nothing is ready.
+    /// Has something ready, unless the conversation is at its end: about a page of text, what was done to its messages included.
     async fn fill(&self, current: &mut Current) -> Result<(), ExportError> {
-        while current.ready.is_empty() && !current.is_read {
-            let conversation = Some(current.share.conversation.clone());
-            let query = Query { conversation, after: current.after, limit: current.page, ..self.query.clone() };
-            let page = self.archive.search(&query).await?;
-            current.after = page.next;
-            current.is_read = page.next.is_none();
-            let items = self.amended(current, page.messages).await?;
-            let bytes: usize = items.iter().map(Item::bytes).sum();
-            current.page = if bytes > PAGE_BYTES { (current.page / 2).max(1) } else { (current.page * 2).min(MAX_PAGE) };
-            current.ready.extend(items);
+        if !current.ready.is_empty() {
+            return Ok(());
+        }
+        while current.waiting.is_empty() && !current.is_read {
+            self.read(current).await?;
+        }
+        let mut bytes = 0;
+        while bytes < PAGE_BYTES
+            && let Some(item) = current.amended.next(&self.archive, &mut current.waiting).await?
+        {
+            bytes += item.bytes();
+            current.ready.push_back(item);
         }
         Ok(())
     }
 
-    /// The messages with what was done to them.
-    async fn amended(&self, current: &Current, messages: Vec<Found>) -> Result<Vec<Item>, ExportError> {
-        let numbers: Vec<(Vec<i64>, bool)> = messages.iter().map(|found| amending(&current.amends, found.id)).collect();
-        let mut wanted: Vec<i64> = numbers.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let mut known: HashMap<i64, Found> = HashMap::new();
-        for some in wanted.chunks(MAX_NUMBERS) {
-            known.extend(self.archive.numbered(some).await?.into_iter().map(|found| (found.id, found)));
-        }
-        let is_partial = current.amends.len() >= MAX_AMENDS;
-        let item = |(found, (ids, is_cut)): (Found, (Vec<i64>, bool))| {
-            let mut amendments: Vec<Found> = ids.iter().filter_map(|id| known.get(id).cloned()).collect();
-            amendments.sort_unstable_by_key(Found::place);
-            Item { found, amendments, amendments_cut: is_cut || is_partial }
-        };
-        Ok(messages.into_iter().zip(numbers).map(item).collect())
-    }
-}
-
-/// The amendments of a message and those of its corrections, and whether there are more.
-fn amending(amends: &[Amends], id: i64) -> (Vec<i64>, bool) {
-    let (mut found, mut seen, mut open) = (Vec::new(), HashSet::from([id]), vec![id]);
-    while let Some(at) = open.pop() {
-        let begin = amends.partition_point(|pair| pair.refers_to < at);
-        for pair in amends.iter().skip(begin).take_while(|pair| pair.refers_to == at) {
-            if found.len() >= MAX_AMENDMENTS {
-                return (found, true);
-            }
-            if seen.insert(pair.id) {
-                found.push(pair.id);
-                open.push(pair.id);
-            }
-        }
-    }
-    (found, false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn corrections_of_corrections_belong_to_the_message() {
-        let pair = |refers_to, id| Amends { refers_to, id };
-        let mut amends = vec![pair(1, 3), pair(3, 5), pair(2, 6), pair(5, 1), pair(9, 9)];
-        amends.sort_unstable();
-        assert_eq!(amending(&amends, 1), (vec![3, 5], false));
-        assert_eq!(amending(&amends, 2), (vec![6], false));
-        assert_eq!(amending(&amends, 9), (vec![], false));
-        assert_eq!(amending(&amends, 4), (vec![], false));
-        let many: Vec<Amends> = (2..1_000).map(|id| pair(1, id)).collect();
-        let (found, is_cut) = amending(&many, 1);
-        assert!(found.len() == MAX_AMENDMENTS && is_cut);
+    /// Reads a page.
+    async fn read(&self, current: &mut Current) -> Result<(), ExportError> {
+        let conversation = Some(current.share.conversation.clone());
+        let query = Query { conversation, after: current.after, limit: current.page, ..self.query.clone() };
+        let page = self.archive.search(&query).await?;
+        current.after = page.next;
+        current.is_read = page.next.is_none();
+        let bytes: usize = page.messages.iter().map(text_bytes).sum();
+        current.page = if bytes > PAGE_BYTES { (current.page / 2).max(1) } else { (current.page * 2).min(MAX_PAGE) };
+        current.waiting.extend(page.messages.into_iter().map(|found| current.amended.numbered(found)));
+        Ok(())
     }
 }

@@ -69,6 +69,16 @@ impl Archive {
         Ok(rows.first().map_or(0, |row| row.number))
     }
 
+    /// When the message of a number was received; none if there is none.
+    ///
+    /// # Errors
+    /// When the store can't be reached or is not migrated.
+    pub async fn received_at(&self, number: i64) -> Result<Option<Micros>, StoreError> {
+        let select = Statement::new(self.dialect(), "SELECT m.received_at AS number FROM messages m WHERE m.id = ");
+        let rows: Vec<NumberRow> = self.pool.load(select.bind(Bind::Big(number))).await?;
+        Ok(rows.first().map(|row| row.number))
+    }
+
     /// The conversations in which a query finds something, by their numbers: those after `after`, at most `most`.
     ///
     /// # Errors

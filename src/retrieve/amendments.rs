@@ -3,6 +3,8 @@
 //! There is no index of references, which few rows have. Whoever walks a whole conversation reads all of them at once, as pairs of
 //! numbers, and then the amendments of each page by their numbers.
 
+use std::collections::{HashMap, HashSet};
+
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Integer, SmallInt};
 
@@ -66,6 +68,25 @@ impl Change {
     pub fn is_correction(&self) -> bool {
         self.kind == Kind::Correction as i16
     }
+}
+
+/// The numbers of the corrections, retractions and moderations of a message that count.
+///
+/// Anybody in a room can send one of what somebody else wrote. Whether its sender may is decided when it is stored ([`flags::AUTHOR_MISMATCH`]). One that has no
+/// effect makes no message a corrected or a retracted one, nor does whatever its sender does to it afterwards; and a change of a reaction is none of the message.
+pub fn effective<'f>(message: i64, amendments: impl IntoIterator<Item = &'f Found>) -> HashSet<i64> {
+    let mut below: HashMap<i64, Vec<i64>> = HashMap::new();
+    for change in amendments.into_iter().filter(|one| CHANGES.contains(&one.kind) && !one.has(flags::AUTHOR_MISMATCH)) {
+        below.entry(change.refers_to.unwrap_or_default()).or_default().push(change.id);
+    }
+    let (mut effective, mut open) = (HashSet::new(), vec![message]);
+    while let Some(at) = open.pop() {
+        // What was taken out is not met again, so references in a circle end.
+        let changes = below.remove(&at).unwrap_or_default();
+        effective.extend(changes.iter().copied());
+        open.extend(changes);
+    }
+    effective
 }
 
 impl Archive {

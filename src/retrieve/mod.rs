@@ -32,7 +32,7 @@ pub mod vocabulary;
 use std::collections::HashMap;
 
 pub use account::{EachNumber, GapFound, Share};
-pub use amendments::{AMENDMENTS, Amends, Change, MAX_NUMBERS};
+pub use amendments::{AMENDMENTS, Amends, Change, MAX_NUMBERS, effective};
 pub use context::{Context, MAX_AROUND, Receipts, Versions};
 pub use count::{Count, EXACT_COUNT};
 pub use engine::RANKED as MAX_RANKED;

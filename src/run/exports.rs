@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Zoned;
+use jiff::civil::Date;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -63,13 +64,15 @@ async fn keep(config: Config, alarms: Alarms, stop: watch::Receiver<bool>) {
 
 async fn follow(config: Config, schedule: ScheduleConfig, alarms: Alarms, mut stop: watch::Receiver<bool>) {
     let zone = schedule.rules();
-    let mut is_looked_at = false;
+    let (mut is_looked_at, mut told_ahead) = (false, None);
     loop {
         if !is_looked_at {
             is_looked_at = warn_of_unknown_nodes(&config, &schedule).await;
         }
         let now = Zoned::now().with_time_zone(zone.clone());
-        let wait = match daily::due(&now, schedule.at, daily::last_turn(&schedule.path)) {
+        let last = daily::last_turn(&schedule.path);
+        warn_of_clock(&schedule.name, &now, last, &mut told_ahead);
+        let wait = match daily::due(&now, schedule.at, last) {
             Ok(due) if due <= now => {
                 let turn = take_turn(config.clone(), schedule.clone(), now, alarms.clone(), stop.clone());
                 guarded(&schedule.name, &alarms, turn).await
@@ -84,6 +87,15 @@ async fn follow(config: Config, schedule: ScheduleConfig, alarms: Alarms, mut st
             return;
         }
     }
+}
+
+/// Warns once of a last turn that is still to come.
+fn warn_of_clock(name: &str, now: &Zoned, last: Option<Date>, told: &mut Option<Date>) {
+    let Some(last) = last.filter(|last| daily::is_ahead(now, *last) && *told != Some(*last)) else { return };
+    log::warn!(
+        "export {name}: its last turn was made while the clock was ahead, for {last}; it does not count, and the next is made at its hour"
+    );
+    *told = Some(last);
 }
 
 /// Warns of nodes of which neither the configuration nor the archive knows: whoever misspells one gets exports without messages, and no other sign.

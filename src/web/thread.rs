@@ -13,7 +13,7 @@ use super::find::Hits;
 pub(super) use super::links::Links;
 use super::text::{self, Body};
 use crate::message::content::{Kind, flags};
-use crate::retrieve::{Change, Found, names};
+use crate::retrieve::{Change, Found, effective, names};
 
 /// A correction of a correction leads to the message in at most so many steps.
 const MAX_STEPS: usize = 100;
@@ -144,7 +144,8 @@ impl Loom<'_> {
 
     fn line(&self, found: &Found, amendments: &[&Found], by_id: &HashMap<i64, &Found>) -> Line {
         let changes: Vec<&Found> = amendments.iter().copied().filter(|change| change.kind != Kind::Reaction as i16).collect();
-        let holds = |change: &&&Found| !change.has(flags::AUTHOR_MISMATCH);
+        let effective = effective(found.id, amendments.iter().copied());
+        let holds = |change: &&&Found| effective.contains(&change.id);
         let last = changes.iter().filter(holds).rfind(|change| change.kind == Kind::Correction as i16);
         let is_retracted = changes.iter().filter(holds).any(|change| change.kind != Kind::Correction as i16);
         let second = found.conversation.split(' ').nth(1);
@@ -549,6 +550,18 @@ mod tests {
         assert_eq!(plain(&lines[0].body), "true");
         assert_eq!(lines[0].versions[1].marks[0].label, "not by the author");
         assert!(!lines[0].is_edited);
+    }
+
+    #[test]
+    fn whoever_takes_back_the_own_forgery_or_reaction_takes_back_nothing_else() {
+        let amendments = [
+            Found { flags: flags::AUTHOR_MISMATCH, ..message(2, Kind::Correction, Some(1), "forged") },
+            message(3, Kind::Retraction, Some(2), ""),
+            message(4, Kind::Reaction, Some(1), "👎"),
+            message(5, Kind::Retraction, Some(4), ""),
+        ];
+        let lines = lines(&[message(1, Kind::Message, None, "true")], &amendments);
+        assert_eq!((plain(&lines[0].body).as_str(), lines[0].is_edited, lines[0].is_retracted), ("true", false, false));
     }
 
     #[test]

@@ -89,6 +89,46 @@ fn capture_comes_back(folder: &str, scenario: &str) {
     }
 }
 
+/// Bob retracts and corrects what Alice wrote, and takes his forged correction back: nothing of it happened to her message.
+#[test]
+fn nobody_deletes_or_edits_what_somebody_else_wrote() {
+    let mut node = Played::new("node", "archive.example", "example.com", "muc.example.com", "prosody");
+    let mut archiver = Archiver::for_played(StoreKind::Sqlite, "", &[&node]);
+    archiver.start();
+    node.accept();
+    let says = |id: &str, from: &str, to: &str, content: &str| {
+        format!(
+            "<message to='archive.example' from='example.com' id='f{id}'><forwarded xmlns='urn:xmpp:forward:0'>\
+             <message xmlns='jabber:client' from='{from}@example.com/a' to='{to}@example.com' type='chat' id='{id}'>{content}</message>\
+             </forwarded></message>"
+        )
+    };
+    let retracts = |id: &str| format!("<retract xmlns='urn:xmpp:message-retract:1' id='{id}'/>");
+    let corrects = |id: &str| format!("<body>something else</body><replace xmlns='urn:xmpp:message-correct:0' id='{id}'/>");
+    node.mirror(&[
+        says("m1", "alice", "bob", "<body>a promise</body>"),
+        says("m2", "bob", "alice", &retracts("m1")),
+        says("m3", "bob", "alice", &corrects("m1")),
+        says("m4", "bob", "alice", &retracts("m3")),
+        says("m5", "alice", "bob", "<body>another</body>"),
+        says("m6", "alice", "bob", &corrects("m5")),
+    ]);
+    archiver.wait_until_stored();
+    archiver.stop();
+    let directory = Directory::new(None);
+    for format in FORMATS {
+        read_back(&archiver, &directory, format, &[]);
+    }
+    let manifest = std::fs::read(directory.path().join("dat/manifest.json")).expect("a manifest");
+    let counts = serde_json::from_slice::<Value>(&manifest).expect("JSON")["counts"].clone();
+    // Bob's correction is a message of its own, which he did retract.
+    let counted = ["corrected", "retracted", "changed_without_effect", "author_mismatch"].map(|name| counts[name].as_u64());
+    assert_eq!(counted, [Some(1), Some(1), Some(1), Some(2)], "{counts}");
+    let table = std::fs::read_to_string(directory.path().join("dat/loadfile.dat")).expect("a load file");
+    let promise = table.lines().find(|line| line.contains("þa promiseþ")).expect("what Alice wrote");
+    assert!(promise.contains("þNþ\u{14}þNþ") && promise.contains("3 changes without effect"), "{promise}");
+}
+
 /// Makes a test of each capture.
 macro_rules! captures {
     ($module:ident: $folder:literal, $($scenario:ident)+) => {

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::{Writer, each_line, eml, mail, text};
 use crate::export::ExportError;
+use crate::export::changes::Changes;
 use crate::export::columns::delivered_to;
 use crate::export::folder::Folder;
 use crate::export::told::full_sender;
@@ -111,12 +112,14 @@ fn control_number(id: i64) -> String {
 fn fields(unit: &Unit, item: &Item, zone: &TimeZone, text_path: &str, native: &str) -> Vec<String> {
     let found = &item.found;
     let number = control_number(found.id);
-    let done = |kinds: &[Kind]| if item.amendments.iter().any(|one| kinds.iter().any(|kind| *kind as i16 == one.kind)) { "Y" } else { "N" };
+    let changes = Changes::of(item);
+    let yes = |holds: bool| if holds { "Y" } else { "N" };
     let reactions =
         item.amendments.iter().filter(|one| one.kind == Kind::Reaction as i16).map(|one| format!("{}: {}", full_sender(one), plain(one)));
     let bounces =
         found.bounces.iter().map(|bounce| format!("{} from {}", bounce.condition, bounce.from.as_deref().unwrap_or("the server")));
     let mut marks = marks(found);
+    marks.extend(without_effect(&changes));
     marks.push(format!("via {}", names::via(found.via)));
     vec![
         number.clone(),
@@ -139,14 +142,20 @@ fn fields(unit: &Unit, item: &Item, zone: &TimeZone, text_path: &str, native: &s
         found.subject.clone().unwrap_or_default(),
         plain(found),
         found.refers_to.map(control_number).unwrap_or_default(),
-        done(&[Kind::Correction]).to_owned(),
-        done(&[Kind::Retraction, Kind::Moderation]).to_owned(),
+        yes(changes.corrections().next().is_some()).to_owned(),
+        yes(changes.is_retracted()).to_owned(),
         reactions.collect::<Vec<_>>().join("; "),
         bounces.collect::<Vec<_>>().join("; "),
         marks.join("; "),
         windows(text_path),
         windows(native),
     ]
+}
+
+/// That somebody did something to it that does not count.
+fn without_effect(changes: &Changes) -> Option<String> {
+    let count = changes.without_effect().count();
+    (count > 0).then(|| format!("{count} {} without effect", if count == 1 { "change" } else { "changes" }))
 }
 
 /// Review tools run on Windows.
@@ -186,6 +195,7 @@ fn escape(field: &str, line: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::changes::tests::attacked;
     use crate::export::unit::tests::unit;
 
     #[test]
@@ -198,5 +208,17 @@ mod tests {
         assert_eq!(fields.len(), FIELDS.len());
         assert_eq!(fields[0], "XA000000000017");
         assert_eq!(line(fields.iter()).matches(SEPARATOR).count(), FIELDS.len() - 1);
+    }
+
+    #[test]
+    fn what_somebody_else_did_edits_and_deletes_nothing_and_is_marked() {
+        let unit = unit(&["x"]);
+        let of = |item: &Item| {
+            let fields = fields(&unit, item, &TimeZone::UTC, "text/a", "natives/b");
+            let named = |name: &str| fields[FIELDS.iter().position(|field| *field == name).unwrap()].clone();
+            [named("EDITED"), named("DELETED"), named("MARKS")]
+        };
+        assert_eq!(of(&unit.items[0]), ["Y", "Y", "via live"]);
+        assert_eq!(of(&attacked()), ["N", "N", "4 changes without effect; via live"]);
     }
 }

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::{Writer, each_line};
+use crate::export::changes::Changes;
 use crate::export::checkpoint::Checkpoint;
 use crate::export::folder::Folder;
 use crate::export::told::{Told, line};
@@ -17,6 +18,9 @@ use crate::export::words::{time, zone_name};
 use crate::export::{Export, ExportError};
 
 const INDEX: &str = "index.html";
+/// Rows of a cover that may be long.
+pub(crate) const ASKED_FOR: &str = "Asked for";
+pub(crate) const REASON: &str = "Reason";
 /// The most messages of a page, reached with the unit that exceeds it.
 const PAGE_MESSAGES: usize = 2_000;
 /// What marks a message in a page: texts are escaped, so no text can hold it.
@@ -194,9 +198,9 @@ pub(crate) fn cover_rows(export: &Export, total: u64, zone: &TimeZone) -> Result
             None => format!("{name}: {value}"),
         })
         .collect();
-    let mut rows = vec![("Archive", line(&export.store)), ("Messages", total.to_string()), ("Asked for", line(&asked.join("; ")))];
+    let mut rows = vec![("Archive", line(&export.store)), ("Messages", total.to_string()), (ASKED_FOR, line(&asked.join("; ")))];
     rows.push(("By", line(&export.by)));
-    rows.extend(export.reason.as_deref().map(|reason| ("Reason", line(reason))));
+    rows.extend(export.reason.as_deref().map(|reason| (REASON, line(reason))));
     rows.push(("Time zone", zone_name(zone)));
     Ok(rows)
 }
@@ -212,8 +216,7 @@ pub(crate) fn mail(unit: &Unit, zone: &TimeZone) -> String {
 
 fn article(item: &Item, zone: &TimeZone, text: &mut String) {
     let told = Told::of(item, zone);
-    let is_retracted = told.notes.iter().any(|note| note.kind == crate::export::told::NoteKind::Retraction);
-    let class = if is_retracted { " class=\"retracted\"" } else { "" };
+    let class = if Changes::of(item).is_retracted() { " class=\"retracted\"" } else { "" };
     let _ = write!(
         text,
         "{MESSAGE}{}\"{class}><header><time>{}</time> <b dir=\"auto\">{}</b> #{}",
@@ -255,6 +258,7 @@ pub(crate) fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::changes::tests::attacked;
     use crate::export::unit::tests::unit;
 
     #[test]
@@ -264,5 +268,15 @@ mod tests {
         assert_eq!(text.matches(MESSAGE).count(), 1);
         assert!(!text.contains("<script") && !text.contains("<img") && text.contains("&lt;script&gt;alert(1)"), "{text}");
         assert!(text.contains("&lt;U+202E&gt;&amp;amp;"), "{text}");
+    }
+
+    #[test]
+    fn what_somebody_else_did_retracts_nothing_and_is_shown() {
+        let mut unit = unit(&["a"]);
+        assert!(mail(&unit, &TimeZone::UTC).contains("class=\"retracted\""));
+        unit.items = vec![attacked()];
+        let text = mail(&unit, &TimeZone::UTC);
+        assert!(!text.contains("class=\"retracted\"") && text.contains("[not by the author"), "{text}");
+        assert_eq!(text.matches("[without effect]").count(), 4, "{text}");
     }
 }

@@ -167,11 +167,13 @@ pub(crate) fn encoded<'a>(kind: ContentType<'a>, body: &[u8]) -> MimePart<'a> {
     MimePart::new(kind, lines.into_bytes()).header("Content-Transfer-Encoding", HeaderType::Raw(Raw::new("base64")))
 }
 
-/// Finds the attachments of mails in a stream of lines and decodes them, knowing only what RFC 2046 says of boundaries.
+/// Finds the attachments of mails in a stream of lines and decodes them, knowing only what RFC 2046 says of boundaries, and which header
+/// says what: names of people stand in other headers, and may look like anything.
 pub(crate) struct Attachments<'a> {
     name: &'a str,
     boundary: Option<String>,
     in_headers: bool,
+    header: Header,
     is_wanted: bool,
     base64: Vec<u8>,
 }
@@ -179,7 +181,7 @@ pub(crate) struct Attachments<'a> {
 impl<'a> Attachments<'a> {
     /// For attachments of this name.
     pub(crate) fn new(name: &'a str) -> Self {
-        Self { name, boundary: None, in_headers: true, is_wanted: false, base64: Vec::new() }
+        Self { name, boundary: None, in_headers: true, header: Header::Other, is_wanted: false, base64: Vec::new() }
     }
 
     /// A new mail begins.
@@ -189,9 +191,6 @@ impl<'a> Attachments<'a> {
 
     /// The next line, without its end; gives a whole attachment when it ends there.
     pub(crate) fn line(&mut self, line: &[u8]) -> Option<Vec<u8>> {
-        if let (None, Some(boundary)) = (&self.boundary, boundary_of(line)) {
-            self.boundary = Some(format!("--{boundary}"));
-        }
         let is_boundary = self.boundary.as_ref().is_some_and(|boundary| line.starts_with(boundary.as_bytes()));
         if is_boundary {
             let wanted = std::mem::take(&mut self.is_wanted);
@@ -201,20 +200,49 @@ impl<'a> Attachments<'a> {
         }
         if self.in_headers {
             self.in_headers = !line.is_empty();
-            let disposition = format!("filename=\"{}\"", self.name);
-            self.is_wanted |= String::from_utf8_lossy(line).contains(&disposition);
+            self.header(&String::from_utf8_lossy(line));
         } else if self.is_wanted {
             self.base64.extend_from_slice(line);
         }
         None
     }
+
+    /// A line of headers: those of the mail name the boundary, those of a part its file.
+    fn header(&mut self, line: &str) {
+        // What begins with white space goes on with the header before (RFC 5322 §2.2.3).
+        if !line.starts_with([' ', '\t']) {
+            self.header = Header::of(line);
+        }
+        match (self.header, &self.boundary) {
+            (Header::ContentType, None) => self.boundary = quoted(line, "boundary").map(|boundary| format!("--{boundary}")),
+            (Header::ContentDisposition, Some(_)) => self.is_wanted |= quoted(line, "filename") == Some(self.name),
+            _ => {}
+        }
+    }
 }
 
-/// The outer boundary: mail-builder writes it in the first header of its kind.
-fn boundary_of(line: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(line).ok()?;
-    let (_, rest) = text.split_once("boundary=\"")?;
-    rest.split_once('"').map(|(boundary, _)| boundary.to_owned())
+/// Which header a line belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Header {
+    ContentType,
+    ContentDisposition,
+    Other,
+}
+
+impl Header {
+    fn of(line: &str) -> Self {
+        match line.split_once(':') {
+            Some((name, _)) if name.eq_ignore_ascii_case("Content-Type") => Self::ContentType,
+            Some((name, _)) if name.eq_ignore_ascii_case("Content-Disposition") => Self::ContentDisposition,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A parameter as mail-builder writes it.
+fn quoted<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let (_, value) = line.split_once(&format!("{name}=\""))?;
+    value.split_once('"').map(|(value, _)| value)
 }
 
 /// How many messages a mail's attachment holds.
@@ -264,5 +292,22 @@ mod tests {
         assert_eq!(String::from_utf8(found[0].clone()).unwrap(), jsonl::lines(&unit).unwrap());
         assert_eq!(count(&found[0]), 3);
         assert!(one.split(|byte| *byte == b'\n').all(|line| line.len() <= 998), "a line is too long (RFC 5322 §2.1.1)");
+    }
+
+    #[test]
+    fn only_the_headers_of_a_part_name_its_file_and_only_a_content_type_the_boundary() {
+        let read = |text: &str| {
+            let mut attachments = attachments();
+            text.lines().filter_map(|line| attachments.line(line.as_bytes())).collect::<Vec<_>>()
+        };
+        let hostile = "X-A: x\n boundary=\"x\" Content-Type: a;\n boundary=\"x\"\nX-B: filename=\"messages.jsonl\"\n";
+        let disposition = "Content-Disposition: attachment; filename=\"messages.jsonl\"\n";
+        let mail = |header: &str, of_part: &str| {
+            format!("{hostile}{header}\"b\"\n\nboundary=\"x\"\n{disposition}--b\n{hostile}\nQQ==\n--b\n{of_part}\nQg==\n--b--\n")
+        };
+        for header in ["Content-Type: multipart/mixed; boundary=", "content-type: multipart/mixed;\n\tboundary="] {
+            assert_eq!(read(&mail(header, disposition)), [b"B".to_vec()], "{header}");
+            assert_eq!(read(&mail(header, hostile)), Vec::<Vec<u8>>::new(), "{header}");
+        }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Each is a mail whose one attachment, `rsmf.zip`, holds `rsmf_manifest.json`: the participants, the conversation and its events, as the
 //! published JSON Schema of version 2.0.0 has them. Every message is an event. What was done to it later stands with it: corrections
-//! as `edits`, reactions, a retraction as `deleted`; whoever got a copy has a read receipt that says so. Joins and leaves of a room are events
-//! of their own, and not counted as messages.
+//! as `edits`, reactions, a retraction as `deleted`, and in `custom` what does not count since somebody else did it; whoever got a copy has
+//! a read receipt that says so. Joins and leaves of a room are events of their own, and not counted as messages.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Cursor, Read, Write};
@@ -19,10 +19,11 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::{Writer, each_line, eml, mail, text};
 use crate::export::ExportError;
+use crate::export::changes::Changes;
 use crate::export::folder::Folder;
 use crate::export::manifest::hex;
 use crate::export::record::detail;
-use crate::export::told::{file, line};
+use crate::export::told::{file, full_sender, line};
 use crate::export::unit::{Item, Unit};
 use crate::export::words::{marks, plain};
 use crate::message::content::Kind;
@@ -198,7 +199,7 @@ fn joining(unit: &Unit) -> HashSet<String> {
 }
 
 fn event(unit: &Unit, item: &Item, people: &Numbers, here: &HashMap<i64, ()>) -> Value {
-    let found = &item.found;
+    let (found, changes) = (&item.found, Changes::of(item));
     let mut event = Map::new();
     let mut put = |name: &str, value: Value| {
         let is_empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
@@ -213,19 +214,15 @@ fn event(unit: &Unit, item: &Item, people: &Numbers, here: &HashMap<i64, ()>) ->
     put("participant", people.id(&unit.key_of(found)).cloned().into());
     put("conversation", CONVERSATION.into());
     put("timestamp", rfc3339(found.sent_at).into());
-    put("deleted", Some(true).filter(|_| amends(item, &[Kind::Retraction, Kind::Moderation]).next().is_some()).into());
-    put("edits", edits(unit, item, people).into());
+    put("deleted", changes.is_retracted().then_some(true).into());
+    put("edits", edits(unit, item, &changes, people).into());
     put("reactions", reactions(unit, item, people).into());
     put("read_receipts", receipts(item, people).into());
-    put("custom", about(item));
+    put("custom", about(item, &changes));
     Value::Object(event)
 }
 
-fn amends<'a>(item: &'a Item, kinds: &'a [Kind]) -> impl Iterator<Item = &'a Found> {
-    item.amendments.iter().filter(|amendment| kinds.iter().any(|kind| *kind as i16 == amendment.kind))
-}
-
-fn edits(unit: &Unit, item: &Item, people: &Numbers) -> Vec<Value> {
+fn edits(unit: &Unit, item: &Item, changes: &Changes, people: &Numbers) -> Vec<Value> {
     let mut previous = item.found.body.clone().unwrap_or_default();
     let edit = |amendment: &Found| {
         let new = amendment.body.clone().unwrap_or_default();
@@ -234,13 +231,13 @@ fn edits(unit: &Unit, item: &Item, people: &Numbers) -> Vec<Value> {
         previous = new;
         edit
     };
-    amends(item, &[Kind::Correction]).map(edit).collect()
+    changes.corrections().map(edit).collect()
 }
 
 /// The last reactions of each person (XEP-0444 §4.2: they replace those before), counted by emoji.
 fn reactions(unit: &Unit, item: &Item, people: &Numbers) -> Vec<Value> {
     let mut last: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for reaction in amends(item, &[Kind::Reaction]) {
+    for reaction in item.amendments.iter().filter(|amendment| amendment.kind == Kind::Reaction as i16) {
         let list = detail(reaction).and_then(|detail| detail.get("reactions").cloned());
         let emoji = list.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str).filter(|one| !one.is_empty());
         last.insert(unit.key_of(reaction), emoji.map(str::to_owned).collect());
@@ -270,7 +267,7 @@ fn receipts(item: &Item, people: &Numbers) -> Vec<Value> {
 }
 
 /// What the form has no place for.
-fn about(item: &Item) -> Value {
+fn about(item: &Item, changes: &Changes) -> Value {
     let found = &item.found;
     let mut all = vec![
         ("Message number", found.id.to_string()),
@@ -287,7 +284,17 @@ fn about(item: &Item) -> Value {
     for bounce in &found.bounces {
         put("Bounced", Some(format!("{} from {}", bounce.condition, bounce.from.as_deref().unwrap_or("the server"))));
     }
+    for change in changes.without_effect() {
+        put("Change without effect", Some(without_effect(change)));
+    }
     custom(all)
+}
+
+/// It may be no event of this export.
+fn without_effect(change: &Found) -> String {
+    let beside: String = marks(change).iter().map(|mark| format!(" [{mark}]")).collect();
+    let (at, kind, by) = (rfc3339(change.sent_at), change.kind_name(), full_sender(change));
+    format!("{at} #{} {kind} by {by}: {}{beside}", change.id, plain(change))
 }
 
 /// Pairs of a name and a value; values must not be empty.
@@ -299,6 +306,7 @@ fn custom<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::changes::tests::attacked;
     use crate::export::unit::tests::unit;
     use crate::retrieve::Stay;
 
@@ -335,13 +343,52 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_else_did_deletes_and_edits_nothing_and_is_told() {
+        let mut unit = unit(&["a"]);
+        unit.items = vec![attacked()];
+        let event = &manifest(&unit, &Numbers::of(&unit))["events"][0];
+        assert_eq!((event.get("deleted"), event.get("edits")), (None, None), "{event}");
+        let custom: Vec<&Value> =
+            event["custom"].as_array().unwrap().iter().filter(|pair| pair["name"] == "Change without effect").collect();
+        let told: Vec<&str> = custom.iter().filter_map(|pair| pair["value"].as_str()).collect();
+        assert_eq!(told.len(), 4, "{event}");
+        assert!(told[0].contains("#31 retraction by mallory@example.com") && told[0].contains("[not by the author"), "{told:?}");
+        assert!(told[1].contains("#32 correction by mallory@example.com [desk]: forged 32 [not by the author"), "{told:?}");
+    }
+
+    /// What the attachments of a file hold.
+    fn read_back(file: &[u8]) -> Vec<Result<u64, String>> {
+        let mut attachments = mail::Attachments::new(ATTACHMENT);
+        let lines = file.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        lines.filter_map(|line| attachments.line(line)).map(|zip| count(&zip)).collect()
+    }
+
+    #[test]
     fn the_same_unit_gives_the_same_file_and_its_events_are_counted() {
         let unit = unit(&["a", "b"]);
         let file = rsmf(&unit, &TimeZone::UTC).unwrap();
         assert_eq!(file, rsmf(&unit, &TimeZone::UTC).unwrap());
-        let mut attachments = mail::Attachments::new(ATTACHMENT);
-        let lines = file.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let zips: Vec<Vec<u8>> = lines.filter_map(|line| attachments.line(line)).collect();
-        assert_eq!(count(&zips[0]), Ok(2));
+        assert_eq!(read_back(&file), [Ok(2)]);
+    }
+
+    #[test]
+    fn no_nick_looks_like_a_boundary_or_a_file() {
+        for nick in
+            ["boundary=\"x\"", "filename=\"rsmf.zip\"", "Content-Type: a; boundary=\"x\"", "Content-Disposition: filename=\"rsmf.zip\""]
+        {
+            let mut unit = unit(&["a", "b"]);
+            (unit.in_room, unit.conversation) = (true, "room@rooms.example.com".to_owned());
+            // A header that is longer than a line would be encoded.
+            for item in &mut unit.items {
+                (item.found.sender, item.found.sender_nick, item.found.recipient) = (None, Some(nick.to_owned()), None);
+                (item.found.deliveries, item.amendments) = (Vec::new(), Vec::new());
+            }
+            let file = rsmf(&unit, &TimeZone::UTC).unwrap();
+            let is_there = String::from_utf8_lossy(&file)
+                .replace("\r\n ", " ")
+                .contains(&format!("\nX-RSMF-Participants: {}/{nick}\r\n", unit.conversation));
+            assert!(is_there, "{nick}: the headers do not have it as it is any more");
+            assert_eq!(read_back(&file), [Ok(2)], "{nick}");
+        }
     }
 }

@@ -223,6 +223,10 @@ impl Bucket {
             request = request.header(name, value);
         }
         let bytes = body.len() as u64;
+        // S3 takes nothing whose length it is not told (411), and hyper does not tell that of an empty body.
+        if [Method::PUT, Method::POST].contains(&ask.method) {
+            request = request.header("content-length", bytes);
+        }
         let request = request.body(Full::new(body)).map_err(|error| Failure::Wrong(error.to_string()))?;
         let answer = self.wire.exchange(request, bytes).await.map_err(Failure::Unreachable)?;
         // Where parts are put together, the answer begins before it is known how that ends.

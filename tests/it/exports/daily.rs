@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+use xmpp_archiver::time::{SECOND, now, rfc3339};
+
 use crate::support::archiver::{Archiver, StoreKind};
 use crate::support::played::Played;
 use crate::support::process::{Directory, run, wait_for};
@@ -95,6 +97,13 @@ pub(super) fn archiver(exports: &str) -> (Played, Archiver) {
     (node, archiver)
 }
 
+/// Has nothing be due for a series today, nor if midnight comes meanwhile.
+pub(super) fn nothing_is_due(series: &Path) {
+    let tomorrow = rfc3339(now() + 86_400 * SECOND);
+    let (day, _) = tomorrow.split_once('T').expect("a day");
+    std::fs::write(series.join(".last-turn"), day).expect("the day");
+}
+
 /// Has a day pass for a series.
 pub(super) fn next_day(series: &Path) {
     std::fs::write(series.join(".last-turn"), "2026-01-01").expect("the day");
@@ -149,6 +158,21 @@ fn each_message_is_in_one_daily_export() {
         let said = archiver.must(&["export", "--verify", &path]);
         assert!(said.contains("the audit trail has the same hash") && said.contains("5 messages"), "{said}");
     }
+}
+
+#[test]
+fn a_turn_that_was_made_while_the_clock_was_ahead_does_not_count() {
+    let directory = Directory::new(None);
+    let series = directory.path().join("series");
+    let (_node, mut archiver) = archiver(&format!("[[export]]\nname = 'all'\npath = '{}'\nat = '00:00'\n", series.display()));
+    std::fs::create_dir_all(&series).expect("a series");
+    std::fs::write(series.join(".last-turn"), "2999-01-01").expect("the day");
+    archiver.start();
+    let made = || std::fs::read_to_string(series.join(".last-turn")).ok().filter(|day| day != "2999-01-01");
+    wait_for("the turn of today", made);
+    archiver.stop();
+    let logged = archiver.logged();
+    assert_eq!(logged.matches("made while the clock was ahead, for 2999-01-01").count(), 1, "{logged}");
 }
 
 /// What was changed shows, and shows by the audit trail where the lists were made to fit.
@@ -219,7 +243,7 @@ fn a_journal_is_sent_by_mail_and_nothing_of_it_twice() {
         server.port
     ));
     // Nothing is due before the messages are there.
-    std::fs::write(series.join(".last-turn"), "2999-01-01").expect("the day");
+    nothing_is_due(&series);
     archiver.start();
     node.accept();
     let lines: Vec<String> = (0..9).map(says).collect();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::daily::{archiver, finished, next_day, turn_is_over};
+use super::daily::{archiver, finished, next_day, nothing_is_due, turn_is_over};
 use crate::support::archiver::Archiver;
 use crate::support::played::Played;
 use crate::support::process::{Directory, Process, command, free_port, run, tail, wait_for};
@@ -170,7 +170,7 @@ fn with_messages(settings: &str, series: &Path, bodies: &[String]) -> (Played, A
     let (mut node, mut archiver) = archiver(settings);
     std::fs::create_dir_all(series).expect("a series");
     // Nothing is due before the messages are there.
-    std::fs::write(series.join(".last-turn"), "2999-01-01").expect("the day");
+    nothing_is_due(series);
     capture(&mut node, &mut archiver, 0, bodies);
     next_day(series);
     (node, archiver)
@@ -220,7 +220,7 @@ fn each_file_is_one_locked_object_whatever_breaks() {
     archiver.stop();
     is_all_there(&server, "vault", &series);
     // Both die when the parts of the next day's have become an object, which nothing has locked yet.
-    std::fs::write(series.join(".last-turn"), "2999-01-01").expect("the day");
+    nothing_is_due(&series);
     capture(&mut node, &mut archiver, bodies.len(), &bodies);
     next_day(&series);
     server.go_wrong("POST", "uploadId=", 1, "die-after");
@@ -250,6 +250,24 @@ fn each_file_is_one_locked_object_whatever_breaks() {
     let trail = archiver.must(&["audit", "list", "--action", "export-end", "--format", "jsonl"]);
     assert!(trail.contains("s3://vault/journal"), "{trail}");
     assert!(!archiver.logged().contains(&server.key("archiver", "secret")));
+}
+
+#[test]
+fn a_day_without_a_message_is_delivered_with_its_empty_files() {
+    let server = Server::start();
+    let directory = Directory::new(None);
+    let series = directory.path().join("series");
+    let all = server.settings(&series, "vault", "lock = 'governance'\nretain_days = 1");
+    let settings = all.replace("at = '00:00'", "at = '00:00'\nquery = 'room=nobodys@muc.example.com'");
+    let (_node, mut archiver) = with_messages(&settings, &series, &["said elsewhere".to_owned()]);
+    archiver.start();
+    turn_is_over(&series);
+    archiver.stop();
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let objects = is_all_there(&server, "vault", &series);
+    let is_empty = |object: &&Value| object["sha256"] == empty;
+    let keys: Vec<&Value> = objects.iter().filter(is_empty).map(|object| &object["key"]).collect();
+    assert!(keys.len() == 1 && keys[0].as_str().is_some_and(|key| key.ends_with("/messages.jsonl")), "{objects:?}");
 }
 
 #[test]
@@ -311,7 +329,7 @@ fn a_bucket_that_can_not_take_or_lock_it_is_told_and_then_mended() {
         assert_eq!(object["deleting"], "AccessDenied");
     }
     // moto does not lock objects of several parts by itself, so they are none that are delivered.
-    std::fs::write(series.join(".last-turn"), "2999-01-01").expect("the day");
+    nothing_is_due(&series);
     capture(&mut node, &mut archiver, 1, &vec!["large ".repeat(LARGE_BODY_BYTES / 6); 7]);
     next_day(&series);
     archiver.start();

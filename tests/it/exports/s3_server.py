@@ -2,8 +2,8 @@
 
     s3_server.py HOME PORT
 
-What moto lets pass is refused before it, as S3 refuses it: a body that is not the one that was signed, headers of S3's that are not signed, a clock
-that is wrong, a checksum that is not the body's. What is there survives the death of the server. With HOME/server.crt it
+What moto lets pass is refused before it, as S3 refuses it: a body without its length, also an empty one, a body that is not the one that was signed,
+headers of S3's that are not signed, a clock that is wrong, a checksum that is not the body's. What is there survives the death of the server. With HOME/server.crt it
 speaks TLS. HOME/fault holds what goes wrong next, as JSON:
 which requests ("method", "match" in path and query, "nth" of these) and how ("do": die, die-after, slow-down).
 """
@@ -60,6 +60,8 @@ def take_up():
 
 def refusal(environ, body):
     """What S3 refuses and moto does not."""
+    if environ["REQUEST_METHOD"] in ("PUT", "POST") and not environ.get("CONTENT_LENGTH"):
+        return "411 Length Required", "MissingContentLength", "You must provide the Content-Length HTTP header."
     header = lambda name: environ.get("HTTP_" + name.upper().replace("-", "_"), "")
     signed = header("authorization").partition("SignedHeaders=")[2].partition(",")[0].split(";")
     names = [name[5:].lower().replace("_", "-") for name in environ if name.startswith("HTTP_X_AMZ_") or name == "HTTP_IF_NONE_MATCH"]

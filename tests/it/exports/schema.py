@@ -24,6 +24,7 @@ import jsonschema
 
 SCHEMAS = pathlib.Path(__file__).parent / "schema"
 OURS = "{urn:xmpp-archiver:export:0}"
+CHANGES = ("correction", "retraction", "moderation")
 
 
 def truth_of(path):
@@ -34,6 +35,18 @@ def truth_of(path):
 def amending(truth, number, *kinds):
     """What was done to a message later, by the archive."""
     return [record for record in truth.values() if record["refers_to"] == number and record["kind"] in kinds]
+
+
+def done_to(truth, number):
+    """What was done to a message, and what was done to that."""
+    direct = amending(truth, number, *CHANGES, "reaction")
+    return direct + [one for record in direct for one in done_to(truth, record["id"])]
+
+
+def changing(truth, number, *kinds):
+    """What changes a message, by the archive: what was done to it, or to such a change, by somebody who may."""
+    direct = [record for record in amending(truth, number, *CHANGES) if not record["author_mismatch"]]
+    return [record for record in direct if record["kind"] in kinds] + [one for record in direct for one in changing(truth, record["id"], *kinds)]
 
 
 def twice(values):
@@ -163,9 +176,9 @@ def check_rsmf(directory, truth):
         parent = f"m{record['refers_to']}"
         assert event.get("parent") == (parent if parent in here else None), f"{event['id']}: {event.get('parent')} and not {parent}"
         edits = event.get("edits", [])
-        assert len(edits) == len(amending(truth, number, "correction")), f"{event['id']}: {edits}"
+        assert len(edits) == len(changing(truth, number, "correction")), f"{event['id']}: {edits}"
         assert not edits or edits[0]["previous"] == (record["body"] or ""), f"{event['id']}: {edits} of {record['body']!r}"
-        is_deleted = bool(amending(truth, number, "retraction", "moderation"))
+        is_deleted = bool(changing(truth, number, "retraction", "moderation"))
         assert event.get("deleted", False) == is_deleted, f"{event['id']}: deleted is {event.get('deleted')}"
         assert (event["type"] == "unknown") == (record["kind"] == "unreadable"), f"{event['id']}: {event['type']}"
         assert record["sender"] is None or accounts[event["participant"]] == record["sender"], f"{event['id']}: of {event['participant']}"
@@ -330,7 +343,7 @@ def check_xml(directory, truth):
         assert message.findtext(f"{OURS}Kind") == record["kind"] and message.findtext(f"{OURS}Via") == record["via"], number
         assert message.findtext(f"{OURS}RefersTo") == (str(record["refers_to"]) if record["refers_to"] else None), number
         amended = json.loads(message.findtext(f"{OURS}Amendments") or "[]")
-        assert len(amended) == len(amending(truth, number, "correction", "retraction", "moderation", "reaction")), f"{number}: {amended}"
+        assert len(amended) == len(done_to(truth, number)), f"{number}: {amended}"
         assert record["sender"] is None or message.findtext("LoginName") == record["sender"], number
 
 

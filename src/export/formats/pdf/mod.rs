@@ -36,6 +36,10 @@ const VOLUME_BYTES: usize = 2 << 20;
 const PAGE: (f32, f32) = (595.0, 842.0);
 const MARGIN: f32 = 50.0;
 const FOOTER: f32 = 28.0;
+/// The most lines of the query, of the reason and of anything else on a cover, which is one page: the query may name a thousand people.
+const QUERY_LINES: usize = 20;
+const REASON_LINES: usize = 8;
+const OTHER_LINES: usize = 3;
 
 const TITLE: Style = Style { size: 18.0, is_bold: true, indent: 0.0, is_said: false, above: 0.0 };
 const SECTION: Style = Style { size: 12.0, is_bold: true, indent: 0.0, is_said: false, above: 14.0 };
@@ -145,10 +149,23 @@ impl Pdf {
         rows.push(("What may be missing, and all hashes", "manifest.json beside this file".to_owned()));
         for (name, value) in rows {
             lines.extend(self.faces.lines(name, HEADING, width));
-            lines.extend(self.faces.lines(&value, BODY, width));
+            lines.extend(self.shortened(name, &value, width));
         }
-        // The query may be long; what does not fit here stands in the manifest.
-        lines.truncate(50);
+        lines
+    }
+
+    /// What stands on a cover, with a line at its end that says so if there is more.
+    fn shortened(&mut self, name: &str, value: &str, width: f32) -> Vec<Line> {
+        let most = match name {
+            html::ASKED_FOR => QUERY_LINES,
+            html::REASON => REASON_LINES,
+            _ => OTHER_LINES,
+        };
+        let mut lines = self.faces.lines(value, BODY, width);
+        if lines.len() > most {
+            lines.truncate(most - 1);
+            lines.extend(self.faces.lines("… (not all of it: the rest stands in manifest.json)", NOTE, width));
+        }
         lines
     }
 

@@ -32,6 +32,25 @@ fn what_no_font_has_is_written_out() {
 }
 
 #[test]
+fn a_long_query_and_reason_leave_the_rest_of_the_cover_there() {
+    let mut export = Export::new("main", "Ann");
+    export.query.rooms = (0..1_000).map(|number| format!("room{number}@rooms.example.com")).collect();
+    export.reason = Some("because of this ".repeat(1_000));
+    let mut pdf = Pdf::new(&Checkpoint::new(export, 0, 3), TimeZone::UTC).unwrap();
+    pdf.volumes = 7;
+    let hash = "0123456789abcdef".repeat(4);
+    let lines = pdf.cover(&Volume::default(), &hash);
+    let height: f32 = lines.iter().map(Line::height).sum();
+    assert!(height <= PAGE.1 - 2.0 * MARGIN, "{height}");
+    let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
+    for text in ["Ann", "Time zone", "UTC", "7 with 0 of 3 messages", "First message", "Last message", hash.as_str()] {
+        assert!(texts.contains(&text), "{text}: {texts:?}");
+    }
+    assert!(texts.iter().any(|line| line.contains("room0@rooms.example.com")) && texts.iter().any(|line| line.contains("because of this")));
+    assert_eq!(texts.iter().filter(|line| line.contains("the rest stands in manifest.json")).count(), 2, "{texts:?}");
+}
+
+#[test]
 fn the_same_units_give_the_same_pages() {
     let made = || {
         let directory = tempfile::tempdir().unwrap();
