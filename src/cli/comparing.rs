@@ -94,10 +94,10 @@ impl Errand for Comparing {
         &self,
         job: &Job<'_, Self>,
         _what: &str,
-        open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>,
+        open: impl AsyncFnOnce(Interval, Option<&str>) -> Result<S, SourceError>,
     ) -> Result<Own, Failure> {
         let trouble = |error| connect::failure(job.store, &error);
-        let mut source = open(None).await.map_err(failure)?;
+        let mut source = open(job.wide(job.began_at), None).await.map_err(failure)?;
         let bar = Bar::new(source.total().await.map_err(failure)?);
         let join_window = job.config.archive.join_window.as_micros() as Micros;
         let mut finder = Finder::new(connect::open(job.store).await?, join_window).await.map_err(trouble)?;

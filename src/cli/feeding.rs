@@ -27,24 +27,25 @@ impl Errand for Feeding<'_> {
         &self,
         job: &Job<'_, Self>,
         what: &str,
-        open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>,
+        open: impl AsyncFnOnce(Interval, Option<&str>) -> Result<S, SourceError>,
     ) -> Result<(), Failure> {
         let place = Place::new(&job.config.spool.path, &job.store.name, &job.node.name, what);
         let before = place.state(what, job.interval).filter(|_| !self.args.restart && !self.args.dry_run);
-        let position = before.as_ref().and_then(|state| state.position.clone());
-        let mut source = open(position.as_deref()).await.map_err(failure)?;
+        let Interval { from, to } = job.interval;
+        let anew = || State { what: what.to_owned(), from, to, until: job.began_at, ..State::default() };
+        let state = before.unwrap_or_else(anew);
+        let until = state.until;
+        let mut source = open(job.wide(until), state.position.as_deref()).await.map_err(failure)?;
         let total = source.total().await.map_err(failure)?;
         let bar = Bar::new(total);
-        let state = before.unwrap_or_else(|| State { what: what.to_owned(), ..State::default() });
-        let plan = self.plan(job, place, State { from: job.interval.from, to: job.interval.to, ..state });
+        let plan = self.plan(job, place, state);
         let outcome =
             if self.args.dry_run { feed::try_out(&mut source, &plan, &bar).await } else { feed::feed(&mut source, plan, &bar).await };
         bar.finish();
-        let troubles = source.troubles();
         let outcome = outcome.map_err(feed_failure)?;
-        let gaps = self.note_gaps(job, what, &outcome, &source).await?;
-        self.report(job, &outcome, gaps, &source)?;
-        if troubles.is_empty() { Ok(()) } else { Err(Failure::ProblemFound) }
+        let gaps = self.note_gaps(job, what, until, &outcome, &source).await?;
+        self.report(job, until, &outcome, gaps, &source)?;
+        if outcome.not_read.is_empty() { Ok(()) } else { Err(Failure::ProblemFound) }
     }
 }
 
@@ -62,20 +63,27 @@ impl Feeding<'_> {
         }
     }
 
-    /// Says in the gaps of the interval what was found.
-    async fn note_gaps<S: Source>(&self, job: &Job<'_, Self>, what: &str, outcome: &Outcome, source: &S) -> Result<u64, Failure> {
+    /// Says in the gaps of the interval what was found, up to where it was read from its beginning to its end.
+    async fn note_gaps<S: Source>(
+        &self,
+        job: &Job<'_, Self>,
+        what: &str,
+        until: Micros,
+        outcome: &Outcome,
+        source: &S,
+    ) -> Result<u64, Failure> {
         if self.via != Via::Backfill || self.args.dry_run {
             return Ok(0);
         }
-        let is_whole = outcome.refused + outcome.refused_before == 0 && source.troubles().is_empty() && !source.is_partial();
+        let is_whole = outcome.refused + outcome.refused_before == 0 && outcome.not_read.is_empty() && !source.is_partial();
         let name = what.split(' ').next().unwrap_or_default();
-        let interval = Interval { to: job.interval.to.or(Some(job.began_at)), ..job.interval };
+        let interval = Interval { to: Some(read_to(job.interval, until)), ..job.interval };
         let filling = Filling { node: &job.node.name, interval, is_whole, source: name, lacks: source.lacks() };
         let mut connection = connect::open(job.store).await?;
         filling.note(&mut connection).await.map_err(|error| connect::failure(job.store, &error))
     }
 
-    fn report<S: Source>(&self, job: &Job<'_, Self>, outcome: &Outcome, gaps: u64, source: &S) -> Result<(), Failure> {
+    fn report<S: Source>(&self, job: &Job<'_, Self>, until: Micros, outcome: &Outcome, gaps: u64, source: &S) -> Result<(), Failure> {
         let name = match self.via {
             Via::Backfill => "backfill",
             Via::Import => "import",
@@ -87,7 +95,7 @@ impl Feeding<'_> {
             dry_run: self.args.dry_run,
             outcome,
             gaps,
-            not_read: source.troubles(),
+            read_to: (until < job.began_at).then(|| time::rfc3339(read_to(job.interval, until))),
             lacks: source.lacks(),
         };
         match self.args.format {
@@ -95,6 +103,11 @@ impl Feeding<'_> {
             ReportFormat::Table => output::print(&report.text()),
         }
     }
+}
+
+/// The end of the time that was read by something that began then.
+fn read_to(interval: Interval, began_at: Micros) -> Micros {
+    interval.to.map_or(began_at, |to| to.min(began_at))
 }
 
 pub(super) fn feed_failure(error: FeedError) -> Failure {
@@ -115,8 +128,9 @@ struct Report<'r> {
     outcome: &'r Outcome,
     /// How many rows of gaps were brought up to date.
     gaps: u64,
-    /// What of the source could not be read.
-    not_read: Vec<String>,
+    /// Until when it was read, where it began before this command: it was broken off then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_to: Option<String>,
     /// What the source can't hold.
     lacks: &'r str,
 }
@@ -127,10 +141,13 @@ impl Report<'_> {
     }
 
     fn text(&self) -> String {
-        let Outcome { read, read_before, added, known, skipped, refused, refused_before, first_at, last_at } = self.outcome;
+        let Outcome { read, read_before, added, known, skipped, refused, refused_before, not_read, first_at, last_at } = self.outcome;
         let mut lines = vec![format!("read          {read}")];
         if *read_before > 0 {
             lines.push(format!("              after {read_before} that were read before it was broken off"));
+        }
+        if let Some(end) = &self.read_to {
+            lines.push(format!("              up to {end}, since it began then: for what was said later, run it again"));
         }
         if let (Some(first), Some(last)) = (first_at, last_at) {
             lines.push(format!("              said from {} to {}", time::rfc3339(*first), time::rfc3339(*last)));
@@ -143,7 +160,7 @@ impl Report<'_> {
             lines.push(format!("              and {refused_before} that had been refused before"));
         }
         lines.push(format!("gaps noted    {}", self.gaps));
-        lines.extend(self.not_read.iter().map(|archive| format!("not read      {archive}")));
+        lines.extend(not_read.iter().map(|archive| format!("not read      {archive}")));
         lines.push(format!("not in the source: {}", self.lacks));
         lines.join("\n") + "\n"
     }

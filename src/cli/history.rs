@@ -34,12 +34,12 @@ pub(super) trait Errand: Sized {
     /// What it comes to.
     type Told;
 
-    /// Does it; `open` opens the source behind a position.
+    /// Does it; `open` opens the source for a part of the time, behind a position.
     async fn run<S: Source>(
         &self,
         job: &Job<'_, Self>,
         what: &str,
-        open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>,
+        open: impl AsyncFnOnce(Interval, Option<&str>) -> Result<S, SourceError>,
     ) -> Result<Self::Told, Failure>;
 }
 
@@ -86,9 +86,9 @@ impl<'c, E: Errand> Job<'c, E> {
     pub(super) fn prosody_sql(&self) -> Result<E::Told, Failure> {
         let url = self.url()?;
         let what = format!("prosody-sql {url}");
-        self.run(&what, async |position| {
+        self.run(&what, async |wide, position| {
             let db = self.foreign(&url).await?;
-            prosody::open(db, &self.facts, self.wide(), position).await
+            prosody::open(db, &self.facts, wide, position).await
         })
     }
 
@@ -97,24 +97,22 @@ impl<'c, E: Errand> Job<'c, E> {
         let url = self.url()?;
         let host = self.host()?;
         let what = format!("ejabberd-sql {url} {}", host.as_deref().unwrap_or_default());
-        self.run(&what, async |position| {
+        self.run(&what, async |wide, position| {
             let db = self.foreign(&url).await?;
-            ejabberd::open(db, &self.facts, host.as_deref(), self.wide(), position).await
+            ejabberd::open(db, &self.facts, host.as_deref(), wide, position).await
         })
     }
 
     /// Prosody's own files.
     pub(super) fn prosody_files(&self) -> Result<E::Told, Failure> {
         let path = self.path()?;
-        self.run(&format!("prosody-files {}", absolute(path)), async |position| {
-            ProsodyFiles::open(path, &self.facts, self.wide(), position)
-        })
+        self.run(&format!("prosody-files {}", absolute(path)), async |wide, position| ProsodyFiles::open(path, &self.facts, wide, position))
     }
 
     /// A portable file.
     pub(super) fn xep0227(&self) -> Result<E::Told, Failure> {
         let path = self.path()?;
-        self.run(&format!("xep0227 {}", absolute(path)), async |position| Xep0227::open(path, &self.facts, self.wide(), position))
+        self.run(&format!("xep0227 {}", absolute(path)), async |wide, position| Xep0227::open(path, &self.facts, wide, position))
     }
 
     /// Whether this is a room of the node.
@@ -135,22 +133,22 @@ impl<'c, E: Errand> Job<'c, E> {
     pub(super) fn table(&self, kind: Kind, args: &ImportArgs) -> Result<E::Told, Failure> {
         let zone = &args.source_zone;
         let zone = TimeZone::get(zone).map_err(|error| Failure::Usage(format!("--source-zone: {error}")))?;
-        let reader = Reader::new(kind, self.facts.clone(), zone, self.wide());
+        let reader = |wide| Reader::new(kind, self.facts.clone(), zone, wide);
         if let Some(path) = &self.source.path {
             let what = format!("{} {} {}", kind.name(), absolute(path), args.source_zone);
-            return self.run(&what, async |position| CsvSource::open(path, kind, reader, position));
+            return self.run(&what, async |wide, position| CsvSource::open(path, kind, reader(wide), position));
         }
         let url = self.url()?;
         let name = args.table.as_deref();
         let what = format!("{} {url} {} {}", kind.name(), name.unwrap_or_default(), args.source_zone);
-        self.run(&what, async |position| tables::open(self.foreign(&url).await?, kind, name, reader, position).await)
+        self.run(&what, async |wide, position| tables::open(self.foreign(&url).await?, kind, name, reader(wide), position).await)
     }
 
-    /// A little more than was asked for: equal messages are told apart by those before and after them. What is said after the command
+    /// A little more than was asked for: equal messages are told apart by those before and after them. What is said after the reading
     /// began is the running archiver's business.
-    pub(super) fn wide(&self) -> Interval {
+    pub(super) fn wide(&self, began_at: Micros) -> Interval {
         let wide = self.interval.widened(REPLAY_WINDOW);
-        Interval { to: Some(wide.to.map_or(self.began_at, |to| to.min(self.began_at))), ..wide }
+        Interval { to: Some(wide.to.map_or(began_at, |to| to.min(began_at))), ..wide }
     }
 
     fn host(&self) -> Result<Option<String>, Failure> {
@@ -183,7 +181,11 @@ impl<'c, E: Errand> Job<'c, E> {
     }
 
     /// Does the errand on the source.
-    fn run<S: Source>(&self, what: &str, open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>) -> Result<E::Told, Failure> {
+    fn run<S: Source>(
+        &self,
+        what: &str,
+        open: impl AsyncFnOnce(Interval, Option<&str>) -> Result<S, SourceError>,
+    ) -> Result<E::Told, Failure> {
         self.run_on(&simple_runtime()?, what, open)
     }
 
@@ -192,7 +194,7 @@ impl<'c, E: Errand> Job<'c, E> {
         &self,
         runtime: &tokio::runtime::Runtime,
         what: &str,
-        open: impl AsyncFnOnce(Option<&str>) -> Result<S, SourceError>,
+        open: impl AsyncFnOnce(Interval, Option<&str>) -> Result<S, SourceError>,
     ) -> Result<E::Told, Failure> {
         runtime.block_on(async {
             self.require_store().await?;

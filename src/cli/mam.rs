@@ -25,24 +25,26 @@ pub(super) fn execute<E: Errand>(job: &Job<'_, E>, args: &MamArgs) -> Result<E::
     }
     // Asked and read on one connection: a second one might get a part of the answers while the node still knows the first.
     let runtime = simple_runtime()?;
-    let (asker, archives) = runtime.block_on(async {
+    let (asker, archives, troubles) = runtime.block_on(async {
         let mut asker = Asker::open(&settings).await.map_err(|error| Failure::Runtime(error.advice(&settings)))?;
-        let archives = archives(job, args, &mut asker).await?;
-        Ok::<_, Failure>((asker, archives))
+        let (archives, troubles) = archives(job, args, &mut asker).await?;
+        Ok::<_, Failure>((asker, archives, troubles))
     })?;
     let is_partial = !(args.all_rooms && args.all_accounts);
     let what = format!("mam {} {}", settings.domain, archives.join(" "));
-    job.run_on(&runtime, &what, async |position| Mam::new(asker, archives, is_partial, job.wide(), position))
+    job.run_on(&runtime, &what, async |wide, position| Mam::new(asker, archives, is_partial, troubles, wide, position))
 }
 
-async fn archives<E: Errand>(job: &Job<'_, E>, args: &MamArgs, asker: &mut Asker) -> Result<Vec<String>, Failure> {
+/// Whose archives are asked for, and what there may be beside them, in words.
+async fn archives<E: Errand>(job: &Job<'_, E>, args: &MamArgs, asker: &mut Asker) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let mut troubles = Vec::new();
     let mut all: Vec<String> = args.room.iter().chain(&args.account).map(ToString::to_string).collect();
     if args.all_rooms {
         for service in &job.node.muc {
             match mam::rooms(asker, service).await {
                 Ok(rooms) => all.extend(rooms),
                 // Those that the archive knows are asked for all the same.
-                Err(error) => log::warn!("{error}"),
+                Err(error) => troubles.push(error.to_string()),
             }
         }
         all.extend(known_rooms(job).await?);
@@ -54,7 +56,7 @@ async fn archives<E: Errand>(job: &Job<'_, E>, args: &MamArgs, asker: &mut Asker
     }
     all.sort();
     all.dedup();
-    Ok(all)
+    Ok((all, troubles))
 }
 
 /// The node's rooms that the archive has seen: a service tells only of public ones, and of so many.

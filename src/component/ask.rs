@@ -23,6 +23,23 @@ const PROBES: usize = 16;
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const PROBE_ATTEMPTS: usize = 20;
 
+/// What a node sends.
+pub enum Came {
+    /// A stanza.
+    Stanza(Vec<u8>),
+    /// One over the limit; its start tag and its whole length.
+    Oversize(Vec<u8>, u64),
+}
+
+impl Came {
+    /// The stanza, or what is left of it.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Stanza(bytes) | Self::Oversize(bytes, _) => bytes,
+        }
+    }
+}
+
 /// Such a connection.
 pub struct Asker {
     connection: Connection,
@@ -55,8 +72,8 @@ impl Asker {
         self.send(probes.as_bytes()).await?;
         let all = async {
             while !waiting.is_empty() {
-                let stanza = self.next().await?;
-                waiting.remove(&made::attribute(&stanza, "id").unwrap_or_default());
+                let came = self.next().await?;
+                waiting.remove(&made::attribute(came.bytes(), "id").unwrap_or_default());
             }
             Ok(true)
         };
@@ -90,11 +107,12 @@ impl Asker {
     ///
     /// # Errors
     /// When the connection is lost, or nothing comes.
-    pub async fn next(&mut self) -> Result<Vec<u8>, SessionError> {
+    pub async fn next(&mut self) -> Result<Came, SessionError> {
         loop {
             while let Some(frame) = self.connection.framer.next_frame() {
                 let stanza = match frame {
                     Frame::Stanza(stanza) => stanza.to_vec(),
+                    Frame::Oversize { head, total_bytes } => return Ok(Came::Oversize(head, total_bytes)),
                     Frame::StreamClose => return Err(SessionError::Closed("the node closed the stream".to_owned())),
                     Frame::Violation(violation) if violation.is_fatal() => return Err(SessionError::OutOfStep(violation.to_string())),
                     _ => continue,
@@ -105,7 +123,7 @@ impl Asker {
                     self.send(&reply).await?;
                     continue;
                 }
-                return Ok(stanza);
+                return Ok(Came::Stanza(stanza));
             }
             let read = timeout(ANSWER_TIMEOUT, self.connection.socket.read_buf(self.connection.framer.room())).await;
             match read {
@@ -120,5 +138,69 @@ impl Asker {
     /// Closes the stream.
     pub async fn close(self) {
         self.connection.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::super::fake_node::{FakeNode, Talk, settings};
+    use super::*;
+    use crate::history::mam::Mam;
+    use crate::history::{Interval, Source};
+
+    const MAX_STANZA_BYTES: usize = 512 * 1024;
+
+    fn result(id: &str, content: &str) -> String {
+        format!(
+            "<message from='r@m.h' to='archive.example'><result xmlns='urn:xmpp:mam:2' id='{id}'><forwarded xmlns='urn:xmpp:forward:0'>\
+             <message xmlns='jabber:client' from='r@m.h/Al' type='groupchat'><body>hi</body>{content}</message></forwarded></result></message>"
+        )
+    }
+
+    async fn give_page(talk: &mut Talk<TcpStream>, number: usize, results: &[String], last: &str, is_complete: bool) {
+        talk.hear("</iq>").await;
+        talk.say(&results.concat()).await;
+        talk.say(&format!(
+            "<iq type='result' id='ask-{number}' from='r@m.h' to='archive.example'><fin xmlns='urn:xmpp:mam:2' complete='{is_complete}'>\
+             <set xmlns='http://jabber.org/protocol/rsm'><last>{last}</last></set></fin></iq>"
+        ))
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_an_archive_gives_and_nobody_can_read_is_told() {
+        let node = FakeNode::start().await;
+        let settings = Settings { max_stanza_bytes: MAX_STANZA_BYTES, ..settings(&node) };
+        let playing = async {
+            let mut talk = node.welcome().await;
+            let probes: String = (0..PROBES).map(|probe| format!("<message id='alone-0-{probe}'/>")).collect();
+            talk.say(&probes).await;
+            let unreadable = result("2", &"<x/>".repeat(70_000));
+            let oversize = result("3", &"x".repeat(MAX_STANZA_BYTES));
+            give_page(&mut talk, 1, &[result("1", ""), unreadable, oversize.clone()], "3", false).await;
+            give_page(&mut talk, 2, &[oversize], "4", false).await;
+            give_page(&mut talk, 3, &[result("5", "")], "5", true).await;
+            talk
+        };
+        let asking = async {
+            let asker = Asker::open(&settings).await.unwrap();
+            let troubles = vec!["m.h does not tell its rooms".to_owned()];
+            let mut mam = Mam::new(asker, vec!["r@m.h".to_owned()], true, troubles, Interval::default(), None).unwrap();
+            let mut all = Vec::new();
+            loop {
+                let some = mam.next(1_000).await.unwrap();
+                if some.is_empty() {
+                    return (all, mam.troubles());
+                }
+                all.extend(some);
+            }
+        };
+        let (_talk, (items, troubles)) = tokio::join!(playing, asking);
+        let told: Vec<_> = items.iter().map(|(position, item)| (position.as_str(), item.fault.is_some())).collect();
+        assert_eq!(told, [("r@m.h 1", false), ("r@m.h 1", true), ("r@m.h 5", false)]);
+        assert!(items[1].1.stanza.len() > 70_000, "its bytes go to the quarantine");
+        assert_eq!(troubles, ["m.h does not tell its rooms", "r@m.h: messages over max_stanza of the node"]);
     }
 }

@@ -105,6 +105,11 @@ impl ReadRow for Reader {
         })
     }
 
+    /// The node's other hosts have tables of their own.
+    fn is_partial(&self) -> bool {
+        !self.host.is_empty() && self.hosts.len() > 1
+    }
+
     fn lacks(&self) -> &'static str {
         LACKS
     }
@@ -129,6 +134,15 @@ mod tests {
             (Some("bob@h"), Some("1795332535173794"), 1_795_332_535_173_794)
         );
         assert_eq!((item.direction, item.sender, item.nick, item.fault), (Direction::Received, None, None, None));
+    }
+
+    #[test]
+    fn a_table_of_one_host_is_a_part_of_a_node_with_several() {
+        let is_partial = |host: &str, hosts: &[&str]| {
+            Reader { host: host.to_owned(), hosts: hosts.iter().map(|host| (*host).to_owned()).collect() }.is_partial()
+        };
+        assert!(is_partial("a", &["a", "b"]));
+        assert!(!is_partial("", &["a", "b"]) && !is_partial("a", &["a"]));
     }
 
     #[test]

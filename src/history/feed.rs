@@ -23,7 +23,7 @@ use crate::pipeline::{self, Rules, drain::Pipeline};
 use crate::policy::Policy;
 use crate::spool::{self, Appender, Spool, SpoolError};
 use crate::stats::{StoreCounts, StoreStats};
-use crate::store::batch::{Committed, Entry};
+use crate::store::batch::{self, Committed, Entry};
 use crate::store::{Connection, Endpoint, StoreError, Writer};
 use crate::time::{self, Micros};
 
@@ -71,8 +71,10 @@ pub struct Outcome {
     pub skipped: BTreeMap<&'static str, u64>,
     /// Items that could not be understood or stored: they are in the quarantine.
     pub refused: u64,
-    /// The same, from an earlier time.
+    /// The same, from an earlier time: from other attempts, and from the part of this one before it was broken off.
     pub refused_before: u64,
+    /// What of the source could not be read, in words.
+    pub not_read: Vec<String>,
     /// The first and the last time of an item.
     pub first_at: Option<Micros>,
     /// See [`Outcome::first_at`].
@@ -133,7 +135,8 @@ pub async fn feed<S: Source>(source: &mut S, plan: Plan, progress: &impl Progres
     let (stop, stopped) = watch::channel(false);
     let settings = settings(&plan, stats.clone(), recovered.damaged);
     let pipeline = Pipeline::start(settings, reader, recovered.spool_id, appender.clone(), Handle::current(), stopped)?;
-    let mut feeder = Feeder { plan, appender, stats, told: Outcome::default(), progress };
+    let records = RecordReader::new(std::slice::from_ref(&plan.node), plan.policy);
+    let mut feeder = Feeder { plan, appender, stats, records, told: Outcome::default(), progress };
     feeder.told.read_before = feeder.plan.state.read;
     let fed = feeder.all(source).await;
     feeder.wait_until_stored().await;
@@ -142,10 +145,15 @@ pub async fn feed<S: Source>(source: &mut S, plan: Plan, progress: &impl Progres
     joined.map_err(io::Error::other)?;
     let Feeder { appender, stats, told, mut plan, .. } = feeder;
     appender.close().await.map_err(|error| FeedError::Spool(error.to_string()))?;
+    let counts = stats.get();
+    plan.state.refused = plan.state.refused.max(counts.quarantined);
+    plan.state.finished = fed.is_ok();
+    let noted = plan.place.note(&plan.state);
     fed?;
-    plan.state.finished = true;
-    plan.place.note(&plan.state)?;
-    Ok(summed(told, &stats.get()))
+    noted?;
+    let earlier = plan.state.refused.saturating_sub(counts.quarantined + counts.repeated);
+    let told = summed(told, &counts);
+    Ok(Outcome { refused_before: told.refused_before + earlier, not_read: plan.state.troubles, ..told })
 }
 
 /// Reads a source to its end and says what would become of it, storing nothing.
@@ -160,7 +168,7 @@ pub async fn try_out<S: Source>(source: &mut S, plan: &Plan, progress: &impl Pro
     loop {
         let items = source.next(ITEMS_A_READ).await?;
         if items.is_empty() {
-            return Ok(summed(told, &stats.get()));
+            return Ok(Outcome { not_read: source.troubles(), ..summed(told, &stats.get()) });
         }
         let mut entries: Vec<Entry> = Vec::with_capacity(items.len());
         for (_, item) in items {
@@ -213,6 +221,8 @@ struct Feeder<'p, P> {
     plan: Plan,
     appender: Appender,
     stats: Arc<StoreStats>,
+    /// Tells what the store is going to refuse, so that it is noted together with the position behind it.
+    records: RecordReader,
     told: Outcome,
     progress: &'p P,
 }
@@ -221,6 +231,7 @@ impl<P: Progress> Feeder<'_, P> {
     async fn all<S: Source>(&mut self, source: &mut S) -> Result<(), FeedError> {
         loop {
             let items = source.next(ITEMS_A_READ).await?;
+            self.plan.state.note_troubles(source.troubles());
             if items.is_empty() {
                 return Ok(());
             }
@@ -233,20 +244,26 @@ impl<P: Progress> Feeder<'_, P> {
     async fn keep(&mut self, items: Vec<(Position, Item)>) -> Result<(), FeedError> {
         let lost = |error: &dyn std::fmt::Display| FeedError::Spool(error.to_string());
         let mut last = None;
+        let mut behind = None;
+        let mut refused = 0;
         for (position, item) in items {
             let item = fitting(item);
             self.told.see(item.at);
-            self.plan.state.position = Some(position);
+            behind = Some(position);
             if self.told.skips(&item) {
                 continue;
             }
             let record = Record::history(&self.plan.node.name, time::now(), &encode(&item, self.plan.via)).encode();
+            refused += u64::from(matches!(self.records.read(0, &record).item, batch::Item::Unreadable(_)));
             last = Some(self.appender.append(&record).await.map_err(|error| lost(&error))?);
         }
         if let Some(last) = last {
             self.appender.durable(last).await.map_err(|error| lost(&error))?;
         }
-        self.plan.state.read = self.told.read_before + self.told.read;
+        let state = &mut self.plan.state;
+        state.position = behind.or(state.position.take());
+        state.refused = (state.refused + refused).max(self.stats.get().quarantined);
+        state.read = self.told.read_before + self.told.read;
         self.plan.place.note(&self.plan.state)?;
         Ok(())
     }
@@ -296,5 +313,64 @@ mod tests {
         let item = fitting(item);
         assert!(item.fault.is_some() && item.stanza.len() < ITEM_BYTES_MAX);
         assert_eq!(item.original.as_deref(), Some("{\"left_out\":\"the columns have 70000 bytes\"}"));
+    }
+
+    /// Gives what it has, and can't be reached then.
+    struct Breaking {
+        items: Vec<(Position, Item)>,
+        troubles: Vec<String>,
+        breaks: bool,
+    }
+
+    impl Source for Breaking {
+        async fn next(&mut self, _most: usize) -> Result<Vec<(Position, Item)>, SourceError> {
+            let items = std::mem::take(&mut self.items);
+            match self.breaks && items.is_empty() {
+                true => Err(SourceError::Unreachable("gone".to_owned())),
+                false => Ok(items),
+            }
+        }
+
+        fn troubles(&self) -> Vec<String> {
+            self.troubles.clone()
+        }
+
+        fn lacks(&self) -> &'static str {
+            "nothing"
+        }
+    }
+
+    struct Silent;
+
+    impl Progress for Silent {
+        fn so_far(&self, _read: u64, _stored: u64) {}
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_not_read_before_it_was_broken_off_is_not_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let (second, backend) = (Duration::from_secs(10), crate::store::Backend::Sqlite(directory.path().join("a.sqlite")));
+        let endpoint = Endpoint { name: "main".to_owned(), backend, tls_ca: None, connect_timeout: second, statement_timeout: second };
+        crate::store::migrations::up(&mut Connection::open(&endpoint).await.unwrap(), None).await.unwrap();
+        let plan = |state: State| Plan {
+            endpoint: endpoint.clone(),
+            batch_records: 100,
+            node: Arc::new(Node { name: "a".to_owned(), ..Node::default() }),
+            policy: Policy::default(),
+            join_window: crate::identity::JOIN_WINDOW,
+            via: Via::Backfill,
+            place: Place::new(directory.path(), "main", "a", "x"),
+            state,
+        };
+        let item = Item { stanza: b"<message".to_vec(), at: 5, archive: Some("a@h".to_owned()), ..Item::default() };
+        let trouble = "b@h: forbidden".to_owned();
+        let mut source = Breaking { items: vec![("1".to_owned(), item)], troubles: vec![trouble.clone()], breaks: true };
+        let state = State { what: "x".to_owned(), until: 9, ..State::default() };
+        feed(&mut source, plan(state), &Silent).await.unwrap_err();
+        let state = plan(State::default()).place.state("x", super::super::Interval::default()).unwrap();
+        assert_eq!((state.position.as_deref(), state.until, state.refused), (Some("1"), 9, 1));
+        let mut source = Breaking { items: Vec::new(), troubles: Vec::new(), breaks: false };
+        let outcome = feed(&mut source, plan(state), &Silent).await.unwrap();
+        assert_eq!((outcome.refused, outcome.refused_before, outcome.not_read), (0, 1, vec![trouble]));
     }
 }

@@ -6,9 +6,9 @@
 
 use std::collections::VecDeque;
 
-use super::{Interval, Item, Position, Source, SourceError};
+use super::{Interval, Item, Position, Source, SourceError, made};
 use crate::component::SessionError;
-use crate::component::ask::Asker;
+use crate::component::ask::{Asker, Came};
 use crate::message::address::Address;
 use crate::mirror::{DELAY_NS, FORWARD_NS};
 use crate::time::{parse_stamp, rfc3339};
@@ -42,10 +42,12 @@ struct Page {
     items: Vec<Item>,
     last: Option<String>,
     is_complete: bool,
+    /// How many messages were over the limit, of which nothing is left.
+    oversize: u64,
 }
 
 impl Mam {
-    /// A source of these archives; `is_partial` where they are not all that the node has.
+    /// A source of these archives; `is_partial` where they are not all that the node has, and `troubles` where it did not tell all of them.
     ///
     /// # Errors
     /// When the position is none in them.
@@ -53,6 +55,7 @@ impl Mam {
         asker: Asker,
         mut archives: Vec<String>,
         is_partial: bool,
+        troubles: Vec<String>,
         interval: Interval,
         position: Option<&str>,
     ) -> Result<Self, SourceError> {
@@ -63,9 +66,17 @@ impl Mam {
             let unknown = || SourceError::Mistaken(format!("{text:?} is no position here: begin anew with --restart"));
             let (archive, id) = text.split_once(' ').ok_or_else(unknown)?;
             archives.retain(|other| other.as_str() >= archive);
-            after = archives.first().filter(|first| *first == archive).map(|_| id.to_owned());
+            after = archives.first().filter(|first| *first == archive).map(|_| id.to_owned()).filter(|id| !id.is_empty());
         }
-        Ok(Self { asker, archives: archives.into(), interval, after, troubles: Vec::new(), is_partial })
+        Ok(Self { asker, archives: archives.into(), interval, after, troubles, is_partial })
+    }
+
+    /// Once for each archive, however many messages it is of.
+    fn note_oversize(&mut self, archive: &str) {
+        let trouble = format!("{archive}: messages over max_stanza of the node");
+        if self.troubles.last() != Some(&trouble) {
+            self.troubles.push(trouble);
+        }
     }
 
     async fn page(&mut self, archive: &str, most: usize) -> Result<Result<Page, String>, SessionError> {
@@ -73,8 +84,24 @@ impl Mam {
         let id = self.asker.ask("set", archive, &query).await?;
         let mut page = Page::default();
         loop {
-            let stanza = self.asker.next().await?;
-            let Ok(document) = Document::parse(&stanza, COMPONENT_NS) else { continue };
+            let stanza = match self.asker.next().await? {
+                Came::Stanza(stanza) => stanza,
+                Came::Oversize(head, bytes) if is_message_of(&head, archive) => {
+                    page.oversize += 1;
+                    log::warn!("{archive}: a message of {bytes} bytes can't be read: it is over max_stanza of the node");
+                    self.note_oversize(archive);
+                    continue;
+                }
+                Came::Oversize(..) => continue,
+            };
+            let document = match Document::parse(&stanza, COMPONENT_NS) {
+                Ok(document) => document,
+                Err(error) => {
+                    let fault = error.to_string();
+                    page.items.extend(is_message_of(&stanza, archive).then(|| unreadable(&stanza, archive, fault)));
+                    continue;
+                }
+            };
             let root = document.root();
             if root.attribute("from").map(Address::parse).is_some_and(|from| from.to_string() != archive) {
                 continue;
@@ -142,7 +169,13 @@ pub async fn accounts(asker: &mut Asker, host: &str) -> Result<Vec<String>, Sour
 async fn answer(asker: &mut Asker, kind: &str, to: &str, content: &str) -> Result<Vec<u8>, SourceError> {
     let id = asker.ask(kind, to, content).await.map_err(lost)?;
     loop {
-        let stanza = asker.next().await.map_err(lost)?;
+        let stanza = match asker.next().await.map_err(lost)? {
+            Came::Stanza(stanza) => stanza,
+            Came::Oversize(head, bytes) if made::attribute(&head, "id").as_deref() == Some(&id) => {
+                return Err(SourceError::Unreachable(format!("{to}: its answer has {bytes} bytes, which is over max_stanza of the node")));
+            }
+            Came::Oversize(..) => continue,
+        };
         let is_it = Document::parse(&stanza, COMPONENT_NS).is_ok_and(|document| {
             let root = document.root();
             root.name() == "iq" && root.attribute("id") == Some(&id) && matches!(root.attribute("type"), Some("result" | "error"))
@@ -175,6 +208,29 @@ fn condition(iq: Element<'_, '_>) -> String {
     condition.map_or_else(|| "an error".to_owned(), |condition| condition.name().to_owned())
 }
 
+/// Whether it is a message from this archive, by its start tag.
+fn is_message_of(stanza: &[u8], archive: &str) -> bool {
+    let from = made::attribute(stanza, "from");
+    stanza.starts_with(b"<message") && from.is_none_or(|from| Address::parse(&from).to_string() == archive)
+}
+
+/// A result that can't be parsed: neither its id nor its time is known.
+fn unreadable(stanza: &[u8], archive: &str, fault: String) -> Item {
+    Item { stanza: stanza.to_vec(), archive: Some(archive.to_owned()), fault: Some(fault), ..Item::default() }
+}
+
+/// The items with their positions. What has no id has the position of the one before it.
+fn placed(archive: &str, after: Option<&str>, items: Vec<Item>) -> Vec<(Position, Item)> {
+    let mut last = after.unwrap_or_default().to_owned();
+    let place = |item: Item| {
+        if let Some(id) = &item.id {
+            last.clone_from(id);
+        }
+        (format!("{archive} {last}"), item)
+    };
+    items.into_iter().map(place).collect()
+}
+
 fn result(message: Element<'_, '_>, archive: &str) -> Option<Item> {
     let result = message.child("result", MAM_NS)?;
     let forwarded = result.child("forwarded", FORWARD_NS);
@@ -202,16 +258,16 @@ impl Source for Mam {
                     Page { is_complete: true, ..Page::default() }
                 }
             };
-            let last = page.last.take().or_else(|| page.items.last().and_then(|item| item.id.clone()));
-            if page.is_complete || page.items.is_empty() || last == self.after {
+            let after = self.after.take();
+            let last = page.last.take().or_else(|| page.items.iter().rev().find_map(|item| item.id.clone()));
+            let is_empty = page.items.is_empty() && page.oversize == 0;
+            if page.is_complete || is_empty || last == after {
                 self.archives.pop_front();
-                self.after = None;
             } else {
                 self.after = last;
             }
             if !page.items.is_empty() {
-                let place = |item: Item| (format!("{archive} {}", item.id.as_deref().unwrap_or_default()), item);
-                return Ok(page.items.into_iter().map(place).collect());
+                return Ok(placed(&archive, after.as_deref(), page.items));
             }
         }
         Ok(Vec::new())

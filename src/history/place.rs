@@ -32,12 +32,29 @@ pub struct State {
     pub from: Option<i64>,
     /// Until when.
     pub to: Option<i64>,
+    /// When it began. What was said later is not read, however often it is gone on with: the part before the position would lack it.
+    pub until: i64,
     /// Behind the last item that is durable; none before the first.
     pub position: Option<Position>,
     /// How many items that are.
     pub read: u64,
+    /// How many of them could not be understood or stored.
+    pub refused: u64,
+    /// What before the position could not be read, in words.
+    pub troubles: Vec<String>,
     /// Whether the source was read to its end.
     pub finished: bool,
+}
+
+impl State {
+    /// Takes in what could not be read; a part of it may be known from an earlier attempt.
+    pub fn note_troubles(&mut self, troubles: Vec<String>) {
+        for trouble in troubles {
+            if !self.troubles.contains(&trouble) {
+                self.troubles.push(trouble);
+            }
+        }
+    }
 }
 
 impl Place {
@@ -62,7 +79,7 @@ impl Place {
     pub fn state(&self, what: &str, interval: Interval) -> Option<State> {
         let text = fs::read_to_string(self.directory.join(STATE_FILE)).ok()?;
         let state: State = serde_json::from_str(&text).ok()?;
-        let is_same = state.what == what && state.from == interval.from && state.to.is_some() == interval.to.is_some();
+        let is_same = state.what == what && state.from == interval.from && state.to == interval.to;
         (is_same && !state.finished).then_some(state)
     }
 
@@ -89,11 +106,16 @@ mod tests {
         let place = Place::new(directory.path(), "main", "node", "prosody-sql x");
         let interval = Interval { from: Some(1), to: Some(9) };
         assert_eq!(place.state("prosody-sql x", interval), None);
-        let mut state =
-            State { what: "prosody-sql x".into(), from: Some(1), to: Some(9), position: Some("17".into()), read: 3, finished: false };
+        let what = "prosody-sql x".to_owned();
+        let mut state = State { what, from: Some(1), to: Some(9), until: 8, position: Some("17".into()), read: 3, ..State::default() };
+        state.note_troubles(vec!["a@h: forbidden".to_owned()]);
+        state.note_troubles(vec!["a@h: forbidden".to_owned()]);
+        assert_eq!(state.troubles.len(), 1);
         place.note(&state).unwrap();
         assert_eq!(place.state("prosody-sql x", interval), Some(state.clone()));
-        assert_eq!(place.state("prosody-sql x", Interval::default()), None);
+        for other in [Interval::default(), Interval { to: Some(10), ..interval }] {
+            assert_eq!(place.state("prosody-sql x", other), None);
+        }
         assert_eq!(place.state("another", interval), None);
         state.finished = true;
         place.note(&state).unwrap();

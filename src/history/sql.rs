@@ -37,6 +37,11 @@ pub trait ReadRow: Send {
     /// The item in a row; none where the row is not wanted. `cells` are those of [`Asked::columns`].
     fn item(&mut self, cells: &[Option<String>]) -> Option<Item>;
 
+    /// See [`Source::is_partial`].
+    fn is_partial(&self) -> bool {
+        false
+    }
+
     /// See [`Source::lacks`].
     fn lacks(&self) -> &'static str;
 }
@@ -193,6 +198,10 @@ impl<R: ReadRow> Source for SqlSource<R> {
         let condition = self.asked.condition.as_ref().map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
         let rows = self.db.rows(&["COUNT(*)".to_owned()], &format!("FROM {}{condition}", self.asked.table)).await?;
         Ok(rows.into_iter().flatten().flatten().next().and_then(|count| count.parse().ok()))
+    }
+
+    fn is_partial(&self) -> bool {
+        self.reader.is_partial()
     }
 
     fn lacks(&self) -> &'static str {

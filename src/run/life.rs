@@ -30,6 +30,8 @@ struct Life {
     file: PathBuf,
     /// Of nodes that are not attached now, too: they may be again.
     content: Content,
+    /// What the links of this process said last, durable or not: its next link goes on from there, since what they wrote is in the same spool.
+    last: BTreeMap<String, Saved>,
     links: Vec<Watched>,
 }
 
@@ -53,12 +55,12 @@ impl Life {
                 Content::default()
             }
         };
-        Self { file, content, links: Vec::new() }
+        Self { file, content, last: BTreeMap::new(), links: Vec::new() }
     }
 
-    /// What is known of a node's link from the last process.
+    /// What is known of a node's last link, of this process or the one before.
     fn of(&self, node: &str) -> Option<Saved> {
-        self.content.nodes.get(node).cloned()
+        self.last.get(node).or_else(|| self.content.nodes.get(node)).cloned()
     }
 
     /// Watches this link from now on, in place of an earlier one of the same node.
@@ -67,15 +69,17 @@ impl Life {
         self.links.push(Watched { name: name.to_owned(), link, spool, next: None });
     }
 
-    /// Ends the watching of a link. What it said last is kept if it may be believed by now.
+    /// Ends the watching of a link. What it said last goes into the file if it may be believed by now.
     fn let_go(&mut self, node: &str) {
         let (gone, stay) = std::mem::take(&mut self.links).into_iter().partition(|one| one.name == node);
         self.links = stay;
         let gone: Vec<Watched> = gone;
         for watched in gone {
             let depth = watched.spool.depth();
+            let said = watched.link.saved();
+            self.last.insert(watched.name.clone(), said.clone());
             if depth.durable_seq == depth.next_seq {
-                self.content.nodes.insert(watched.name.clone(), watched.link.saved());
+                self.content.nodes.insert(watched.name.clone(), said);
             } else if let Some((saved, _)) = watched.next.filter(|(_, seq)| *seq <= depth.durable_seq) {
                 self.content.nodes.insert(watched.name.clone(), saved);
             }
@@ -214,6 +218,27 @@ mod tests {
         spool.close().await.unwrap();
         life.renew();
         assert_eq!(alive_at(directory.path()), Some(7_000_000));
+    }
+
+    #[tokio::test]
+    async fn the_next_link_of_a_process_knows_what_the_last_one_wrote_before_it_is_durable() {
+        let directory = tempfile::tempdir().unwrap();
+        let slow = Options { commit_delay: std::time::Duration::from_secs(3_600), ..Options::default() };
+        let (spool, _reader, _recovered) = Spool::open(&directory.path().join("s"), slow).unwrap();
+        let mut life = Life::read(directory.path());
+        let link = Arc::new(Link::restored(None));
+        link.up(5_000_000);
+        life.watch("a", link.clone(), spool.clone());
+        life.renew();
+        life.renew();
+        link.caught_up(9_000_000);
+        link.down();
+        spool.append(b"the gap").await.unwrap();
+        life.let_go("a");
+        life.write();
+        let said = link.saved();
+        assert!(said.down.is_some() && life.of("a") == Some(said));
+        assert_eq!(alive_at(directory.path()), Some(3_000_000), "the next process does not know whether the gap is in the spool");
     }
 
     #[test]

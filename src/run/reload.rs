@@ -157,6 +157,10 @@ fn keep_what_stays(current: &Config, wanted: &mut Config) {
         restart("[[export]]");
     }
     wanted.exports = current.exports.clone();
+    if (current.web.with_run || wanted.web.with_run) && shown(&current.web) != shown(&wanted.web) {
+        restart("[web]");
+    }
+    wanted.web = current.web.clone();
     let limit = wanted.spool.limit;
     wanted.spool.limit = current.spool.limit;
     if shown(&current.spool) != shown(&wanted.spool) {

@@ -17,6 +17,9 @@ use crate::gap::{self, Gap, Reason};
 use crate::tally::{Count, State, day_of};
 use crate::time::Micros;
 
+/// Why nothing could come by a node's link.
+const LINK_REASONS: [Reason; 2] = [Reason::ConnectionLost, Reason::NotRunning];
+
 /// The account of one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Account {
@@ -90,7 +93,7 @@ impl Account {
         }
         let mut changed = 0;
         for missed in self.missed {
-            changed += u64::from(missed.store(db, dictionary, last).await?);
+            changed += missed.store(db, dictionary, last).await?;
         }
         Ok(changed)
     }
@@ -111,9 +114,18 @@ fn with_received(fates: Vec<TallyRow>) -> Vec<TallyRow> {
 }
 
 impl Missed {
-    /// Makes the row, or changes the one that is there; false if nothing was to be done.
-    async fn store<Q: Queries>(&self, db: &mut Q, dictionary: &Dictionary, last: &mut LastIds) -> QueryResult<bool> {
+    /// Makes the row, or changes those that are there; tells how many.
+    async fn store<Q: Queries>(&self, db: &mut Q, dictionary: &Dictionary, last: &mut LastIds) -> QueryResult<u64> {
         let node_id = dictionary.node(&self.node);
+        let own = self.note(db, node_id, last).await?;
+        let others = match self.gap.to.filter(|_| self.is_of_link()) {
+            Some(to) => self.end_others(db, node_id, to).await?,
+            None => 0,
+        };
+        Ok(u64::from(own) + others)
+    }
+
+    async fn note<Q: Queries>(&self, db: &mut Q, node_id: i16, last: &mut LastIds) -> QueryResult<bool> {
         let from = match self.gap.from {
             Some(from) => from,
             // Nothing was ever stored of this node: there is nothing before which something could be missing.
@@ -148,9 +160,27 @@ impl Missed {
         Ok(true)
     }
 
+    /// A link that is up has ended every gap that began before, whoever told it: a process that was killed may have told a begin of which the next one
+    /// does not know.
+    async fn end_others<Q: Queries>(&self, db: &mut Q, node_id: i16, to: Micros) -> QueryResult<u64> {
+        let mut ended = 0;
+        for reason in LINK_REASONS {
+            let rows = db.gaps_like(node_id, to, reason as i16).await?;
+            for row in rows.iter().filter(|row| row.to_at.is_none() && row.from_at <= to) {
+                db.end_gap(row.id, Some(to), row.lost, self.noticed_at).await?;
+                ended += 1;
+            }
+        }
+        Ok(ended)
+    }
+
+    fn is_of_link(&self) -> bool {
+        LINK_REASONS.contains(&self.gap.reason)
+    }
+
     /// The others are found in the very transaction that moves the position past them.
     fn is_told(&self) -> bool {
-        matches!(self.gap.reason, Reason::ConnectionLost | Reason::NotRunning | Reason::SpoolLimit | Reason::SpoolDamaged)
+        self.is_of_link() || matches!(self.gap.reason, Reason::SpoolLimit | Reason::SpoolDamaged)
     }
 
     fn known(&self, rows: Vec<GapRow>, from_at: Micros) -> Option<GapRow> {

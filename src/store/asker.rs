@@ -125,7 +125,9 @@ impl Asker {
         for part in names.chunks(NAMES_AT_ONCE) {
             let mut text = Text::default();
             for (conversation, id) in part {
-                let id = literal::text(id);
+                // Texts that differ in how many spaces they end with are equal here.
+                let (id, bytes) = (literal::text(id), id.len());
+                let is_named = |column: &str| format!("({column}={id} AND OCTET_LENGTH({column})={bytes})");
                 // How far back is asked for first: only what is known before goes into the choice of the index.
                 text.select(&format!(
                     "SELECT @bound:=COALESCE((SELECT sent_at FROM messages WHERE conversation_id={conversation} ORDER BY sent_at DESC \
@@ -133,8 +135,11 @@ impl Asker {
                 ));
                 text.select(&format!(
                     "SELECT id,sender_id,sender_nick FROM messages WHERE conversation_id={conversation} AND sent_at>=@bound \
-                     AND (stanza_id={id} OR origin_id={id} OR (kind={} AND refers_to_id={id})) ORDER BY sent_at DESC LIMIT 1",
-                    Kind::Call as i16
+                     AND ({} OR {} OR (kind={} AND {})) ORDER BY sent_at DESC LIMIT 1",
+                    is_named("stanza_id"),
+                    is_named("origin_id"),
+                    Kind::Call as i16,
+                    is_named("refers_to_id")
                 ));
             }
             let rows = self.first_of_each::<Named>(text).await?;

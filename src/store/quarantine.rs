@@ -60,12 +60,14 @@ pub async fn get(connection: &mut Connection, id: i64) -> Result<Option<(Entry, 
     Ok(record.optional().map_err(|error| StoreError::of(&error))?.map(|record| (entry, record)))
 }
 
-/// Removes an entry; false if it was not there.
+/// Removes an entry; false if it was not there. Another record may have got its number in the meantime, and stays.
 ///
 /// # Errors
 /// When the database can't be written.
-pub async fn remove(connection: &mut Connection, id: i64) -> Result<bool, StoreError> {
-    let removed = run!(connection, execute, diesel::delete(quarantine::table.filter(quarantine::id.eq(id))));
+pub async fn remove(connection: &mut Connection, entry: &Entry) -> Result<bool, StoreError> {
+    let is_record = quarantine::spool_id.eq(&entry.spool_id).and(quarantine::seq.eq(entry.seq));
+    let of_entry = quarantine::table.filter(quarantine::id.eq(entry.id).and(is_record));
+    let removed = run!(connection, execute, diesel::delete(of_entry));
     Ok(removed.map_err(|error| StoreError::of(&error))? > 0)
 }
 
@@ -109,8 +111,9 @@ mod tests {
         assert_eq!(list(&mut connection, 1).await.unwrap(), entries[1..]);
         let (entry, record) = get(&mut connection, 1).await.unwrap().unwrap();
         assert_eq!((&entry, record.as_slice()), (&entries[0], [0x3c, 0x61, 0xff].as_slice()));
-        assert!(remove(&mut connection, 1).await.unwrap());
-        assert!(!remove(&mut connection, 1).await.unwrap());
+        assert!(!remove(&mut connection, &Entry { seq: 12, ..entry.clone() }).await.unwrap());
+        assert!(remove(&mut connection, &entry).await.unwrap());
+        assert!(!remove(&mut connection, &entry).await.unwrap());
         assert_eq!(get(&mut connection, 1).await.unwrap(), None);
     }
 }

@@ -10,6 +10,12 @@ pub(crate) const MAX_IN: usize = 8_000;
 /// How far back in a conversation a message is looked for that another one refers to.
 pub(crate) const MAX_REFERENCE_SCAN: i64 = 5_000;
 
+diesel::define_sql_function! {
+    /// Bytes of a text. For MariaDB and MySQL texts are equal that differ in how many spaces they end with, and so only in this.
+    #[sql_name = "octet_length"]
+    fn text_bytes(value: diesel::sql_types::Nullable<diesel::sql_types::Text>) -> diesel::sql_types::Nullable<diesel::sql_types::Integer>;
+}
+
 /// What is asked about messages, names and rooms that may be stored.
 pub(crate) trait Reads {
     async fn jid_ids(&mut self, jids: &[String]) -> QueryResult<Vec<JidRow>>;
@@ -188,7 +194,9 @@ macro_rules! reads {
 
             async fn named_in(&mut self, conversation: i32, wanted: &str) -> diesel::QueryResult<Option<ReferenceRow>> {
                 use $dsl as _;
+                use crate::store::reads::text_bytes;
                 use crate::store::schema::messages::dsl::*;
+                let Ok(bytes) = i32::try_from(wanted.len()) else { return Ok(None) };
                 // The bound is looked up first: no database but PostgreSQL takes a LIMIT inside an IN.
                 let bound: Option<i64> = messages
                     .filter(conversation_id.eq(conversation))
@@ -198,10 +206,13 @@ macro_rules! reads {
                     .select(sent_at)
                     .first(self)$($wait)*
                     .optional()?;
-                let call = kind.eq(crate::message::content::Kind::Call as i16).and(refers_to_id.eq(wanted));
+                let call = kind.eq(crate::message::content::Kind::Call as i16);
+                let by_stanza = stanza_id.eq(wanted).and(text_bytes(stanza_id).eq(bytes));
+                let by_origin = origin_id.eq(wanted).and(text_bytes(origin_id).eq(bytes));
+                let by_call = call.and(refers_to_id.eq(wanted)).and(text_bytes(refers_to_id).eq(bytes));
                 messages
                     .filter(conversation_id.eq(conversation).and(sent_at.ge(bound.unwrap_or(0))))
-                    .filter(stanza_id.eq(wanted).or(origin_id.eq(wanted)).or(call))
+                    .filter(by_stanza.or(by_origin).or(by_call))
                     .order(sent_at.desc())
                     .select(ReferenceRow::as_select())
                     .first(self)$($wait)*

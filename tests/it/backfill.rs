@@ -3,3 +3,4 @@
 mod comparing;
 mod imports;
 mod nodes;
+mod parts;

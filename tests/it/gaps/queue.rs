@@ -18,7 +18,9 @@ on_every_store! {
     what_is_not_worth_keeping_is_not_missed,
     a_spool_read_again_tells_and_counts_nothing_twice,
     a_gap_told_again_is_the_same_gap,
+    a_link_that_is_up_ends_every_gap_that_lasts,
     what_leaves_the_quarantine_closes_its_gap,
+    a_record_that_got_the_number_of_another_is_stored_as_well,
 }
 
 fn pipe(store: StoreKind) -> Pipe {
@@ -142,6 +144,24 @@ fn a_gap_told_again_is_the_same_gap(store: StoreKind) {
     assert_eq!(told(&mut pipe), [known, (Reason::NotRunning, START + SECOND, Some(START + 210 * SECOND), None)]);
 }
 
+/// A process was killed after it had told that the connection was lost, and before its file knew: the next one tells of more.
+fn a_link_that_is_up_ends_every_gap_that_lasts(store: StoreKind) {
+    let mut pipe = pipe(store);
+    let gap = |reason, from: Micros, to: Option<Micros>| Gap { from: Some(from), to, reason, lost: None, detail: String::new() };
+    let (lost, up, again) = (START + 50 * SECOND, START + 90 * SECOND, START + 200 * SECOND);
+    pipe.record(&Record::gap("a", lost, gap(Reason::ConnectionLost, lost, None)).encode());
+    pipe.record(&Record::gap("a", again, gap(Reason::NotRunning, again, None)).encode());
+    pipe.record(&Record::gap("a", up, gap(Reason::NotRunning, START, Some(up))).encode());
+    let mut told = told(&mut pipe);
+    told.sort_by_key(|(_, from, ..)| *from);
+    let expected = [
+        (Reason::NotRunning, START, Some(up), None),
+        (Reason::ConnectionLost, lost, Some(up), None),
+        (Reason::NotRunning, again, None, None),
+    ];
+    assert_eq!(told, expected, "what began later lasts");
+}
+
 fn what_leaves_the_quarantine_closes_its_gap(store: StoreKind) {
     let mut pipe = pipe(store);
     // Another version could not read what this one can.
@@ -156,4 +176,19 @@ fn what_leaves_the_quarantine_closes_its_gap(store: StoreKind) {
     let day = days.values().next().expect("a day");
     assert!(day.problems(true).is_empty() && day.rows.messages == 1, "{day:#?}");
     assert_eq!(gaps::Filter::default().states.len(), 0);
+}
+
+fn a_record_that_got_the_number_of_another_is_stored_as_well(store: StoreKind) {
+    let mut pipe = pipe(store);
+    for sequence in [1, 2] {
+        pipe.record(&Record::stanza("a", ARRIVED, None, copy("e", sequence).as_bytes()).encode());
+        pipe.set_aside_last("not yet");
+        // The quarantine was emptied, so numbers begin anew.
+        pipe.retry(1);
+        pipe.restart();
+    }
+    let (gaps, days) = pipe.account();
+    assert!(gaps.iter().all(|gap| gap.state == Some(xmpp_archiver::gap::State::Backfilled)), "{gaps:#?}");
+    let day = days.values().next().expect("a day");
+    assert!(day.problems(true).is_empty() && day.rows.messages == 2, "{day:#?}");
 }

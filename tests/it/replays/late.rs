@@ -18,6 +18,7 @@ on_every_store! {
     a_rooms_history_of_what_was_never_seen_is_kept_once,
     the_subject_that_a_room_repeats_on_every_join_is_one,
     ids_that_come_later_tell_equal_messages_apart,
+    what_is_referred_to_has_the_very_id,
 }
 
 const DAY: Micros = 86_400 * SECOND;
@@ -190,4 +191,23 @@ fn ids_that_come_later_tell_equal_messages_apart(store: StoreKind) {
             assert_eq!(ledger.size(), (2, 2 + 2 * sessions as usize + 2 * day as usize), "{ledger}");
         }
     }
+}
+
+/// MariaDB pads what it compares with spaces.
+fn what_is_referred_to_has_the_very_id(store: StoreKind) {
+    let mut pipe = ejabberd(store);
+    pipe.take_of(START, Some(0), &hello().by_service_log("h"));
+    pipe.commit();
+    for (id, body) in [("m1 ", "other"), ("m1", "hello!")] {
+        // What a process remembers it does not look up.
+        pipe.restart();
+        let replace = format!("<replace xmlns='urn:xmpp:message-correct:0' id='{id}'/>");
+        let correction = Written::chat("alice@h/desk", "bob@h", body).id(&format!("of {body}")).with(&replace);
+        pipe.take_of(START + 60 * SECOND, Some(0), &correction.by_service_log("h"));
+        pipe.commit();
+    }
+    let ledger = pipe.ledger();
+    let original = ledger.only("hello").id;
+    assert_eq!((ledger.only("other").refers_to, ledger.only("hello!").refers_to), (None, Some(original)), "{ledger}");
+    assert_eq!(ledger.only("other").refers_to_id.as_deref(), Some("m1 "), "{ledger}");
 }
