@@ -256,7 +256,10 @@ impl Access {
             }
             AccountChange::Scope(scope) => Prepared::Scope(scope.checked().map_err(AccessError::Invalid)?),
             AccountChange::DisplayName(text) => Prepared::DisplayName(display_name(&text, name).map_err(AccessError::Invalid)?),
-            AccountChange::OidcSubject(subject) => Prepared::OidcSubject(subject),
+            AccountChange::OidcSubject(subject) => {
+                subject.as_deref().map_or(Ok(()), check_subject).map_err(AccessError::Invalid)?;
+                Prepared::OidcSubject(subject)
+            }
             AccountChange::Password(password, must_change) => {
                 password::check(&password, name).map_err(AccessError::Invalid)?;
                 Prepared::Password(self.inner.hasher.hash(&password).await?, must_change || viewer.way() != Way::Console)
@@ -474,12 +477,17 @@ fn checked(mut account: NewAccount) -> Result<NewAccount, AccessError> {
     note(account.scope.as_ref().map_or(Ok(None), |scope| scope.checked().map(Some)).map(|scope| account.scope = scope));
     note(match (&account.password, &account.oidc_subject) {
         (None, None) => Err("an account needs a password, or a subject at the provider".to_owned()),
-        (_, Some(subject)) if subject.is_empty() || subject.len() > MAX_SUBJECT_BYTES => {
-            Err(format!("a subject has 1 to {MAX_SUBJECT_BYTES} bytes"))
-        }
+        (_, Some(subject)) => check_subject(subject),
         _ => Ok(()),
     });
     if wrong.is_empty() { Ok(account) } else { Err(AccessError::Invalid(wrong.join("; "))) }
+}
+
+fn check_subject(subject: &str) -> Result<(), String> {
+    match (1..=MAX_SUBJECT_BYTES).contains(&subject.len()) {
+        true => Ok(()),
+        false => Err(format!("a subject has 1 to {MAX_SUBJECT_BYTES} bytes")),
+    }
 }
 
 pub(crate) fn check_name(name: &str) -> Result<(), String> {
@@ -564,7 +572,7 @@ impl Prepared {
     }
 
     fn ends_sessions(&self) -> bool {
-        matches!(self, Self::Password(..) | Self::NoTotp | Self::Disable)
+        matches!(self, Self::Password(..) | Self::NoTotp | Self::Disable | Self::OidcSubject(_))
     }
 }
 

@@ -135,11 +135,12 @@ async fn session_of(
 }
 
 impl Access {
-    /// The session of a cookie, if it is in force. Marks it as used.
+    /// The session of a cookie, if it is in force. Marks it as used, unless nobody did anything and a page merely looked again by itself: a screen
+    /// that was left is not to stay open for that.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn session(&self, cookie: &str, address: Option<IpAddr>) -> Result<Option<Session>, AccessError> {
+    pub async fn session(&self, cookie: &str, address: Option<IpAddr>, by_itself: bool) -> Result<Option<Session>, AccessError> {
         let hash = sha256(cookie.as_bytes());
         let (now, idle) = (self.now(), micros(self.inner.settings.session_idle));
         self.ask(async move |connection| {
@@ -150,7 +151,7 @@ impl Access {
                 store::remove(connection, &hash).await?;
                 return Ok(None);
             };
-            if now - row.used_at >= TOUCH.min(idle / 10) {
+            if !by_itself && now - row.used_at >= TOUCH.min(idle / 10) {
                 store::touch(connection, &hash, now).await?;
                 row.used_at = now;
             }
@@ -164,7 +165,7 @@ impl Access {
     /// # Errors
     /// When the store fails.
     pub async fn sign_out(&self, cookie: &str, address: Option<IpAddr>) -> Result<(), AccessError> {
-        let Some(session) = self.session(cookie, address).await? else { return Ok(()) };
+        let Some(session) = self.session(cookie, address, false).await? else { return Ok(()) };
         let hash = sha256(cookie.as_bytes());
         let by = By::viewer(&session.viewer, None, self.now());
         self.change(async move |connection| {

@@ -220,7 +220,8 @@ impl Access {
         self.change(async move |connection| {
             let Some(mut row) = accounts::get(connection, account).await? else { return Ok(()) };
             row.failures = row.failures.saturating_sub(1).max(0);
-            row.locked_until = row.locked_until.filter(|_| limit::lock_after(row.failures).is_some());
+            // Nobody is let try while a lock lasts, so this one is of the attempt that is taken back.
+            row.locked_until = None;
             Ok(accounts::save(connection, &row).await?)
         })
         .await
@@ -263,6 +264,7 @@ impl Access {
                 let Some(mut row) = accounts::get(connection, entry.account).await?.filter(|row| row.disabled == 0) else {
                     return Ok(None);
                 };
+                let roles_before = row.roles;
                 let Some(by) = prove(connection, &mut row, &entry.with).await? else { return Ok(None) };
                 let was_locked = row.locked_until.is_some();
                 (row.failures, row.locked_until, row.signed_in_at) = (0, None, Some(now));
@@ -270,6 +272,11 @@ impl Access {
                 let begin = Begin { way: entry.way, address: entry.address, previous: entry.previous, now, lifetime, idle };
                 let session = session::begin(connection, &row, begin).await?;
                 let by_viewer = By::viewer(&session.session.viewer, None, now);
+                if row.roles != roles_before {
+                    let words = |roles: i32| Roles::of_number(roles).iter().map(|role| role.word()).collect::<Vec<_>>();
+                    let target = json!({ "account": row.name, "from": words(roles_before), "to": words(row.roles), "by": "provider" });
+                    by_viewer.note(connection, Event::new(Action::AccountRoles, target)).await?;
+                }
                 by_viewer.note(connection, Event::new(Action::SignIn, json!({ "by": by }))).await?;
                 Ok(Some((session, was_locked)))
             })

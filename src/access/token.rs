@@ -152,14 +152,13 @@ impl Access {
     /// As [`Access::tokens`].
     pub async fn revoke_token(&self, viewer: &Viewer, id: i64) -> Result<(), AccessError> {
         let by = By::viewer(viewer, None, self.now());
-        let (own, manages) = (viewer.account(), viewer.may(Permission::ManageAccounts));
-        let denied = viewer.require(Permission::ManageAccounts);
+        let missing = move || AccessError::Missing(format!("there is no token {id}"));
+        let owner = self.ask(async move |connection| Ok(tokens::get(connection, id).await?.ok_or_else(missing)?.account_id)).await?;
+        if owner != viewer.account() {
+            self.require(viewer, Permission::ManageAccounts, Action::TokenRevoke, &json!({ "token": id })).await?;
+        }
         self.change(async move |connection| {
-            let missing = || AccessError::Missing(format!("there is no token {id}"));
             let row = tokens::get(connection, id).await?.ok_or_else(missing)?;
-            if row.account_id != own && !manages {
-                denied?;
-            }
             if !tokens::revoke(connection, id, by.now).await? {
                 return Err(AccessError::Invalid(format!("token {id} was revoked already")));
             }

@@ -336,7 +336,7 @@ async fn look(bearer: &Bearer) -> Result<Value, Trouble> {
     let part =
         |status: &mut Value, key: &str| status.get_mut(key).map(Value::take).filter(|value| !value.is_null()).unwrap_or_else(|| json!([]));
     let [nodes, stores, mut alarms] = ["nodes", "stores", "alarms"].map(|key| part(&mut status, key));
-    if !bearer.viewer.may(Permission::ViewContent) {
+    if !super::overview::sees_everybody(&bearer.viewer) {
         super::overview::hide_people(&mut alarms);
     }
     bearer.record(Event::new(Action::ViewOverview, json!({ "conversations": false }))).await?;

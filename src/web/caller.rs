@@ -27,6 +27,8 @@ use crate::access::{Action, Event, Outcome, Permission, Session, Viewer};
 
 /// The most bytes of a form.
 const MAX_FORM_BYTES: usize = 256 * 1024;
+/// What a page asks for that looks again by itself.
+pub(super) const LOOK_AGAIN: &str = "look=again";
 /// Random bytes of the token of a sign-in form.
 const TOKEN_BYTES: usize = 24;
 /// The field of a form that holds the token.
@@ -230,7 +232,8 @@ impl FromRequestParts<App> for Caller {
         };
         let address = address(app, parts);
         let value = cookie(&parts.headers, session_cookie(app.is_secure())).ok_or_else(wanted)?;
-        let session = app.access.session(value, address).await?.ok_or_else(wanted)?;
+        let by_itself = parts.method == Method::GET && parts.uri.query() == Some(LOOK_AGAIN);
+        let session = app.access.session(value, address, by_itself).await?.ok_or_else(wanted)?;
         let is_own = path.starts_with("/account/password") || path == "/sign-out";
         if session.viewer.must_change_password() && !is_own {
             return Err(Trouble::PasswordFirst);

@@ -9,7 +9,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, REFRESH};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::caller::{Caller, Posted};
+use super::caller::{Caller, LOOK_AGAIN, Posted};
 use super::clock::Shown;
 use super::desk::Desk;
 use super::export_ask::{FORMATS, label, start, within, word};
@@ -28,7 +28,7 @@ use crate::export::{ExportError, Progress, Stage};
 const OWN_FIELDS: [&str; 10] = ["csrf", "reason", "format", "xml", "done", "go", "store", "order", "after", "limit"];
 
 /// The page of an export in work is loaded anew after so many seconds.
-const LOOK_AGAIN_SECONDS: &str = "5";
+const LOOK_AGAIN_SECONDS: u32 = 5;
 
 /// An export in the list or on its own page.
 struct Entry {
@@ -256,7 +256,8 @@ async fn make(caller: &Caller, id: &str) -> Result<Response, Trouble> {
         is_released: job.state == State::Released,
     })?;
     if job.state == State::Working {
-        response.headers_mut().insert(REFRESH, HeaderValue::from_static(LOOK_AGAIN_SECONDS));
+        let again = format!("{LOOK_AGAIN_SECONDS}; url=/exports/{}?{LOOK_AGAIN}", job.number);
+        response.headers_mut().extend(HeaderValue::try_from(again).ok().map(|again| (REFRESH, again)));
     }
     Ok(response)
 }

@@ -57,8 +57,8 @@ pub(super) async fn list(caller: Caller) -> Response {
 }
 
 async fn make(caller: &Caller) -> Result<Response, Trouble> {
-    caller.viewer().require(Permission::ViewGaps)?;
     let store = store(caller);
+    caller.require(Permission::ViewGaps, Action::ViewGaps, json!({ "store": store })).await?;
     let shows_all = caller.params.get("state") == Some("all");
     let after: i64 = caller.params.get("after").and_then(|after| after.parse().ok()).unwrap_or(0);
     let open = State::ALL.into_iter().filter(|state| state.is_open()).collect();

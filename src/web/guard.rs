@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::to_bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -13,6 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
+use super::routes::MAX_BODY_BYTES;
 use super::trouble::Trouble;
 
 /// The most requests that are worked on at once; the next ones wait a moment, and are then refused.
@@ -21,6 +23,8 @@ const MAX_REQUESTS: usize = 32;
 const TURN: Duration = Duration::from_secs(5);
 /// How long one request may take.
 const MOST_TIME: Duration = Duration::from_secs(60);
+/// How long the body of a request may take to come.
+const BODY_TIME: Duration = Duration::from_secs(10);
 /// When to come back to a console that is busy.
 const COME_BACK: Duration = Duration::from_secs(5);
 
@@ -46,15 +50,25 @@ impl Guard {
 pub(super) async fn stand(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let is_api = request.uri().path().starts_with("/api/");
     let told = |trouble: Trouble| if is_api { trouble.json() } else { trouble.into_response() };
-    let mut response = match tokio::time::timeout(TURN, guard.places.acquire()).await {
-        Ok(Ok(_place)) => match tokio::time::timeout(MOST_TIME, next.run(request)).await {
-            Ok(response) => response,
-            Err(_elapsed) => told(Trouble::Slow),
-        },
-        Ok(Err(_)) | Err(_) => told(Trouble::Busy(COME_BACK)),
+    let mut response = match whole(request).await {
+        Ok(request) => serve(&guard, request, next).await.unwrap_or_else(told),
+        Err(trouble) => told(trouble),
     };
     secure(response.headers_mut(), guard.is_secure);
     response
+}
+
+/// The request with its body, which is waited for before the request takes a place that others wait for.
+async fn whole(request: Request) -> Result<Request, Trouble> {
+    let (parts, body) = request.into_parts();
+    let read = tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await.map_err(|_elapsed| Trouble::Slow)?;
+    Ok(Request::from_parts(parts, read.map_err(|_too_large_or_cut| Trouble::Large)?.into()))
+}
+
+async fn serve(guard: &Guard, request: Request, next: Next) -> Result<Response, Trouble> {
+    let busy = || Trouble::Busy(COME_BACK);
+    let _place = tokio::time::timeout(TURN, guard.places.acquire()).await.map_err(|_elapsed| busy())?.map_err(|_closed| busy())?;
+    tokio::time::timeout(MOST_TIME, next.run(request)).await.map_err(|_elapsed| Trouble::Slow)
 }
 
 fn secure(headers: &mut HeaderMap, is_secure: bool) {

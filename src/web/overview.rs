@@ -14,7 +14,7 @@ use super::search::links;
 use super::text;
 use super::thread::{Links, bytes};
 use super::trouble::Trouble;
-use crate::access::{Action, Event, Permission};
+use crate::access::{Action, Event, Permission, Reach, Viewer};
 use crate::retrieve::Busy;
 use crate::store::gaps;
 use crate::time::{Micros, SECOND, parse_stamp};
@@ -273,10 +273,15 @@ fn talks(links: &Links, busy: Vec<Busy>) -> Vec<Talk> {
 
 fn alarms(caller: &Caller, status: &Value) -> Vec<Alarm> {
     let mut alarms = Value::from(list(status, "alarms").to_vec());
-    if !caller.viewer().may(Permission::ViewContent) {
+    if !sees_everybody(caller.viewer()) {
         hide_people(&mut alarms);
     }
     alarms.as_array().into_iter().flatten().map(|alarm| self::alarm(caller, alarm)).collect()
+}
+
+/// Whether whoever looks may know of everybody who writes.
+pub(super) fn sees_everybody(viewer: &Viewer) -> bool {
+    matches!(viewer.reach(Permission::ViewContent), Ok(Reach::Everything))
 }
 
 /// Takes the addresses of people out of alarms: who writes is content.

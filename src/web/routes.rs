@@ -20,7 +20,7 @@ use super::{
 use crate::access::oidc::RETURN_PATH;
 
 /// The most bytes of a request's body, whatever it is for.
-const MAX_BODY_BYTES: usize = 512 * 1024;
+pub(super) const MAX_BODY_BYTES: usize = 512 * 1024;
 /// Below it are the calls of the API.
 pub(super) const API_PATH: &str = "/api/v1";
 /// The style's path names its text, so it never changes.

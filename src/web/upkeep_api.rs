@@ -31,7 +31,7 @@ pub(super) async fn gaps(bearer: Bearer) -> Response {
 }
 
 async fn list_gaps(bearer: &Bearer) -> Result<Value, Trouble> {
-    bearer.viewer.require(Permission::ViewGaps)?;
+    bearer.require(Permission::ViewGaps, Action::ViewGaps, &json!({ "store": bearer.store() })).await?;
     find::only(&bearer.params, &["store", "state", "after"])?;
     let (store, after) = (bearer.store(), after(bearer)?);
     let states = match bearer.params.get("state") {

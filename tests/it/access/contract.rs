@@ -75,7 +75,7 @@ fn administrators_do_not_serve_themselves() {
         let wrong = stage.access.change_own_password(&bob, secret(PASSWORD), secret("tea with milk please")).await;
         assert!(matches!(wrong, Err(AccessError::Invalid(_))));
         stage.access.change_own_password(&bob, secret("cable staple horse"), secret("tea with milk please")).await.unwrap();
-        let again = stage.access.session(session.cookie.expose_secret(), address()).await.unwrap().unwrap();
+        let again = stage.access.session(session.cookie.expose_secret(), address(), false).await.unwrap().unwrap();
         assert!(again.viewer.may(Permission::ViewContent));
     });
 }
@@ -159,7 +159,7 @@ fn sessions_end() {
         stage.account("ann", &[Role::Officer]).await;
         let first = stage.sign_in("ann").await;
         let cookie = first.cookie.expose_secret().to_owned();
-        let session = async |cookie: &str| stage.access.session(cookie, address()).await.unwrap();
+        let session = async |cookie: &str| stage.access.session(cookie, address(), false).await.unwrap();
         assert!(first.session.csrf_holds(&session(&cookie).await.unwrap().csrf_token().unwrap()));
         assert!(session("nonsense").await.is_none());
         // In use it goes on, idle it ends.
@@ -179,6 +179,15 @@ fn sessions_end() {
         }
         stage.wait(36_000 - 40 * 899 + 899);
         assert!(session(cookie.expose_secret()).await.is_none());
+        // A page that looks again by itself is no use of it.
+        let cookie = stage.sign_in("ann").await.cookie;
+        let look_again = async || stage.access.session(cookie.expose_secret(), address(), true).await.unwrap();
+        for _ in 0..8 {
+            stage.wait(100);
+            assert!(look_again().await.is_some());
+        }
+        stage.wait(100);
+        assert!(look_again().await.is_none());
         // Signing in ends the one that came along; signing out ends it.
         let one = stage.sign_in("ann").await.cookie;
         let SignIn::Done(two) = stage.access.sign_in(attempt("ann", PASSWORD, "192.0.2.1", Some(&one))).await.unwrap() else { panic!() };
@@ -193,6 +202,11 @@ fn sessions_end() {
         let ann = session(cookies[0].expose_secret()).await.unwrap().viewer;
         assert_eq!(stage.access.end_sessions(&ann, "ann").await.unwrap(), 2);
         assert!(session(cookies[1].expose_secret()).await.is_none());
+        let cookie = stage.sign_in("ann").await.cookie;
+        stage.access.change_account(&stage.console, "ann", AccountChange::OidcSubject(None), None).await.unwrap();
+        assert!(session(cookie.expose_secret()).await.is_none(), "by which it may have begun");
+        let endless = AccountChange::OidcSubject(Some("x".repeat(256)));
+        assert!(matches!(stage.access.change_account(&stage.console, "ann", endless, None).await, Err(AccessError::Invalid(_))));
         let cookie = stage.sign_in("ann").await.cookie;
         stage.access.change_account(&stage.console, "ann", AccountChange::Disable, None).await.unwrap();
         assert!(session(cookie.expose_secret()).await.is_none());
@@ -239,6 +253,25 @@ fn code(base32: &SecretString, stage: &Stage) -> String {
     let key = Secret::try_from_base32(base32.expose_secret()).expect("base32");
     let generator = Builder::new().with_secret(key).build().expect("a generator");
     generator.generate((stage.now() / SECOND) as u64).to_string()
+}
+
+/// Whoever does not know the password can keep an account locked for some time, and no longer.
+#[test]
+fn strangers_do_not_lock_out_whoever_has_a_second_factor() {
+    on_each(async |stage| {
+        stage.account("ann", &[Role::Officer]).await;
+        let ann = stage.viewer("ann").await;
+        let offer = stage.access.totp_offer(&ann).await.unwrap();
+        stage.access.totp_accept(&ann, &offer.sealed, &code(&offer.secret, &stage)).await.unwrap();
+        for _ in 0..7 {
+            assert!(stage.try_sign_in("ann", "wrong").await.is_err());
+            stage.wait(300);
+        }
+        let SignIn::CodeWanted(pending) = stage.try_sign_in("ann", PASSWORD).await.unwrap() else { panic!("a code is wanted") };
+        let right = code(&offer.secret, &stage);
+        assert!(stage.access.sign_in_code(&pending, &right, address().unwrap(), None).await.is_ok());
+        assert_eq!(stage.access.account(&stage.console, "ann").await.unwrap().failures, 0);
+    });
 }
 
 #[test]
@@ -312,12 +345,12 @@ fn a_reviewer_reaches_the_scope_and_no_further() {
         // What changes, changes at the next request.
         let session = stage.sign_in("rev").await;
         stage.access.remove_group(&stage.console, "sales", None).await.unwrap();
-        let now = stage.access.session(session.cookie.expose_secret(), None).await.unwrap().unwrap();
+        let now = stage.access.session(session.cookie.expose_secret(), None, false).await.unwrap().unwrap();
         let Reach::Within(limits) = now.viewer.reach(Permission::ViewContent).unwrap().clone() else { panic!("some") };
         assert_eq!(limits.jids, ["ann@example.com"]);
         assert!(now.viewer.reach(Permission::Export).is_err());
         stage.access.change_account(&stage.console, "rev", AccountChange::Roles(Roles::of([Role::Auditor])), None).await.unwrap();
-        let now = stage.access.session(session.cookie.expose_secret(), None).await.unwrap().unwrap();
+        let now = stage.access.session(session.cookie.expose_secret(), None, false).await.unwrap().unwrap();
         assert!(now.viewer.reach(Permission::ViewContent).is_err());
         for (name, members) in [("a b", set(&["a@b"])), ("a", set(&["two words"]))] {
             assert!(matches!(stage.access.set_group(&stage.console, name, members, None).await, Err(AccessError::Invalid(_))));
@@ -365,6 +398,7 @@ fn tokens_can_do_no_more_than_their_account() {
             stage.access.add_token(&stage.console, "off", NewToken { name: "b".to_owned(), ..NewToken::default() }).await.unwrap();
         stage.account("aud", &[Role::Auditor]).await;
         assert!(matches!(stage.access.revoke_token(&stage.viewer("aud").await, other.id).await, Err(AccessError::Denied(_))));
+        assert_eq!(stage.newest(1).await, ["token-revoke aud denied"]);
         stage.access.revoke_token(&adm, other.id).await.unwrap();
         assert!(matches!(stage.access.revoke_token(&adm, other.id).await, Err(AccessError::Invalid(_))));
         assert!(stage.access.bearer(text.expose_secret(), None).await.unwrap().is_none());

@@ -313,7 +313,7 @@ fn a_known_subject_signs_in_and_nobody_else() {
         let viewer = &session.session.viewer;
         assert_eq!((viewer.name(), viewer.way(), viewer.may(Permission::ViewContent)), ("ann.s", Way::Provider, true));
         assert_eq!(stage.newest(1).await, ["sign-in ann.s done"]);
-        assert!(stage.access.session(session.cookie.expose_secret(), address()).await.unwrap().is_some());
+        assert!(stage.access.session(session.cookie.expose_secret(), address(), false).await.unwrap().is_some());
         let taken = NewAccount { name: "other".to_owned(), ..account };
         assert!(stage.access.add_account(&stage.console, taken, None).await.is_err());
         // There is no password to guess, and a disabled account stays out.
@@ -425,7 +425,11 @@ fn roles_follow_the_provider_where_it_names_them() {
         assert_eq!(stage.newest(2).await, ["account-add provider done", "sign-in ann done"]);
         provider.set(|known| known.claims["groups"] = json!(["im"]));
         assert_eq!(sign_in(&stage).await.unwrap().session.viewer.roles(), Roles::of([Role::Operator]));
-        let still = stage.access.session(session.cookie.expose_secret(), None).await.unwrap().unwrap();
+        assert_eq!(stage.newest(2).await, ["account-roles ann done", "sign-in ann done"]);
+        let rows = stage.audit().await;
+        let changed = rows.iter().find(|row| row.action == "account-roles").expect("a row");
+        assert_eq!((&changed.target["from"], &changed.target["by"]), (&json!(["officer"]), &json!("provider")));
+        let still = stage.access.session(session.cookie.expose_secret(), None, false).await.unwrap().unwrap();
         assert_eq!(still.viewer.roles(), Roles::of([Role::Operator]), "the session that was there lost them, too");
         for groups in [json!(["admins", "compliance"]), json!(["staff"]), json!(null)] {
             provider.set(|known| known.claims["groups"] = groups.clone());

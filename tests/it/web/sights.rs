@@ -1,14 +1,14 @@
 //! What a page tells beside messages: records that are retried, alarms, gaps, reasons, what stands on paper.
 
 use serde_json::{Value, json};
-use xmpp_archiver::access::{AuditFilter, AuditRow, NewToken, Viewer};
+use xmpp_archiver::access::{AuditFilter, AuditRow, NewAccount, NewToken, Role, Roles, Scope, Viewer};
 use xmpp_archiver::demo::corpus::stage::Stage;
 use xmpp_archiver::export::Export;
 use xmpp_archiver::export::job::{Job, Shelf};
 use xmpp_archiver::intake::record::Record;
 use xmpp_archiver::time::{SECOND, now, rfc3339};
 
-use super::site::{SCRIPT, Site, Visitor, encoded};
+use super::site::{PASSWORD, SCRIPT, Site, Visitor, encoded};
 
 const JID: &str = "anna@lindqvist.example";
 
@@ -69,8 +69,17 @@ fn operators_and_auditors_learn_nobodys_address() {
         "text": format!("{said} {SCRIPT}"),
     }]);
     std::fs::write(site.archiver.spool().join("status.json"), status.to_string()).expect("a file");
+    let both = NewAccount {
+        name: "both".to_owned(),
+        roles: Roles::of([Role::Operator, Role::Reviewer]),
+        scope: Some(Scope { who: ["somebody@else.example".to_owned()].into(), ..Scope::default() }),
+        password: Some(PASSWORD.to_owned().into()),
+        ..NewAccount::default()
+    };
+    site.runtime.block_on(site.access.add_account(&Viewer::console("tester"), both, None)).expect("an account");
     for (role, paths, knows) in [
         ("operator", &["/overview", "/quarantine", "/api/v1/status", "/api/v1/quarantine"][..], false),
+        ("both", &["/overview", "/api/v1/status"], false),
         ("auditor", &["/quarantine", "/api/v1/quarantine"], false),
         ("officer", &["/overview", "/quarantine", "/api/v1/status", "/api/v1/quarantine"], true),
     ] {
@@ -239,7 +248,7 @@ fn the_page_of_an_export_in_work_looks_again_by_itself() {
     let shelf = Shelf::new(&site.archiver.spool().with_file_name("exports"));
     shelf.add(Job::new(Export::new("main", "officer"), json!({}), None, 7)).expect("a job");
     super::exports::withheld(&site, "The counts do not agree.");
-    assert_eq!(site.get("/exports/1", &officer).header("refresh"), "5");
+    assert_eq!(site.get("/exports/1", &officer).header("refresh"), "5; url=/exports/1?look=again");
     assert_eq!(site.get("/exports/2", &officer).header("refresh"), "", "it has ended");
     assert_eq!(site.get("/exports", &Visitor::default()).header("refresh"), "");
 }
@@ -284,4 +293,32 @@ fn rooms_are_found_by_a_part_of_their_name() {
     let page = site.get("/rooms?part=attic", &site.sign_in("officer")).body;
     assert!(page.contains("attic@rooms") && !page.contains("workshop@rooms") && page.contains("value=\"attic\""), "{page}");
     assert_eq!(rows(&site, "view-room").last().expect("a row").target["rooms"], "attic");
+}
+
+/// Whoever asks for what is not theirs is told that it is on record, and it is.
+#[test]
+fn who_may_not_see_gaps_is_on_record() {
+    let site = Site::new();
+    assert_eq!(site.get("/gaps", &site.sign_in("reviewer")).status, 403);
+    assert_eq!(site.call("/gaps", &site.token("reviewer", NewToken::default())).status, 403);
+    let rows = site.runtime.block_on(site.access.audit(&Viewer::console("tester"), &AuditFilter::default())).expect("the audit trail");
+    let denied = rows.iter().filter(|row| row.action == "view-gaps" && row.actor == "reviewer");
+    assert_eq!(denied.filter_map(|row| row.outcome).map(|outcome| outcome.word()).collect::<Vec<_>>(), ["denied", "denied"]);
+}
+
+/// Somebody who sends forms without an end takes nobody's turn.
+#[test]
+fn slow_requests_hold_nobody_up() {
+    use std::io::Write;
+    let site = Site::new();
+    let slow: Vec<std::net::TcpStream> = (0..64)
+        .map(|_| {
+            let mut socket = std::net::TcpStream::connect(site.address).expect("the console");
+            let head = format!("POST /sign-in HTTP/1.1\r\nHost: {}\r\nContent-Length: 100\r\n\r\ncsrf=", site.address);
+            socket.write_all(head.as_bytes()).expect("it reads");
+            socket
+        })
+        .collect();
+    assert_eq!(site.get("/sign-in", &Visitor::default()).status, 200);
+    drop(slow);
 }
