@@ -103,7 +103,7 @@ fn the_package_holds_what_it_should_and_starts_nothing() {
     let mut all = Vec::new();
     ["docs", "examples", "packaging"].iter().for_each(|directory| files(&root().join(directory), &mut all));
     all.extend(modules);
-    all.push(root().join("README.md"));
+    all.extend(["README.md", "CHANGELOG.md", "migrations/README.md"].map(|file| root().join(file)));
     // What the script stages is made when the package is.
     for [source, ..] in assets.iter().filter(|[source, ..]| !source.starts_with("target/")) {
         assert!(all.iter().any(|file| means(source, file)), "{source} means no file");
