@@ -126,14 +126,25 @@ impl Archive {
         newest: i64,
         most: usize,
     ) -> Result<Vec<Amends>, StoreError> {
-        let mut all: Vec<Amends> = Vec::new();
-        let mut scope = Scope {
+        let scope = Scope {
             conversations: vec![conversation_id],
             kinds: AMENDMENTS.to_vec(),
             as_of: Some(newest),
             fence: self.fence().await?,
             ..Scope::default()
         };
+        self.pairs(scope, from, before, most).await
+    }
+
+    /// What refers to something in a scope, by what that is. Stops after `most`.
+    pub(super) async fn pairs(
+        &self,
+        mut scope: Scope,
+        from: Option<Micros>,
+        before: Option<Micros>,
+        most: usize,
+    ) -> Result<Vec<Amends>, StoreError> {
+        let mut all: Vec<Amends> = Vec::new();
         while all.len() < most {
             let wanted = PAIRS.min(most - all.len());
             let referring = Statement::new(self.dialect(), "SELECT m.id, m.refers_to FROM messages m WHERE m.refers_to IS NOT NULL AND ");

@@ -58,7 +58,7 @@ pub(crate) struct PeopleSet {
     pub(crate) set: JidSet,
 }
 
-/// Numbers of JIDs, and patterns for those that are too many to be numbered.
+/// Numbers of JIDs, and patterns for those that are too many to be numbered, at most [`MAX_ALTERNATIVES`](super::sql::MAX_ALTERNATIVES).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct JidSet {
     pub(crate) ids: Vec<i32>,
@@ -199,15 +199,19 @@ impl Statement {
         if set.likes.is_empty() {
             return self.sql("IN ").numbers(&set.ids);
         }
-        let mut among = self.sql("IN (SELECT j.id FROM jids j WHERE j.id IN ").numbers(&set.ids);
-        for like in &set.likes {
-            among = among.sql(" OR ").jid_like(like);
+        self.sql("IN (SELECT j.id FROM jids j WHERE j.id IN ").numbers(&set.ids).sql(" OR ").any_like(&set.likes).sql(")")
+    }
+
+    /// Whether a JID matches one of these patterns.
+    pub(super) fn any_like(mut self, patterns: &[String]) -> Self {
+        for (index, pattern) in patterns.iter().enumerate() {
+            self = self.sql(if index > 0 { " OR " } else { "" }).jid_like(pattern);
         }
-        among.sql(")")
+        self
     }
 
     /// JIDs are normalised, so case counts.
-    pub(super) fn jid_like(self, pattern: &str) -> Self {
+    fn jid_like(self, pattern: &str) -> Self {
         let collated = match self.dialect() {
             Dialect::Postgres => self.sql("j.jid COLLATE \"C\" LIKE "),
             Dialect::Sqlite | Dialect::Mysql => self.sql("j.jid LIKE "),

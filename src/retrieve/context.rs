@@ -1,8 +1,9 @@
 //! What stands around a message: what was said before and after, what became of it, who got it, and who was there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::amendments::CHANGES;
+use super::amendments::{Amends, CHANGES};
+use super::conditions::Scope;
 use super::query::{Order, Query};
 use super::{Archive, Delivery, Found, Page, Stay};
 use crate::message::content::Kind;
@@ -10,8 +11,8 @@ use crate::store::StoreError;
 
 /// The most messages around one, on each side.
 pub const MAX_AROUND: usize = 200;
-/// How long a chain of corrections of corrections may be.
-const MAX_STEPS: usize = 100;
+/// The most changes of one conversation that are read, as pairs of numbers.
+const MAX_PAIRS: usize = 500_000;
 /// The most records that refer to one message and are told.
 const MAX_REFERRING: usize = 500;
 
@@ -82,26 +83,36 @@ impl Archive {
     /// # Errors
     /// As [`Archive::search`].
     pub async fn versions(&self, id: i64) -> Result<Option<Versions>, StoreError> {
-        let Some(mut original) = self.message(id, false).await? else { return Ok(None) };
-        let mut steps = 0;
-        while let Some(earlier) = original.refers_to.filter(|_| is_change(&original) && steps < MAX_STEPS) {
-            match self.message(earlier, false).await? {
-                Some(found) => original = found,
-                None => break,
+        let Some(named) = self.message(id, false).await? else { return Ok(None) };
+        let pairs = self.changes_in(&named.conversation).await?;
+        let mut original = named;
+        // What the first change is about may not be there, or beyond what may be seen.
+        for above in above(&pairs, id) {
+            if let Some(found) = self.message(above, false).await? {
+                original = found;
+                break;
             }
-            steps += 1;
         }
-        let mut changes = Vec::new();
-        let mut seen = HashSet::from([original.id]);
-        let mut newest = vec![original.id];
-        while !newest.is_empty() && changes.len() < MAX_REFERRING {
-            let found = self.referring(&original, newest, CHANGES.to_vec()).await?;
-            let fresh: Vec<Found> = found.into_iter().filter(|change| seen.insert(change.id)).collect();
-            newest = fresh.iter().map(|change| change.id).collect();
-            changes.extend(fresh);
-        }
-        changes.sort_by_key(|change| (change.sent_at, change.id));
+        let refers_to = [vec![original.id], below(&pairs, &[original.id], MAX_REFERRING)].concat();
+        let mut changes = self.referring(&original, refers_to, CHANGES.to_vec()).await?;
+        changes.retain(|change| change.id != original.id);
         Ok(Some(Versions { original, changes }))
+    }
+
+    /// The numbers of what changed these messages of a conversation, of what changed that, and so on; at most `most`.
+    ///
+    /// # Errors
+    /// As [`Archive::search`].
+    pub async fn changes_below(&self, conversation: &str, messages: &[i64], most: usize) -> Result<Vec<i64>, StoreError> {
+        Ok(below(&self.changes_in(conversation).await?, messages, most))
+    }
+
+    /// All changes of a conversation by what they change. Anybody in it can make a chain of corrections of corrections as long as they like, so
+    /// chains are followed in memory, and not by a statement for each step.
+    async fn changes_in(&self, conversation: &str) -> Result<Vec<Amends>, StoreError> {
+        let Some(number) = self.conversation(conversation).await? else { return Ok(Vec::new()) };
+        let scope = Scope { conversations: vec![number], kinds: CHANGES.to_vec(), fence: self.fence().await?, ..Scope::default() };
+        self.pairs(scope, None, None, MAX_PAIRS).await
     }
 
     /// Who got a message, by what nodes showed and by what clients said.
@@ -132,6 +143,29 @@ impl Archive {
     }
 }
 
-fn is_change(found: &Found) -> bool {
-    CHANGES.contains(&found.kind)
+/// What a change is about in the end, and then the change of it that leads there; nothing for what is no change.
+fn above(changes: &[Amends], id: i64) -> Vec<i64> {
+    let about: HashMap<i64, i64> = changes.iter().map(|change| (change.id, change.refers_to)).collect();
+    let (mut path, mut seen) = (vec![id], HashSet::from([id]));
+    while let Some(next) = path.last().and_then(|last| about.get(last)).filter(|next| seen.insert(**next)) {
+        path.push(*next);
+    }
+    path.into_iter().skip(1).rev().take(2).collect()
+}
+
+/// What changes these messages, step by step, the nearest first.
+fn below(changes: &[Amends], messages: &[i64], most: usize) -> Vec<i64> {
+    let here: HashSet<i64> = messages.iter().copied().collect();
+    let mut by: HashMap<i64, Vec<i64>> = HashMap::new();
+    for change in changes.iter().filter(|change| !here.contains(&change.id)) {
+        by.entry(change.refers_to).or_default().push(change.id);
+    }
+    let (mut found, mut newest) = (Vec::new(), messages.to_vec());
+    while !newest.is_empty() && found.len() < most {
+        // What was taken out is not met again, so references in a circle end.
+        newest = newest.iter().flat_map(|at| by.remove(at).unwrap_or_default()).collect();
+        found.extend_from_slice(&newest);
+    }
+    found.truncate(most);
+    found
 }

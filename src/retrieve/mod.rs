@@ -39,7 +39,7 @@ pub use engine::RANKED as MAX_RANKED;
 #[cfg(test)]
 pub(crate) use found::sample;
 pub use found::{Bounce, Delivery, Found, StanzaId, Stay};
-pub use lists::{Busy, DayCount, Room};
+pub use lists::{Busy, DayCount, Room, RoomPage};
 pub use occupancy::{MAX_STAYS, Occupancy, StayPage, StayQuery};
 pub use people::{Pattern, People, Side};
 pub use query::{

@@ -5,10 +5,12 @@ use super::people::{Pattern, People, Side};
 use super::query::Query;
 use super::restriction::Reach;
 use super::row::{NameRow, NumberRow};
+use super::sql::MAX_ALTERNATIVES;
 use super::{Archive, sql, text};
 use crate::store::StoreError;
 
-/// Patterns that mean more people than this stay patterns.
+/// A list of patterns that mean more people than this stay patterns, if it is the first such list: a statement compares everybody with each of
+/// them, and several times. What others mean becomes numbers, however many.
 const MAX_NUMBERED: usize = 1_000;
 
 impl Archive {
@@ -56,13 +58,7 @@ impl Archive {
         }
         let reach = match &restriction.reach {
             Reach::Everybody => None,
-            Reach::Only { people, rooms } => {
-                let mut numbers = Vec::new();
-                for room in rooms {
-                    numbers.extend(self.conversation(room).await?);
-                }
-                Some((self.set(people).await?, numbers))
-            }
+            Reach::Only { people, rooms } => Some((self.set(people).await?, self.conversations(rooms).await?)),
         };
         Ok(Some(Fence { reach, from: restriction.from, to: restriction.to }))
     }
@@ -78,10 +74,7 @@ impl Archive {
             meant = Some(vec![conversation]);
         }
         if !query.rooms.is_empty() {
-            let mut rooms = Vec::new();
-            for room in &query.rooms {
-                rooms.extend(self.conversation(room).await?);
-            }
+            let mut rooms = self.conversations(&query.rooms).await?;
             rooms.retain(|room| meant.as_ref().is_none_or(|meant| meant.contains(room)));
             if rooms.is_empty() {
                 return Ok(None);
@@ -111,15 +104,17 @@ impl Archive {
     pub(super) async fn set(&self, patterns: &[Pattern]) -> Result<JidSet, StoreError> {
         let mut set = JidSet::default();
         let jids: Vec<&str> = patterns.iter().filter_map(Pattern::jid).collect();
-        if !jids.is_empty() {
-            let rows: Vec<NameRow> = self.pool.load(sql::jids(self.dialect(), &jids)).await?;
-            set.ids.extend(rows.into_iter().filter(|row| jids.contains(&row.name.as_str())).map(|row| row.id));
+        for part in jids.chunks(MAX_ALTERNATIVES) {
+            let rows: Vec<NameRow> = self.pool.load(sql::jids(self.dialect(), part)).await?;
+            set.ids.extend(rows.into_iter().filter(|row| part.contains(&row.name.as_str())).map(|row| row.id));
         }
         let likes: Vec<String> = patterns.iter().flat_map(Pattern::likes).collect();
-        if !likes.is_empty() {
-            let rows: Vec<NameRow> = self.pool.load(sql::jids_like(self.dialect(), &likes, MAX_NUMBERED + 1)).await?;
-            match rows.len() > MAX_NUMBERED {
-                true => set.likes = likes,
+        for part in likes.chunks(MAX_ALTERNATIVES) {
+            let stays = set.likes.is_empty();
+            let limit = if stays { MAX_NUMBERED + 1 } else { usize::MAX };
+            let rows: Vec<NameRow> = self.pool.load(sql::jids_like(self.dialect(), part, limit)).await?;
+            match stays && rows.len() > MAX_NUMBERED {
+                true => set.likes.extend_from_slice(part),
                 false => set.ids.extend(rows.into_iter().map(|row| row.id)),
             }
         }
@@ -146,6 +141,16 @@ impl Archive {
     pub(super) async fn conversation(&self, name: &str) -> Result<Option<i32>, StoreError> {
         let rows: Vec<NameRow> = self.pool.load(sql::conversation(self.dialect(), name)).await?;
         Ok(rows.into_iter().find(|row| row.name == name).map(|row| row.id))
+    }
+
+    /// The numbers of those of these conversations that there are; the second look is that of [`Archive::set`].
+    async fn conversations(&self, names: &[String]) -> Result<Vec<i32>, StoreError> {
+        let mut numbers = Vec::new();
+        for part in names.chunks(MAX_ALTERNATIVES) {
+            let rows: Vec<NameRow> = self.pool.load(sql::conversations(self.dialect(), part)).await?;
+            numbers.extend(rows.into_iter().filter(|row| part.contains(&row.name)).map(|row| row.id));
+        }
+        Ok(numbers)
     }
 
     pub(super) async fn stanza_id(&self, id: &str) -> Result<Id, StoreError> {

@@ -15,6 +15,8 @@ use crate::time::Micros;
 const DENSE_IDS: i64 = 20_000;
 /// The most messages that one key or reference names.
 const MAX_NAMED: i64 = 1_000;
+/// The most names or patterns of one list. SQLite takes expressions of a depth of 1,000, and alternatives are as deep as they are many.
+pub(crate) const MAX_ALTERNATIVES: usize = 200;
 
 /// Which SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,16 +264,12 @@ pub(crate) fn nodes(dialect: Dialect) -> Statement {
     Statement::new(dialect, &format!("SELECT CAST(n.id AS {number}) AS id, n.name FROM nodes n"))
 }
 
-/// JIDs that match one of these patterns.
+/// JIDs that match one of these patterns, at most [`MAX_ALTERNATIVES`] of them.
 pub(crate) fn jids_like(dialect: Dialect, likes: &[String], limit: usize) -> Statement {
-    let mut statement = Statement::new(dialect, "SELECT j.id, j.jid AS name FROM jids j WHERE ");
-    for (index, like) in likes.iter().enumerate() {
-        statement = statement.sql(if index > 0 { " OR " } else { "" }).jid_like(like);
-    }
-    statement.limit(limit)
+    Statement::new(dialect, "SELECT j.id, j.jid AS name FROM jids j WHERE ").any_like(likes).limit(limit)
 }
 
-/// The numbers of JIDs.
+/// The numbers of JIDs, at most [`MAX_ALTERNATIVES`] of them.
 pub(crate) fn jids(dialect: Dialect, jids: &[&str]) -> Statement {
     let jids = jids.iter().map(|jid| Bind::Text((*jid).to_owned()));
     Statement::new(dialect, "SELECT j.id, j.jid AS name FROM jids j WHERE j.jid IN ").list(jids)
@@ -280,6 +278,21 @@ pub(crate) fn jids(dialect: Dialect, jids: &[&str]) -> Statement {
 /// The number of a conversation.
 pub(crate) fn conversation(dialect: Dialect, name: &str) -> Statement {
     Statement::new(dialect, "SELECT c.id, c.name FROM conversation_names c WHERE ").exactly("c.name", name)
+}
+
+/// The numbers of conversations, at most [`MAX_ALTERNATIVES`] of them.
+pub(crate) fn conversations(dialect: Dialect, names: &[String]) -> Statement {
+    let names = names.iter().cloned().map(Bind::Text);
+    Statement::new(dialect, "SELECT c.id, c.name FROM conversation_names c WHERE c.name IN ").list(names)
+}
+
+/// Those of these conversations in which there is any message of a scope.
+pub(crate) fn with_any(dialect: Dialect, scope: &Scope, conversations: &[i32]) -> Statement {
+    let select = "SELECT c.id, c.name FROM conversation_names c WHERE c.id IN ";
+    // With EXISTS a database might read all messages to compare them with all of these; a single value is looked up for each along the index.
+    let first =
+        Statement::new(dialect, select).numbers(conversations).sql(" AND (SELECT m.id FROM messages m WHERE m.conversation_id = c.id AND ");
+    conditions(first, scope).limit(1).sql(") IS NOT NULL")
 }
 
 /// The conversations that somebody is an end of.

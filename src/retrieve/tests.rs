@@ -2,6 +2,8 @@
 //!
 //! On SQLite it always runs. For the servers name the URL of an empty database that the test may fill.
 
+mod large;
+
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;

@@ -11,13 +11,11 @@ use super::trouble::Trouble;
 use crate::access::{Limits, Permission, Reach, Viewer};
 use crate::message::content::Kind;
 use crate::retrieve::{
-    self, Archive, Busy, Change, Context, Count, EXACT_COUNT, Found, Occupancy, Order, Page, Pattern, Query, Restriction, Room, Stay,
-    StayPage, StayQuery,
+    self, Archive, Busy, Change, Context, Count, EXACT_COUNT, Found, Occupancy, Order, Page, Pattern, Query, Restriction, Room, RoomPage,
+    Stay, StayPage, StayQuery,
 };
 use crate::time::Micros;
 
-/// The most rooms that are looked at for one page of those that may be seen.
-const MAX_ROOMS_SCANNED: usize = 2_000;
 /// The most records that refer to the messages of one page and are told.
 const MAX_AMENDMENTS: usize = 2_000;
 /// How long a page waits for its messages to be counted before their number is estimated.
@@ -32,24 +30,12 @@ pub(super) struct Desk {
     reach: Reach,
 }
 
-/// A page of rooms.
-pub(super) struct RoomPage {
-    pub(super) rooms: Vec<Room>,
-    /// Where to go on, if there may be more.
-    pub(super) next: Option<String>,
-}
-
 impl Desk {
     /// The desk of somebody who may read.
     pub(super) async fn open(app: &App, viewer: &Viewer, store: &str) -> Result<Self, Trouble> {
         let reach = viewer.reach(Permission::ViewContent)?.clone();
         let archive = app.archive(store).await?.restricted(restriction(&reach));
         Ok(Self { archive, reach })
-    }
-
-    /// Whether the reader sees everything.
-    pub(super) fn sees_everything(&self) -> bool {
-        self.reach == Reach::Everything
     }
 
     /// A page of what may be seen of what a query finds.
@@ -104,30 +90,28 @@ impl Desk {
 
     /// What was ever done to these messages of a conversation, and what was done to that.
     pub(super) async fn amendments(&self, conversation: &str, messages: &[Found]) -> Result<Vec<Found>, Trouble> {
-        self.referring(conversation, messages.iter().map(|message| message.id).collect(), &AMENDMENTS).await
-    }
-
-    /// Receipts and markers for a message.
-    pub(super) async fn receipts(&self, message: &Found) -> Result<Vec<Found>, Trouble> {
-        self.referring(&message.conversation, vec![message.id], &[Kind::Receipt as i16, Kind::Marker as i16]).await
-    }
-
-    async fn referring(&self, conversation: &str, ids: Vec<i64>, kinds: &[i16]) -> Result<Vec<Found>, Trouble> {
-        let mut all: Vec<Found> = Vec::new();
-        let mut refers_to = ids;
-        while !refers_to.is_empty() && all.len() < MAX_AMENDMENTS {
-            let fresh = self.referring_once(conversation, &refers_to, kinds).await?;
-            let fresh: Vec<Found> = fresh.into_iter().filter(|found| all.iter().all(|known| known.id != found.id)).collect();
-            refers_to = fresh.iter().filter(|found| found.kind != Kind::Reaction as i16).map(|found| found.id).collect();
-            all.extend(fresh);
+        let ids: Vec<i64> = messages.iter().map(|message| message.id).collect();
+        let mut all = self.referring(conversation, &ids, &AMENDMENTS).await?;
+        if all.len() < MAX_AMENDMENTS && all.iter().any(|found| found.kind != Kind::Reaction as i16) {
+            let changes = self.archive.changes_below(conversation, &ids, MAX_AMENDMENTS).await?;
+            all.extend(self.referring(conversation, &changes, &AMENDMENTS).await?);
         }
         Ok(all)
     }
 
-    async fn referring_once(&self, conversation: &str, refers_to: &[i64], kinds: &[i16]) -> Result<Vec<Found>, Trouble> {
+    /// Receipts and markers for a message.
+    pub(super) async fn receipts(&self, message: &Found) -> Result<Vec<Found>, Trouble> {
+        self.referring(&message.conversation, &[message.id], &[Kind::Receipt as i16, Kind::Marker as i16]).await
+    }
+
+    async fn referring(&self, conversation: &str, refers_to: &[i64], kinds: &[i16]) -> Result<Vec<Found>, Trouble> {
+        let mut found = Vec::new();
+        // A query that names none asks for what refers to any.
+        if refers_to.is_empty() {
+            return Ok(found);
+        }
         let conversation = Some(conversation.to_owned());
         let mut query = Query { conversation, refers_to: refers_to.to_vec(), kinds: kinds.to_vec(), ..Query::default() };
-        let mut found = Vec::new();
         loop {
             let page = self.search(&query).await?;
             found.extend(page.messages);
@@ -151,31 +135,10 @@ impl Desk {
 
     /// Rooms of which something may be seen, by name; `part` stands in each of them.
     pub(super) async fn rooms(&self, part: &str, after: &str, limit: usize) -> Result<RoomPage, Trouble> {
-        let mut shown: Vec<Room> = Vec::new();
-        let (part, mut after) = (part.trim().to_lowercase(), after.to_owned());
-        let mut scanned = 0;
-        while scanned < MAX_ROOMS_SCANNED && self.reach != Reach::Nothing {
-            let page = self.archive.rooms(&after, limit + 1).await?;
-            let is_last = page.len() <= limit;
-            for room in page {
-                scanned += 1;
-                let is_wanted = room.name.to_lowercase().contains(&part);
-                if !is_wanted || (!self.sees_everything() && !self.sees_conversation(&room.name).await?) {
-                    after = room.name;
-                    continue;
-                }
-                if shown.len() == limit {
-                    return Ok(RoomPage { rooms: shown, next: Some(after) });
-                }
-                after.clone_from(&room.name);
-                shown.push(room);
-            }
-            if is_last {
-                return Ok(RoomPage { rooms: shown, next: None });
-            }
+        match &self.reach {
+            Reach::Nothing => Ok(RoomPage::default()),
+            Reach::Everything | Reach::Within(_) => Ok(self.archive.rooms(part, after, limit).await?),
         }
-        let next = (self.reach != Reach::Nothing).then_some(after);
-        Ok(RoomPage { rooms: shown, next })
     }
 
     /// How many are in each of these rooms now, of those who may be seen.

@@ -66,10 +66,10 @@ struct RoomPage {
 }
 
 /// What kind of a room it is, for people.
-pub(super) fn kind(number: i16) -> &'static str {
+pub(super) fn kind(number: Option<i16>) -> &'static str {
     match number {
-        1 => "persistent",
-        2 => "ad hoc",
+        Some(1) => "persistent",
+        Some(2) => "ad hoc",
         _ => "not known",
     }
 }

@@ -97,9 +97,11 @@ async fn nothing_leaks(archive: &Archive, corpus: &Corpus, random: &mut Random, 
                 assert_eq!(restricted.receipts(id).await.expect("an answer").is_some(), is_inside);
             }
         }
+        let listed = restricted.rooms("", "", 1_000).await.expect("an answer").rooms;
         for (index, room) in corpus::ROOMS.iter().enumerate() {
             let has_any = corpus.messages.iter().any(|message| message.room == Some(index) && inside.contains(&message.id));
             assert_eq!(restricted.has_conversation(room).await.expect("an answer"), has_any, "{room} within {restriction:?}");
+            assert_eq!(listed.iter().any(|other| other.name == *room), has_any, "{room} in the list, within {restriction:?}");
         }
     }
 }

@@ -265,6 +265,93 @@ fn the_list_of_rooms_tells_how_many_are_in_each() {
     assert_eq!(column(&site.get("/rooms?part=salon", &site.sign_in("officer")).body), ["at least 100000"]);
 }
 
+/// Rooms before, between and after those that the reviewer may see: of these there are more than one page, and of the others more than one look takes in.
+fn halls(site: &Site) -> Vec<String> {
+    let at = now() - 500 * SECOND;
+    let rooms = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 2799), halls AS (SELECT 1000000 + i AS id, \
+         i BETWEEN 100 AND 599 AND i % 2 = 0 AS is_within, CASE WHEN i < 100 THEN 'a-beyond-' WHEN i >= 600 THEN 'z-beyond-' \
+         WHEN i % 2 = 0 THEN 'hall-' ELSE 'hall-beyond-' END AS name, i FROM n)";
+    let name = "CASE WHEN i BETWEEN 100 AND 599 THEN 'hall-' || printf('%04d', i) || CASE WHEN is_within THEN '' ELSE '-beyond' END \
+         ELSE name || printf('%04d', i) END || '@rooms.lindqvist.example'";
+    site.archiver.store.query(&format!(
+        "PRAGMA busy_timeout = 30000; {rooms} INSERT INTO conversation_names (id, kind, name) SELECT id, 2, {name} FROM halls; \
+         {rooms} INSERT INTO messages (id, sent_at, received_at, conversation_id, sender_id, flags, node_id, kind, type, direction, via, \
+         content_key, body, xml) SELECT id, {at}, {at}, id, (SELECT j.id FROM jids j WHERE j.jid = CASE WHEN is_within THEN '{WITHIN}' \
+         ELSE '{MEMBER}' END), 0, 1, 1, 2, 3, 1, x'0102030405060708090a0b0c', 'echo', x'00' FROM halls"
+    ));
+    (100..600).step_by(2).map(|number| format!("hall-{number:04}@rooms.lindqvist.example")).collect()
+}
+
+/// The rooms on all pages of the API, each with the whole answer.
+fn rooms_by_page(site: &Site, query: &str, token: &str) -> Vec<(Vec<String>, String)> {
+    let (mut pages, mut after) = (Vec::new(), String::new());
+    loop {
+        let answer = send(site, ("GET", "/rooms"), &format!("/rooms?{query}&after={after}"), token, "");
+        let page = answer.json();
+        let rooms = page["rooms"].as_array().expect("rooms").iter().filter_map(|room| room["jid"].as_str().map(str::to_owned));
+        let rooms: Vec<String> = rooms.collect();
+        let next = page["next"].as_str().map(str::to_owned);
+        assert!(next.is_none() || next.as_ref() == rooms.last(), "the place to go on is a room that is shown: {next:?}");
+        pages.push((rooms, answer.body));
+        match next {
+            Some(next) => after = encoded(&next),
+            None => return pages,
+        }
+    }
+}
+
+#[test]
+fn the_list_of_rooms_names_none_beyond_a_scope_and_not_where_they_stand() {
+    let site = Site::new();
+    let halls = halls(&site);
+    let (token, visitor) = (site.token("reviewer", NewToken::default()), site.sign_in("reviewer"));
+    for (query, is_all) in [("part=hall", true), ("reason=x", false), ("part=beyond", false)] {
+        let found = rooms_by_page(&site, query, &token);
+        assert!(found.iter().all(|(_, body)| !body.contains("beyond")), "{query}: {found:?}");
+        let rooms: Vec<String> = found.into_iter().flat_map(|(rooms, _)| rooms).collect();
+        assert!(!is_all || rooms == halls, "{query}: {rooms:?}");
+    }
+    let pages = pages(&site, "/rooms", &visitor);
+    assert!(pages.len() > 2 && pages.iter().all(|page| !page.contains("beyond")));
+    assert!(halls.iter().all(|hall| pages.iter().any(|page| page.contains(hall.as_str()))));
+    // Whatever is asked, the answer is the same as if the others were not there.
+    for (after, first) in [("a", "hall-0100@"), ("hall-0101", "hall-0102@"), ("hall-0101-c", "hall-0102@"), ("hall-0597", "hall-0598@")] {
+        let body = site.call(&format!("/rooms?part=e&after={after}"), &token).json();
+        let rooms = body["rooms"].as_array().expect("rooms");
+        let listed = rooms.iter().filter_map(|room| room["jid"].as_str()).find(|room| room.starts_with("hall"));
+        assert!(listed.is_some_and(|room| room.starts_with(first)), "{after}: {body}");
+        assert!(!body.to_string().contains("beyond"), "{after}: {body}");
+    }
+    let nothing = json!({ "rooms": [], "next": null });
+    assert_eq!(site.call("/rooms?after=z-a", &token).json(), nothing);
+    let officer = rooms_by_page(&site, "part=BEYOND", &site.token("officer", NewToken::default()));
+    assert_eq!(officer.iter().map(|(rooms, _)| rooms.len()).sum::<usize>(), 2_800 - halls.len(), "who sees everything is told of all");
+}
+
+#[test]
+fn a_long_chain_of_corrections_is_told_whole() {
+    let site = Site::new();
+    let (token, visitor) = (site.token("officer", NewToken::default()), site.sign_in("officer"));
+    let message = site.message(true, false);
+    let root = message["id"].as_i64().expect("a number");
+    site.archiver.store.query(&format!(
+        "PRAGMA busy_timeout = 30000; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) \
+         INSERT INTO messages (id, sent_at, received_at, refers_to, conversation_id, sender_id, recipient_id, flags, node_id, kind, type, direction, via, \
+         content_key, body, xml) SELECT 1000000 + i, m.sent_at + i, m.received_at + i, CASE i WHEN 1 THEN m.id ELSE 999999 + i END, m.conversation_id, \
+         m.sender_id, m.recipient_id, 0, m.node_id, 3, m.type, m.direction, m.via, m.content_key, 'version ' || i, x'00' \
+         FROM n, messages m WHERE m.id = {root}"
+    ));
+    let told = site.call(&format!("/messages/{root}"), &token).json();
+    let bodies: Vec<&str> =
+        told["amendments"].as_array().expect("amendments").iter().filter_map(|amendment| amendment["body"].as_str()).collect();
+    assert_eq!(bodies, (1..=300).map(|number| format!("version {number}")).collect::<Vec<_>>());
+    let conversation = encoded(message["conversation"].as_str().expect("a name"));
+    for path in [format!("/message/{root}"), format!("/conversation?name={conversation}&at={root}")] {
+        let page = site.get(&path, &visitor);
+        assert!(page.status == 200 && page.body.contains("version 99"), "{path}: {}", page.body);
+    }
+}
+
 #[test]
 fn a_call_that_has_no_such_method_says_which_it_has() {
     let site = Site::new();
