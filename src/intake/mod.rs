@@ -49,9 +49,10 @@ const UNREADABLE: &str = "unreadable presence or iq";
 const OWN: &str = "addressed to the archive itself";
 pub(crate) const ROOM_KIND: &str = "what kind of room it is";
 const FULL: &str = "spool full";
+const TOO_LONG: &str = "too long for the spool";
+
 /// In the answer to a copy that is not kept and would not be the next time.
 const REFUSED: &str = "<refused xmlns='urn:xmpp-archiver:mirror:0'/>";
-const TOO_LONG: &str = "too long for the spool";
 
 /// The intake of one node.
 pub struct NodeIntake {

@@ -189,22 +189,27 @@ fn replace(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::{Options, Spool};
+    use crate::spool::{Options, Reader, Spool};
     use crate::time::Micros;
 
     fn alive_at(directory: &Path) -> Option<Micros> {
         Life::read(directory).of("a").and_then(|saved| saved.alive_at)
     }
 
+    /// The life of a node whose link is up, and whose spool syncs only when it is closed.
+    fn watched(directory: &Path) -> (Life, Arc<Link>, Appender, Reader) {
+        let slow = Options { commit_delay: std::time::Duration::from_secs(3_600), ..Options::default() };
+        let (spool, reader, _recovered) = Spool::open(&directory.join("s"), slow).unwrap();
+        let (mut life, link) = (Life::read(directory), Arc::new(Link::restored(None)));
+        link.up(5_000_000);
+        life.watch("a", link.clone(), spool.clone());
+        (life, link, spool, reader)
+    }
+
     #[tokio::test]
     async fn a_sign_of_life_counts_when_what_came_before_is_durable() {
         let directory = tempfile::tempdir().unwrap();
-        let slow = Options { commit_delay: std::time::Duration::from_secs(3_600), ..Options::default() };
-        let (spool, _reader, _recovered) = Spool::open(&directory.path().join("s"), slow).unwrap();
-        let mut life = Life::read(directory.path());
-        let link = Arc::new(Link::restored(None));
-        link.up(5_000_000);
-        life.watch("a", link.clone(), spool.clone());
+        let (mut life, link, spool, _reader) = watched(directory.path());
         life.renew();
         assert_eq!(alive_at(directory.path()), None);
         life.renew();
@@ -223,12 +228,7 @@ mod tests {
     #[tokio::test]
     async fn the_next_link_of_a_process_knows_what_the_last_one_wrote_before_it_is_durable() {
         let directory = tempfile::tempdir().unwrap();
-        let slow = Options { commit_delay: std::time::Duration::from_secs(3_600), ..Options::default() };
-        let (spool, _reader, _recovered) = Spool::open(&directory.path().join("s"), slow).unwrap();
-        let mut life = Life::read(directory.path());
-        let link = Arc::new(Link::restored(None));
-        link.up(5_000_000);
-        life.watch("a", link.clone(), spool.clone());
+        let (mut life, link, spool, _reader) = watched(directory.path());
         life.renew();
         life.renew();
         link.caught_up(9_000_000);

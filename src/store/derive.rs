@@ -3,10 +3,21 @@
 use super::codec::Columns;
 use super::dictionary::Conversation;
 use super::rows::ReferenceRow;
+use super::writer::SET_ASIDE_IN_FILE;
 use crate::identity::keys::Keyring;
 use crate::message::content::Kind;
 use crate::message::{Bounce, Direction, Message, Place};
-use crate::mirror::Source;
+use crate::mirror::{self, Source};
+use crate::tally::State;
+
+/// What a record that is not archived for this reason counts as.
+pub(super) fn counted_as(reason: &str) -> State {
+    match reason {
+        SET_ASIDE_IN_FILE => State::Quarantined,
+        _ if mirror::EMPTY.contains(&reason) => State::Forged,
+        _ => State::Skipped,
+    }
+}
 
 /// The texts that a message's row holds beside the stanza.
 pub(super) fn columns(message: &Message) -> Columns<'_> {

@@ -16,7 +16,7 @@ use diesel::QueryResult;
 use super::account::Account;
 use super::batch::{Committed, Entry, Item};
 use super::codec::{Columns, Packer};
-use super::derive::{bounced_conversations, columns, conversation_of, may_change, queue_key, route, source_number, token, via};
+use super::derive::{bounced_conversations, columns, conversation_of, counted_as, may_change, queue_key, route, source_number, token, via};
 use super::dictionary::Dictionary;
 use super::feeds::{self, Feeds};
 use super::foresight::{Foreseen, Since};
@@ -35,7 +35,6 @@ use crate::message::address::Address;
 use crate::message::content::flags;
 use crate::message::rooms::Event;
 use crate::message::{Bounce, ExactId, Message};
-use crate::mirror;
 use crate::tally::State;
 use crate::time::Micros;
 
@@ -390,12 +389,7 @@ impl Memory {
             }
             (Item::Skipped(reason), _) => {
                 *batch.committed.skipped.entry(reason).or_default() += 1;
-                let state = match *reason {
-                    SET_ASIDE_IN_FILE => State::Quarantined,
-                    why if mirror::EMPTY.contains(&why) => State::Forged,
-                    _ => State::Skipped,
-                };
-                (state, *reason)
+                (counted_as(reason), *reason)
             }
             (Item::Unreadable(why), _) => (self.set_aside(entry, why, Reason::Quarantined, batch), ""),
             (Item::Oversize(why), _) => (self.set_aside(entry, why, Reason::Oversize, batch), OVERSIZE),
